@@ -1,0 +1,64 @@
+// A reduction, or one stage of it: the elements of each output are cut into `splits` parts of `part` elements, and LANES
+// invocations combine a part. One lane an output suits columns and CPU adapters (neighbouring invocations read
+// neighbouring columns), a workgroup an output suits rows. Codegen rewrites the hooks; as it is, this file sums rows.
+
+override GROUP: u32 = 64u;
+override LANES: u32 = 64u;
+
+// hook bindings
+struct Params { outputs: u32, len: u32, splits: u32, part: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x0: array<f32>; // [outputs, len]
+@group(0) @binding(2) var<storage, read_write> y0: array<f32>; // [outputs, splits]
+// end bindings
+
+// hook reduction
+alias Element = f32;
+fn identity() -> Element { return 0.0; }
+fn combine(a: Element, b: Element) -> Element { return a + b; }
+fn value(o: u32, r: u32) -> Element { return x0[o * params.len + r]; }
+fn store(i: u32, v: Element) { y0[i] = v; }
+// end reduction
+
+// Terms are added in blocks, and blocks to the sum: the rounding error grows with their number, not that of the terms.
+const BLOCK: u32 = 32u;
+
+var<workgroup> shared_: array<Element, GROUP>;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (group.y * groups.x + group.x) * (GROUP / LANES) + lane / LANES;
+    let exists = i < params.outputs * params.splits;
+    let o = i / params.splits;
+    let first = (i % params.splits) * params.part;
+    let last = select(first, min(first + params.part, params.len), exists);
+
+    var sum = identity();
+    var r = first + lane % LANES;
+    while (r < last) {
+        let block_end = min(r + BLOCK * LANES, last);
+        var block = identity();
+        for (; r < block_end; r += LANES) {
+            block = combine(block, value(o, r));
+        }
+        sum = combine(sum, block);
+    }
+    if (LANES > 1u) {
+        shared_[lane] = sum;
+        workgroupBarrier();
+        for (var half = LANES / 2u; half > 0u; half /= 2u) {
+            if (lane % LANES < half) {
+                shared_[lane] = combine(shared_[lane], shared_[lane + half]);
+            }
+            workgroupBarrier();
+        }
+        sum = shared_[lane];
+    }
+    if (exists && lane % LANES == 0u) {
+        store(i, sum);
+    }
+}

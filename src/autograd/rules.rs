@@ -1,0 +1,119 @@
+//! The gradient of every primitive that is not elementwise; the elementwise ones stand in their table rows.
+//!
+//! A rule is pure: sources, outputs, incoming gradients -> one gradient a source, built from ordinary operations. It
+//! never accumulates and never un-broadcasts: broadcasting is an explicit `expand`, whose own gradient is a sum.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::graph::{Move, Node, Op, Reduce};
+use crate::ops::{Fused, Io};
+use crate::shape::Shape;
+use crate::tensor::{Const, Tensor};
+
+/// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
+pub(crate) fn gradients(
+    node: &Arc<Node>,
+    sources: &[Tensor],
+    grads: &[Option<Tensor>],
+) -> Vec<Option<Tensor>> {
+    let output = || Tensor::from_node(node.clone(), 0);
+    if let Op::Fused(op) = &node.op {
+        let outputs: Vec<Tensor> =
+            (0..node.outs.len()).map(|out| Tensor::from_node(node.clone(), out as u8)).collect();
+        return fused(op.as_ref(), sources, &outputs, grads);
+    }
+    let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
+    let wanted = |i: usize| sources[i].requires_grad_enabled();
+    match &node.op {
+        Op::Input | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
+        Op::Unary(op) => vec![Some((op.row().grad)(&sources[0], &output(), g))],
+        Op::Binary(op) => {
+            let grads = op.row().grads;
+            let rule = |i: usize| wanted(i).then(|| grads[i](&sources[0], &sources[1], &output(), g));
+            vec![rule(0), rule(1)]
+        }
+        Op::Where => {
+            let condition = &sources[0];
+            vec![
+                None,
+                wanted(1).then(|| condition.where_(g, Const(0.0))),
+                wanted(2).then(|| condition.where_(Const(0.0), g)),
+            ]
+        }
+        Op::Cast(_) => {
+            let dtype = sources[0].dtype();
+            vec![dtype.is_float().then(|| g.to_dtype(dtype))]
+        }
+        Op::Move(movement) => vec![Some(moved(movement, sources[0].shape(), g))],
+        Op::Reduce(Reduce::Sum, _) => vec![Some(g.broadcast_to(sources[0].shape()))],
+        Op::Reduce(Reduce::Max, dims) => {
+            let x = &sources[0];
+            let ties = x.eq(output());
+            let dims: Vec<usize> = dims.to_vec();
+            let count = ties.where_(Const(1.0), Const(0.0)).sum_dim(dims, true);
+            vec![Some(ties.where_((g / count).broadcast_to(x.shape()), Const(0.0)))]
+        }
+        Op::MatMul => {
+            let (a, b) = (&sources[0], &sources[1]);
+            vec![wanted(0).then(|| g.matmul(&b.t())), wanted(1).then(|| a.t().matmul(g))]
+        }
+        Op::Gather(dim) => {
+            let (x, index) = (&sources[0], &sources[1]);
+            vec![Some(x.zeros_like().scatter_add(*dim as i64, index, g)), None]
+        }
+        Op::ScatterAdd(dim, _) => vec![None, Some(g.gather(*dim as i64, &sources[0]))],
+        Op::Fused(_) => unreachable!("handled above"),
+    }
+}
+
+/// Movement moves gradients back.
+fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
+    match movement {
+        Move::Reshape(_) => g.moved(Move::Reshape(source.clone())),
+        Move::Permute(dims) => {
+            let mut back: SmallVec<[usize; 4]> = SmallVec::from_elem(0, dims.len());
+            for (i, &dim) in dims.iter().enumerate() {
+                back[dim] = i;
+            }
+            g.moved(Move::Permute(back))
+        }
+        Move::Expand(shape) => {
+            let stretched: Vec<usize> = (0..shape.rank()).filter(|&dim| shape[dim] != source[dim]).collect();
+            g.sum_dim(stretched, true)
+        }
+        Move::Slice(ranges) => g.moved(Move::Pad(
+            ranges
+                .iter()
+                .zip(source.iter())
+                .map(|(&(start, len), &size)| (start, size - start - len))
+                .collect(),
+        )),
+        Move::Pad(pads) => g.moved(Move::Slice(
+            pads.iter().zip(source.iter()).map(|(&(before, _), &size)| (before, size)).collect(),
+        )),
+        Move::Flip(dims) => g.moved(Move::Flip(dims.clone())),
+    }
+}
+
+/// The operation's own rule, or its meaning in primitives differentiated.
+fn fused(
+    op: &dyn Fused,
+    inputs: &[Tensor],
+    outputs: &[Tensor],
+    grads: &[Option<Tensor>],
+) -> Vec<Option<Tensor>> {
+    if let Some(gradients) = op.backward(&Io { inputs, outputs }, grads) {
+        return gradients;
+    }
+    // Each input on a node of its own: the walk ends there, and a tensor given twice has two partial derivatives.
+    let (own, reference) = crate::enable_grad(|| {
+        let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
+        let reference = op.reference(&own);
+        (own, reference)
+    });
+    let (outputs, seeds): (Vec<&Tensor>, Vec<Option<Tensor>>) =
+        reference.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
+    super::partial_gradients(&outputs, &seeds, &own.iter().collect::<Vec<_>>())
+}

@@ -1,0 +1,281 @@
+//! `Device`: where tensors live and who computes them. The GPU through wgpu, the CPU reference, or a device that
+//! computes nothing and counts.
+//!
+//! In: nodes to realise, data to upload, values to read. Out: values on nodes, data on the host. What a backend is
+//! like inside, only the backend knows.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use crate::cpu::{Array, Rounding};
+use crate::dtype::Element;
+use crate::error::Error;
+use crate::gpu::{self, Gpu};
+use crate::graph::{Node, Value};
+use crate::limits::Limits;
+use crate::schedule::{Counters, Null, Scheduler};
+use crate::tensor::var::Cell;
+
+/// Where tensors live and are computed. Cloning is cheap; tensors of one computation share one device.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    backend: Backend,
+    scheduler: Mutex<Scheduler>,
+    /// Vars that were given a tensor since the last realize.
+    pending: Mutex<Vec<Weak<Cell>>>,
+    /// A failure that had no read to come out of yet.
+    failure: Mutex<Option<Error>>,
+}
+
+pub(crate) enum Backend {
+    Gpu(Arc<Gpu>),
+    Cpu(Rounding),
+    Null(Null),
+}
+
+/// The memory behind one or more values.
+pub(crate) struct Storage {
+    pub data: Data,
+    /// The least and the largest element of integers that the host uploaded: what it knows of indices.
+    range: Option<(i64, i64)>,
+}
+
+pub(crate) enum Data {
+    Gpu(gpu::Buffer),
+    Cpu(Array),
+    Null(crate::schedule::NullBuffer),
+}
+
+/// How a GPU device is opened: [`Device::gpu_with`].
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Ask for no more than WebGPU's default limits and no optional feature, as a browser or the oldest laptop has.
+    pub restricted: bool,
+    /// Keep every run-time check in the shaders, also where indices are proven to be in range.
+    pub checked: bool,
+    /// Put elementwise operations and reductions together in one kernel. Off: one kernel a node.
+    pub fuse: bool,
+}
+
+impl Default for GpuOptions {
+    /// The adapter's own limits, trusted shaders; fused unless the variable `WGRAD_FUSE` is `0`.
+    fn default() -> GpuOptions {
+        GpuOptions {
+            restricted: false,
+            checked: false,
+            fuse: std::env::var("WGRAD_FUSE").as_deref() != Ok("0"),
+        }
+    }
+}
+
+impl Device {
+    /// The GPU: a discrete one, else an integrated one, else a software adapter. `WGPU_BACKEND` (`vulkan`, `metal`,
+    /// `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose another. All calls share one device.
+    pub fn gpu() -> Result<Device, Error> {
+        static GPU: OnceLock<Result<Device, Error>> = OnceLock::new();
+        GPU.get_or_init(|| Device::gpu_with(&GpuOptions::default())).clone()
+    }
+
+    /// A GPU device of its own, opened with other options.
+    pub fn gpu_with(options: &GpuOptions) -> Result<Device, Error> {
+        let gpu = Gpu::new(gpu::Options {
+            adapter: None,
+            restricted: options.restricted,
+            checked: options.checked,
+        })?;
+        Ok(Device::new(Backend::Gpu(gpu), options.fuse))
+    }
+
+    /// The CPU reference: plain loops in f64, the oracle of every kernel and gradient. Exact, not fast.
+    pub fn cpu() -> Device {
+        static CPU: OnceLock<Device> = OnceLock::new();
+        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::Exact), false)).clone()
+    }
+
+    /// The CPU reference with every node's result rounded to f32: what a GPU computes, but for the order of sums.
+    pub fn cpu_rounded() -> Device {
+        static CPU: OnceLock<Device> = OnceLock::new();
+        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::ToDtype), false)).clone()
+    }
+
+    /// The GPU where there is one, else the CPU. [`Device::gpu`] tells why there is none.
+    pub fn auto() -> Device {
+        Device::gpu().unwrap_or_else(|_| Device::cpu())
+    }
+
+    /// A device that computes nothing: it plans, allocates and counts, so that kernels and bytes can be tested.
+    pub fn null(limits: Limits) -> Device {
+        Device::new(Backend::Null(Null::new(limits)), true)
+    }
+
+    fn new(backend: Backend, fuse: bool) -> Device {
+        Device(Arc::new(Inner {
+            backend,
+            scheduler: Mutex::new(Scheduler::new(fuse)),
+            pending: Mutex::default(),
+            failure: Mutex::default(),
+        }))
+    }
+
+    /// Whether this is the CPU reference.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.0.backend, Backend::Cpu(_))
+    }
+
+    /// What this device has done so far: kernels, buffers, plans.
+    pub fn counters(&self) -> Counters {
+        let planned = lock(&self.0.scheduler).counters;
+        match &self.0.backend {
+            Backend::Gpu(gpu) => Counters::of_gpu(planned, &gpu.stats()),
+            Backend::Cpu(_) => planned,
+            Backend::Null(null) => null.counters(planned),
+        }
+    }
+
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.0.backend
+    }
+
+    pub(crate) fn limits(&self) -> Option<&Limits> {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => Some(gpu.limits()),
+            Backend::Null(null) => Some(&null.limits),
+            Backend::Cpu(_) => None,
+        }
+    }
+
+    /// The largest tensor that can be bound.
+    pub(crate) fn binding_limit(&self) -> Option<u64> {
+        self.limits().map(|limits| limits.binding_bytes.min(limits.buffer_bytes))
+    }
+
+    /// Computes the nodes, and every pending `Var` with them. One lock spans planning and submitting; nothing waits.
+    pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
+        let mut scheduler = lock(&self.0.scheduler);
+        if let Some(failure) = lock(&self.0.failure).take() {
+            return Err(failure);
+        }
+        let vars: Vec<_> =
+            std::mem::take(&mut *lock(&self.0.pending)).iter().filter_map(Weak::upgrade).collect();
+        let tensors: Vec<_> = vars.iter().map(|cell| cell.tensor()).collect();
+        let mut all: Vec<Arc<Node>> = roots.to_vec();
+        all.extend(tensors.iter().map(|tensor| tensor.node.clone()));
+        drop(tensors);
+        scheduler.realize(self, all)
+    }
+
+    /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.
+    pub(crate) fn realize_deep(&self, node: &Arc<Node>) {
+        if let Err(error) = self.realize(std::slice::from_ref(node)) {
+            *lock(&self.0.failure) = Some(error);
+        }
+    }
+
+    /// Computes everything that Vars of this device still wait for.
+    pub(crate) fn realize_vars(&self) {
+        if let Err(error) = self.realize(&[]) {
+            *lock(&self.0.failure) = Some(error);
+        }
+    }
+
+    pub(crate) fn register(&self, cell: Weak<Cell>) {
+        lock(&self.0.pending).push(cell);
+    }
+
+    pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Storage {
+        let range = match T::to_array(if T::DTYPE.is_float() { &[] } else { data }) {
+            Array::Int(ints) => ints.iter().min().zip(ints.iter().max()).map(|(&a, &b)| (a.into(), b.into())),
+            Array::Uint(ints) => {
+                ints.iter().min().zip(ints.iter().max()).map(|(&a, &b)| (a.into(), b.into()))
+            }
+            Array::Float(_) | Array::Bool(_) => None,
+        };
+        let data = match &self.0.backend {
+            Backend::Cpu(rounding) => Data::Cpu(rounding.round(T::to_array(data))),
+            Backend::Null(null) => Data::Null(null.allocate(data.len() * T::DTYPE.bytes())),
+            Backend::Gpu(gpu) => match gpu.upload(&T::to_bytes(data)) {
+                Ok(buffer) => Data::Gpu(buffer),
+                Err(error) => {
+                    // Building returns no error. The failure comes out of the next read, before any of this is used.
+                    *lock(&self.0.failure) = Some(error);
+                    Data::Null(crate::schedule::NullBuffer::default())
+                }
+            },
+        };
+        Storage { data, range }
+    }
+
+    pub(crate) fn read<T: Element>(&self, value: &Value) -> Result<Vec<T>, Error> {
+        let bytes = value.view.shape.numel() * T::DTYPE.bytes();
+        match (&value.storage.data, &self.0.backend) {
+            (Data::Cpu(array), _) => Ok(T::from_array(array)),
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => {
+                Ok(T::from_bytes(&gpu.read_blocking(buffer, bytes as u64)?))
+            }
+            _ => Ok(T::from_bytes(&vec![0; bytes])),
+        }
+    }
+
+    pub(crate) async fn read_async<T: Element>(&self, value: &Value) -> Result<Vec<T>, Error> {
+        let bytes = value.view.shape.numel() * T::DTYPE.bytes();
+        match (&value.storage.data, &self.0.backend) {
+            (Data::Gpu(buffer), Backend::Gpu(gpu)) => {
+                Ok(T::from_bytes(&gpu.read(buffer, bytes as u64).await?))
+            }
+            _ => self.read(value),
+        }
+    }
+}
+
+impl Storage {
+    pub fn new(data: Data) -> Storage {
+        Storage { data, range: None }
+    }
+
+    pub fn range(&self) -> Option<(i64, i64)> {
+        self.range
+    }
+
+    pub fn gpu(&self) -> Option<&gpu::Buffer> {
+        match &self.data {
+            Data::Gpu(buffer) => Some(buffer),
+            _ => None,
+        }
+    }
+
+    pub fn array(&self) -> Option<&Array> {
+        match &self.data {
+            Data::Cpu(array) => Some(array),
+            _ => None,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Device) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.0.backend {
+            Backend::Gpu(gpu) => f.write_str(gpu.describe()),
+            Backend::Cpu(Rounding::Exact) => f.write_str("the CPU reference (f64)"),
+            Backend::Cpu(Rounding::ToDtype) => f.write_str("the CPU reference (rounded to f32)"),
+            Backend::Null(_) => f.write_str("the null device"),
+        }
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Device({self})")
+    }
+}

@@ -1,0 +1,126 @@
+//! Chooses an adapter and opens a device on it.
+//!
+//! In: the options and two environment variables, WGPU_BACKEND and WGPU_ADAPTER_NAME. Out: device, queue, and what the
+//! adapter allows as plain data. Must not know what the device is for.
+
+use std::sync::Arc;
+
+use super::Options;
+use super::health::Health;
+use crate::error::Error;
+use crate::limits::{AdapterKind, Limits};
+
+pub(super) struct Opened {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub limits: Limits,
+    pub description: String,
+}
+
+pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Error> {
+    let adapter = choose(options)?;
+    let info = adapter.get_info();
+    let (features, limits) = if options.restricted {
+        (wgpu::Features::empty(), wgpu::Limits::defaults())
+    } else {
+        (adapter.features() & WELCOME, adapter.limits())
+    };
+    let request = adapter.request_device(&wgpu::DeviceDescriptor {
+        label: Some("wgrad"),
+        required_features: features,
+        required_limits: limits.clone(),
+        ..Default::default()
+    });
+    let (device, queue) = pollster::block_on(request)
+        .map_err(|error| Error::DeviceRequest { adapter: info.name.clone(), reason: error.to_string() })?;
+    device.on_uncaptured_error(Arc::new({
+        let health = Arc::clone(health);
+        move |error| {
+            health.report(error);
+        }
+    }));
+    device.set_device_lost_callback({
+        let health = Arc::clone(health);
+        move |cause, message| {
+            let reason = format!("{message} ({cause:?})");
+            health.fail(Error::DeviceLost { reason });
+        }
+    });
+    Ok(Opened { device, queue, limits: plain(&info, features, &limits), description: describe(&info) })
+}
+
+/// What is used where there is it, and done without where there is not.
+const WELCOME: wgpu::Features =
+    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
+
+fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
+    // PRIMARY leaves out GL, whose adapters are the same devices once more, with less in them.
+    let backends = wgpu::Backends::PRIMARY.with_env();
+    let mut instance = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
+    instance.backends = backends;
+    // Nothing here dispatches indirectly; without this flag the device compiles no kernels that check it.
+    instance.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
+    // A little under the whole: an error is better than a machine that swaps itself to death.
+    instance.memory_budget_thresholds.for_resource_creation = Some(95);
+
+    let instance = wgpu::Instance::new(instance);
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    if adapters.is_empty() {
+        return Err(Error::NoAdapter { backends: format!("{backends:?}") });
+    }
+    // Stable: among equals, the driver's own order stands.
+    adapters.sort_by_key(|adapter| preference(adapter.get_info().device_type));
+    let wanted = match &options.adapter {
+        Some(name) => name.clone(),
+        None => std::env::var("WGPU_ADAPTER_NAME").unwrap_or_default(),
+    };
+    let found = adapters.iter().map(|adapter| adapter.get_info().name).collect::<Vec<_>>();
+    let matching = |name: &String| name.to_lowercase().contains(&wanted.to_lowercase());
+    match found.iter().position(matching) {
+        Some(best) => Ok(adapters.swap_remove(best)),
+        None => Err(Error::AdapterNotFound { wanted, found }),
+    }
+}
+
+fn preference(device: wgpu::DeviceType) -> u8 {
+    match device {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn plain(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Limits {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+        wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+        wgpu::DeviceType::Cpu => AdapterKind::Software,
+        wgpu::DeviceType::VirtualGpu | wgpu::DeviceType::Other => AdapterKind::Other,
+    };
+    Limits {
+        kind,
+        storage_buffers: limits.max_storage_buffers_per_shader_stage,
+        binding_bytes: limits.max_storage_buffer_binding_size,
+        buffer_bytes: limits.max_buffer_size,
+        uniform_bytes: u32::try_from(limits.max_uniform_buffer_binding_size).unwrap_or(u32::MAX),
+        uniform_alignment: limits.min_uniform_buffer_offset_alignment,
+        workgroups: limits.max_compute_workgroups_per_dimension,
+        invocations: limits.max_compute_invocations_per_workgroup,
+        workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        loop_iterations: match kind {
+            AdapterKind::Software => Limits::SOFTWARE_LOOP_ITERATIONS,
+            _ => u32::MAX,
+        },
+        subgroup: features
+            .contains(wgpu::Features::SUBGROUP)
+            .then_some((info.subgroup_min_size, info.subgroup_max_size)),
+        f16: features.contains(wgpu::Features::SHADER_F16),
+    }
+}
+
+fn describe(info: &wgpu::AdapterInfo) -> String {
+    let driver = format!("{} {}", info.driver, info.driver_info);
+    format!("{} ({:?}, {:?}, driver {})", info.name, info.backend, info.device_type, driver.trim())
+}

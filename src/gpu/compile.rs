@@ -1,0 +1,206 @@
+//! A plan made ready to run: shaders compiled, and the image of its uniforms with the places that each run fills in.
+
+use smallvec::SmallVec;
+
+use super::codegen::{self, Text, Word};
+use super::{Access, Dispatch, Gpu, Shader};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::graph::Op;
+use crate::limits::{AdapterKind, Limits};
+use crate::ops;
+use crate::schedule::Cone;
+use crate::schedule::plan::{Kernel, MatMul, Plan, Program, Step};
+
+/// Dispatches in order, and their uniforms.
+pub(crate) struct Compiled {
+    pub dispatches: Vec<Dispatch>,
+    image: Vec<u32>,
+    /// Words that each run writes anew.
+    patches: Vec<(usize, Word)>,
+}
+
+/// One dispatch before its pipeline exists.
+struct Lowered {
+    shader: Shader,
+    words: Vec<Word>,
+    buffers: SmallVec<[u32; 8]>,
+    workgroups: usize,
+    work: u64,
+}
+
+pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, Error> {
+    let limits = gpu.limits();
+    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, limits)).collect();
+    let (shaders, rest): (Vec<Shader>, Vec<_>) = lowered
+        .into_iter()
+        .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
+        .unzip();
+    let pipelines = gpu.pipelines(&shaders)?;
+    let mut compiled = Compiled { dispatches: Vec::new(), image: Vec::new(), patches: Vec::new() };
+    let align = limits.uniform_alignment as usize / 4;
+    for (pipeline, (words, buffers, workgroups, work)) in pipelines.into_iter().zip(rest) {
+        let start = compiled.image.len().next_multiple_of(align);
+        compiled.image.resize(start, 0);
+        for (i, &word) in words.iter().enumerate() {
+            let fixed = if let Word::Fixed(bits) = word { Some(bits) } else { None };
+            if fixed.is_none() {
+                compiled.patches.push((start + i, word));
+            }
+            compiled.image.push(fixed.unwrap_or_default());
+        }
+        // A uniform block is a multiple of 16 bytes.
+        compiled.image.resize(compiled.image.len().next_multiple_of(4), 0);
+        compiled.dispatches.push(Dispatch {
+            pipeline,
+            buffers,
+            uniform: 4 * start as u32,
+            uniform_bytes: 4 * (compiled.image.len() - start) as u32,
+            workgroups: spread(workgroups, limits),
+            work,
+        });
+    }
+    Ok(compiled)
+}
+
+impl Compiled {
+    /// The uniforms of a run of this cone: its scalars, seeds and lines in their places.
+    pub fn uniforms(&self, gpu: &Gpu, cone: &Cone) -> Vec<u32> {
+        let mut image = self.image.clone();
+        for &(at, word) in &self.patches {
+            image[at] = patch(word, gpu, cone);
+        }
+        image
+    }
+}
+
+fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
+    let op = |item: usize| &cone.items[item].node.op;
+    match word {
+        Word::Fixed(bits) => bits,
+        Word::Scalar { item, dtype } => match (op(item), dtype) {
+            (Op::Scalar(x), DType::F32) => (*x as f32).to_bits(),
+            (Op::Scalar(x), DType::I32) => *x as i32 as u32,
+            (Op::Scalar(x), _) => *x as u32,
+            (op, _) => unreachable!("{} is no scalar", op.name()),
+        },
+        Word::Random { item, part } => match op(item) {
+            Op::Random { seed, counter } => {
+                [*seed as u32, (*seed >> 32) as u32, *counter as u32, (*counter >> 32) as u32][part]
+            }
+            op => unreachable!("{} is not random", op.name()),
+        },
+        Word::Attribute { item, scalar } => match op(item) {
+            Op::Fused(op) => (op.scalars()[scalar] as f32).to_bits(),
+            op => unreachable!("{} is not fused", op.name()),
+        },
+        Word::Site { item } => gpu.site(op(item).name(), cone.items[item].node.at),
+    }
+}
+
+fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
+    let node = &cone.items[step.item].node;
+    let label = node.op.name();
+    match &step.kernel {
+        Kernel::Map(program) => {
+            let text = codegen::map(program, &step.reads, &step.writes);
+            let group = 64;
+            let workgroups = text.places.div_ceil(group);
+            lowered(label, text, vec![("GROUP", group as f64)], workgroups, cost(program))
+        }
+        Kernel::Reduce(reduction) => {
+            let text = codegen::reduce(reduction, &step.reads, &step.writes);
+            // A CPU adapter runs a workgroup on one core: small ones keep both busy.
+            let group = if limits.kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
+            let workgroups = text.places.div_ceil((group / reduction.lanes) as usize);
+            let constants = vec![("GROUP", group.into()), ("LANES", reduction.lanes.into())];
+            lowered(label, text, constants, workgroups, cost(&reduction.program))
+        }
+        Kernel::MatMul(product) => matmul(label, product, step, limits),
+        Kernel::Fused(launch) => fused(label, launch, step),
+    }
+}
+
+fn cost(program: &Program) -> u64 {
+    program.space.numel() as u64 * program.code.len() as u64
+}
+
+fn lowered(label: &str, text: Text, constants: Vec<(&str, f64)>, workgroups: usize, work: u64) -> Lowered {
+    let bindings = text.bindings.iter().map(|&(_, written)| access(written));
+    Lowered {
+        buffers: text.bindings.iter().map(|&(slot, _)| slot as u32).collect(),
+        shader: Shader {
+            label: label.to_owned(),
+            source: text.source,
+            constants: constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            bindings: bindings.collect(),
+            faults: text.faults,
+        },
+        words: text.words,
+        workgroups,
+        work,
+    }
+}
+
+fn access(written: bool) -> Access {
+    if written { Access::ReadWrite } else { Access::Read }
+}
+
+fn matmul(label: &str, product: &MatMul, step: &Step, limits: &Limits) -> Lowered {
+    let MatMul { batch, m, n, k, a, b, splits } = product;
+    // A CPU adapter wants a workgroup of one subgroup.
+    let (group_x, group_y) = if limits.kind == AdapterKind::Software { (8, 1) } else { (8, 8) };
+    let (tiles_m, tiles_n) = (m.div_ceil(4 * group_y), n.div_ceil(4 * group_x));
+    let batches = batch[0] * batch[1];
+    let mut words = vec![*m, *n, *k, *splits, k.div_ceil(*splits), batch[1], tiles_m, tiles_n, batches];
+    for matrix in [a, b] {
+        words.extend([matrix.offset, matrix.batch[0], matrix.batch[1], matrix.row, matrix.col]);
+    }
+    // One matrix may be both operands.
+    let slots = [step.reads[0], step.reads[if step.reads.len() > 1 { 1 } else { 0 }], step.writes[0]];
+    let text = Text {
+        source: codegen::whole(include_str!("../../shaders/matmul.wgsl")),
+        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
+        bindings: vec![(slots[0], false), (slots[1], false), (slots[2], true)],
+        faults: false,
+        places: tiles_m * tiles_n * batches * splits,
+    };
+    let workgroups = text.places;
+    let work = 2 * (batches * m * n) as u64 * *k as u64;
+    lowered(label, text, vec![("GROUP_X", group_x as f64), ("GROUP_Y", group_y as f64)], workgroups, work)
+}
+
+fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {
+    let (mut reads, mut writes) = (step.reads.iter(), step.writes.iter());
+    let mut faults = false;
+    let mut bindings = Vec::new();
+    for buffer in &launch.buffers {
+        match buffer {
+            ops::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
+            ops::Buffer::Output(_) => bindings.push((*writes.next().expect("a slot for each output"), true)),
+            ops::Buffer::Fault => faults = true,
+        }
+    }
+    let item = step.item;
+    let word = |word: &ops::Word| match *word {
+        ops::Word::Size(size) => Word::Fixed(size),
+        ops::Word::Scalar(scalar) => Word::Attribute { item, scalar },
+        ops::Word::Site => Word::Site { item },
+    };
+    let text = Text {
+        source: codegen::whole(launch.source),
+        words: launch.uniforms.iter().map(word).collect(),
+        bindings,
+        faults,
+        places: launch.workgroups as usize,
+    };
+    let constants = launch.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
+    lowered(label, text, constants, launch.workgroups as usize, launch.work)
+}
+
+/// Workgroups over two dimensions, each within the limit. Kernels leave the surplus ones.
+fn spread(workgroups: usize, limits: &Limits) -> [u32; 3] {
+    let most = limits.workgroups as usize;
+    let rows = workgroups.div_ceil(most);
+    [workgroups.div_ceil(rows.max(1)) as u32, rows as u32, 1]
+}

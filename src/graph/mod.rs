@@ -1,0 +1,13 @@
+//! The graph: nodes that say what is to be computed, and cache what has been.
+//!
+//! In: checked operations from `tensor`. Out: a DAG for `autograd` to lengthen and `schedule` to plan. Nothing here
+//! computes an element.
+
+pub(crate) mod node;
+pub(crate) mod print;
+pub(crate) mod table;
+pub(crate) mod view;
+
+pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value};
+pub(crate) use table::{Binary, Unary};
+pub(crate) use view::{Move, View};

@@ -1,0 +1,278 @@
+//! What the graph is made of: nodes, the edges between them, and the values cached on them.
+//!
+//! In: an op, its sources and the specs of its outputs, all checked. Out: a node that is pending until a plan gives it
+//! a value. Knows nothing of gradients' rules, of kernels or of devices' insides.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use super::table::{Binary, Unary};
+use super::view::{Move, View};
+use crate::device::{Device, Storage};
+use crate::dtype::DType;
+use crate::ops::Fused;
+use crate::shape::{Shape, Spec};
+use crate::tensor::Tensor;
+
+/// A pending chain deeper than this realises itself, so that plans and their walks stay bounded.
+pub(crate) const MAX_DEPTH: u32 = 2048;
+
+/// Everything a node can compute: some forty primitives, and fused operations that carry their meaning in primitives.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// Data from the host. It has a value from the start.
+    Input,
+    /// A number that the library itself wrote: part of a plan's key, and folded.
+    Const(f64),
+    /// A number from the user: a uniform, in no key, equal to another only if it is the same node.
+    Scalar(f64),
+    /// The index along a dim.
+    Iota(usize),
+    /// Uniform in [0, 1): a function of seed, counter and the linear index.
+    Random {
+        seed: u64,
+        counter: u64,
+    },
+    Unary(Unary),
+    Binary(Binary),
+    /// `where(condition, a, b)`
+    Where,
+    Cast(DType),
+    Move(Move),
+    /// Over the dims listed, which stay with size 1.
+    Reduce(Reduce, SmallVec<[usize; 4]>),
+    /// `[batch.., M, K] x [batch.., K, N]`
+    MatMul,
+    /// `(x, index)`: along the dim, the element of `x` that `index` names.
+    Gather(usize),
+    /// `(index, src)`: along the dim of this size, the sum of the elements of `src` whose index names it.
+    ScatterAdd(usize, usize),
+    Fused(Arc<dyn Fused>),
+}
+
+/// How a reduction combines elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Reduce {
+    Sum,
+    Max,
+}
+
+impl Op {
+    /// The name in messages, printed graphs and profiles.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input => "input",
+            Op::Const(_) => "const",
+            Op::Scalar(_) => "scalar",
+            Op::Iota(_) => "iota",
+            Op::Random { .. } => "random",
+            Op::Unary(op) => op.row().name,
+            Op::Binary(op) => op.row().name,
+            Op::Where => "where",
+            Op::Cast(_) => "cast",
+            Op::Move(movement) => movement.name(),
+            Op::Reduce(Reduce::Sum, _) => "sum",
+            Op::Reduce(Reduce::Max, _) => "amax",
+            Op::MatMul => "matmul",
+            Op::Gather(_) => "gather",
+            Op::ScatterAdd(..) => "scatter_add",
+            Op::Fused(op) => op.name(),
+        }
+    }
+}
+
+/// One output of a node, as a consumer refers to it.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    pub node: Arc<Node>,
+    pub out: u8,
+}
+
+pub(crate) type Edges = SmallVec<[Edge; 3]>;
+
+/// Where an output's elements lie. Several values may share a storage: views cost nothing.
+#[derive(Clone)]
+pub(crate) struct Value {
+    pub storage: Arc<Storage>,
+    pub view: View,
+}
+
+/// One operation of the graph. Ids grow with creation, and a node refers only to older nodes, so sorting by id is a
+/// topological order.
+pub(crate) struct Node {
+    pub id: u64,
+    pub op: Op,
+    pub outs: SmallVec<[Spec; 1]>,
+    pub device: Device,
+    /// The user's line.
+    pub at: &'static Location<'static>,
+    /// Gradients flow through this node to one of its sources.
+    pub tracks: bool,
+    /// Length of the longest pending chain that ends here.
+    depth: u32,
+    /// User handles (`Tensor`s) on this node.
+    held: AtomicU32,
+    /// A leaf that asked for a gradient.
+    leaf: AtomicBool,
+    /// A backward pass went through and gave the graph up.
+    released: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub sources: Edges,
+    /// One for each output once computed, empty before.
+    pub values: SmallVec<[Value; 1]>,
+    /// What backward accumulated here: leaves, and nodes that asked to retain it.
+    pub grad: Option<Tensor>,
+    pub retain_grad: bool,
+}
+
+impl Node {
+    #[track_caller]
+    pub fn new(
+        op: Op,
+        sources: Edges,
+        outs: SmallVec<[Spec; 1]>,
+        device: &Device,
+        tracks: bool,
+    ) -> Arc<Node> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let depth = 1 + sources.iter().map(|edge| edge.node.pending_depth()).max().unwrap_or(0);
+        let node = Arc::new(Node {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            op,
+            outs,
+            device: device.clone(),
+            at: Location::caller(),
+            tracks,
+            depth,
+            held: AtomicU32::new(0),
+            leaf: AtomicBool::new(false),
+            released: AtomicBool::new(false),
+            state: Mutex::new(State { sources, ..State::default() }),
+        });
+        if depth > MAX_DEPTH {
+            device.realize_deep(&node);
+        }
+        node
+    }
+
+    /// A node that has its value from the start.
+    #[track_caller]
+    pub fn input(spec: Spec, storage: Storage, device: &Device) -> Arc<Node> {
+        let view = View::contiguous(&spec.shape);
+        let node = Node::new(Op::Input, Edges::new(), SmallVec::from_elem(spec, 1), device, false);
+        node.state().values.push(Value { storage: Arc::new(storage), view });
+        node
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn sources(&self) -> Edges {
+        self.state().sources.clone()
+    }
+
+    pub fn value(&self, out: u8) -> Option<Value> {
+        self.state().values.get(out as usize).cloned()
+    }
+
+    pub fn is_computed(&self) -> bool {
+        !self.state().values.is_empty()
+    }
+
+    /// Gives the node its values; if no backward pass will walk through it any more, it forgets its sources.
+    pub fn complete(&self, values: SmallVec<[Value; 1]>) {
+        let mut state = self.state();
+        state.values = values;
+        let forgotten = if self.keeps_sources() { Edges::new() } else { std::mem::take(&mut state.sources) };
+        drop(state);
+        drop_edges(forgotten);
+    }
+
+    /// A backward pass may still walk from here to the sources.
+    pub fn keeps_sources(&self) -> bool {
+        self.tracks && !self.is_released()
+    }
+
+    pub fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    /// Gives the graph behind this node up: no second backward pass.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Release);
+        let mut state = self.state();
+        let forgotten =
+            if state.values.is_empty() { Edges::new() } else { std::mem::take(&mut state.sources) };
+        drop(state);
+        drop_edges(forgotten);
+    }
+
+    pub fn is_leaf(&self) -> bool {
+        self.leaf.load(Ordering::Acquire)
+    }
+
+    pub fn set_leaf(&self, requires_grad: bool) {
+        self.leaf.store(requires_grad, Ordering::Release);
+    }
+
+    pub fn needs_grad(&self) -> bool {
+        self.tracks || self.is_leaf()
+    }
+
+    pub fn held(&self) -> u32 {
+        self.held.load(Ordering::Acquire)
+    }
+
+    pub fn hold(&self) {
+        self.held.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub fn unhold(&self) {
+        self.held.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    fn pending_depth(&self) -> u32 {
+        if self.depth == 1 || self.is_computed() { 0 } else { self.depth }
+    }
+
+    pub fn shape(&self, out: u8) -> &Shape {
+        &self.outs[out as usize].shape
+    }
+}
+
+/// Drops a graph without recursion: a chain of any length would overflow the stack otherwise.
+fn drop_edges(edges: Edges) {
+    let mut stack: Vec<Edge> = edges.into_iter().collect();
+    while let Some(edge) = stack.pop() {
+        if let Some(node) = Arc::into_inner(edge.node) {
+            stack.extend(std::mem::take(&mut node.state().sources));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop_edges(std::mem::take(&mut state.sources));
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "%{} = {}", self.id, self.op.name())?;
+        for (i, edge) in self.state().sources.iter().enumerate() {
+            write!(f, "{}%{}", if i == 0 { " " } else { ", " }, edge.node.id)?;
+        }
+        write!(f, " : {:?} at {}", self.outs, self.at)
+    }
+}

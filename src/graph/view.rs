@@ -1,0 +1,289 @@
+//! Movement as index arithmetic: a chain of movement ops over a buffer is one strided view with a mask.
+//!
+//! In: a layout and the movement ops, from the buffer outwards. Out: where element `coords` of the result lies, and
+//! whether it exists. `None` where strides cannot say it: the scheduler then materialises.
+
+use smallvec::SmallVec;
+
+use crate::shape::Shape;
+
+/// A movement op with its attributes resolved: it moves elements and computes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Move {
+    /// The same elements in row-major order under another shape.
+    Reshape(Shape),
+    /// Dim `i` of the result is dim `dims[i]` of the source.
+    Permute(SmallVec<[usize; 4]>),
+    /// Dims of size 1 repeated.
+    Expand(Shape),
+    /// For each dim: first index kept, and how many.
+    Slice(SmallVec<[(usize, usize); 4]>),
+    /// For each dim: zeros before and after.
+    Pad(SmallVec<[(usize, usize); 4]>),
+    /// The dims that are reversed.
+    Flip(SmallVec<[usize; 4]>),
+}
+
+impl Move {
+    /// Shape of the result for a source of shape `source`.
+    pub fn shape(&self, source: &Shape) -> Shape {
+        match self {
+            Move::Reshape(shape) | Move::Expand(shape) => shape.clone(),
+            Move::Permute(dims) => dims.iter().map(|&dim| source[dim]).collect(),
+            Move::Slice(ranges) => ranges.iter().map(|&(_, len)| len).collect(),
+            Move::Pad(pads) => source.iter().zip(pads).map(|(size, (a, b))| a + size + b).collect(),
+            Move::Flip(_) => source.clone(),
+        }
+    }
+
+    /// The name in printed graphs and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Move::Reshape(_) => "reshape",
+            Move::Permute(_) => "permute",
+            Move::Expand(_) => "expand",
+            Move::Slice(_) => "slice",
+            Move::Pad(_) => "pad",
+            Move::Flip(_) => "flip",
+        }
+    }
+}
+
+/// Element `coords` of `shape` lies at `offset + Σ coords[d] * strides[d]`; outside the mask it is zero.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct View {
+    pub shape: Shape,
+    pub strides: SmallVec<[isize; 4]>,
+    pub offset: isize,
+    /// For each dim the half-open range of coordinates that exist, where that is not all of them.
+    pub mask: Option<SmallVec<[(usize, usize); 4]>>,
+}
+
+impl View {
+    /// Row-major over the whole of a buffer.
+    pub fn contiguous(shape: &Shape) -> View {
+        let strides = shape.strides().iter().map(|&stride| stride as isize).collect();
+        View { shape: shape.clone(), strides, offset: 0, mask: None }
+    }
+
+    /// Element `i` in row-major order lies at `i`.
+    pub fn is_contiguous(&self) -> bool {
+        let plain = self.shape.strides();
+        self.offset == 0
+            && self.mask.is_none()
+            && (0..self.shape.rank()).all(|d| self.shape[d] == 1 || self.strides[d] == plain[d] as isize)
+    }
+
+    /// This view seen through one more movement op.
+    pub fn apply(&self, movement: &Move) -> Option<View> {
+        let mut view = match movement {
+            Move::Reshape(shape) => return self.reshape(shape),
+            Move::Permute(dims) => View {
+                strides: dims.iter().map(|&dim| self.strides[dim]).collect(),
+                mask: self.mask.as_ref().map(|mask| dims.iter().map(|&dim| mask[dim]).collect()),
+                ..self.clone()
+            },
+            Move::Expand(shape) => self.expand(shape),
+            Move::Slice(ranges) => self.slice(ranges),
+            Move::Pad(pads) => self.pad(pads),
+            Move::Flip(dims) => self.flip(dims),
+        };
+        view.shape = movement.shape(&self.shape);
+        Some(view)
+    }
+
+    fn expand(&self, shape: &Shape) -> View {
+        let mut view = self.clone();
+        for dim in (0..shape.rank()).filter(|&dim| shape[dim] != self.shape[dim]) {
+            view.strides[dim] = 0;
+            if let Some(mask) = &mut view.mask {
+                mask[dim] = if mask[dim] == (0, 1) { (0, shape[dim]) } else { (0, 0) };
+            }
+        }
+        view
+    }
+
+    fn slice(&self, ranges: &[(usize, usize)]) -> View {
+        let mut view = self.clone();
+        for (dim, &(start, len)) in ranges.iter().enumerate() {
+            view.offset += start as isize * self.strides[dim];
+            if let Some(mask) = &mut view.mask {
+                let (low, high) = mask[dim];
+                mask[dim] = (low.saturating_sub(start).min(len), high.saturating_sub(start).min(len));
+            }
+        }
+        view
+    }
+
+    fn pad(&self, pads: &[(usize, usize)]) -> View {
+        let mut view = self.clone();
+        let mut mask =
+            self.mask.clone().unwrap_or_else(|| self.shape.iter().map(|&size| (0, size)).collect());
+        for (dim, &(before, _)) in pads.iter().enumerate() {
+            view.offset -= before as isize * self.strides[dim];
+            mask[dim] = (mask[dim].0 + before, mask[dim].1 + before);
+        }
+        view.mask = Some(mask);
+        view
+    }
+
+    fn flip(&self, dims: &[usize]) -> View {
+        let mut view = self.clone();
+        for &dim in dims {
+            let size = self.shape[dim];
+            view.offset += size.saturating_sub(1) as isize * self.strides[dim];
+            view.strides[dim] = -self.strides[dim];
+            if let Some(mask) = &mut view.mask {
+                mask[dim] = (size - mask[dim].1, size - mask[dim].0);
+            }
+        }
+        view
+    }
+
+    /// Both shapes are cut into the shortest runs of dims with equal products; within a run the old dims must merge
+    /// into one stride (and be unmasked), or be one dim on both sides.
+    fn reshape(&self, shape: &Shape) -> Option<View> {
+        if self.shape.numel() == 0 {
+            return Some(View::contiguous(shape));
+        }
+        if let Some(mask) = &self.mask
+            && (0..self.shape.rank()).any(|dim| self.shape[dim] == 1 && mask[dim] != (0, 1))
+        {
+            return None; // a masked dim of size 1 has no dim to live in
+        }
+        let old: SmallVec<[usize; 4]> = (0..self.shape.rank()).filter(|&dim| self.shape[dim] != 1).collect();
+        let range = |dim: usize| self.mask.as_ref().map_or((0, self.shape[dim]), |mask| mask[dim]);
+        let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, shape.rank());
+        let mut mask: SmallVec<[(usize, usize); 4]> = shape.iter().map(|&size| (0, size)).collect();
+        let (mut i, mut j) = (0, 0);
+        while i < old.len() {
+            let (first, start) = (i, j);
+            let (mut from, mut to) = (self.shape[old[i]], 1);
+            i += 1;
+            while from != to {
+                if to < from {
+                    to *= shape[j];
+                    j += 1;
+                } else {
+                    from *= self.shape[old[i]];
+                    i += 1;
+                }
+            }
+            let inner = old[i - 1];
+            let sizable: SmallVec<[usize; 4]> = (start..j).filter(|&dim| shape[dim] != 1).collect();
+            if let ([dim], 1) = (&sizable[..], i - first) {
+                (strides[*dim], mask[*dim]) = (self.strides[inner], range(inner));
+                continue;
+            }
+            for k in first..i {
+                let full = range(old[k]) == (0, self.shape[old[k]]);
+                let merges = k + 1 == i
+                    || self.strides[old[k]] == self.strides[old[k + 1]] * self.shape[old[k + 1]] as isize;
+                if !full || !merges {
+                    return None;
+                }
+            }
+            let mut stride = self.strides[inner];
+            for &dim in sizable.iter().rev() {
+                strides[dim] = stride;
+                stride *= shape[dim] as isize;
+            }
+        }
+        let mask = self.mask.is_some().then_some(mask);
+        Some(View { shape: shape.clone(), strides, offset: self.offset, mask })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::Array;
+    use crate::cpu::move_array;
+    use proptest::prelude::*;
+
+    /// Reads `data` through the view.
+    fn read(view: &View, data: &[f64]) -> Vec<f64> {
+        view.shape
+            .coords()
+            .map(|coords| {
+                let exists = view.mask.as_ref().is_none_or(|mask| {
+                    mask.iter().zip(&coords).all(|(&(low, high), &x)| low <= x && x < high)
+                });
+                let at =
+                    coords.iter().zip(&view.strides).map(|(&x, stride)| x as isize * stride).sum::<isize>();
+                if exists { data[(view.offset + at) as usize] } else { 0.0 }
+            })
+            .collect()
+    }
+
+    /// A movement op for `shape`, drawn from `seed`.
+    fn movement(shape: &Shape, seed: u32) -> Move {
+        let pick = |dim: usize, n: usize| (seed >> (3 * dim + 3)) as usize % n.max(1);
+        match seed % 6 {
+            0 => {
+                let mut sizes: Vec<usize> = shape.to_vec();
+                match sizes.iter().position(|&size| size > 2 && size % 2 == 0) {
+                    Some(dim) if pick(0, 2) == 0 => {
+                        sizes[dim] /= 2;
+                        sizes.insert(dim + pick(1, 2), 2);
+                    }
+                    _ if sizes.len() > 1 => {
+                        let merged = sizes.remove(0);
+                        sizes[0] *= merged;
+                    }
+                    _ => sizes.insert(pick(0, 2), 1),
+                }
+                Move::Reshape(Shape::from(&sizes[..]))
+            }
+            1 => {
+                let mut dims: SmallVec<[usize; 4]> = (0..shape.rank()).collect();
+                dims.rotate_left(pick(0, shape.rank()));
+                Move::Permute(dims)
+            }
+            2 => Move::Expand(shape.iter().map(|&size| if size == 1 { 3 } else { size }).collect()),
+            3 => Move::Slice(
+                shape
+                    .iter()
+                    .enumerate()
+                    .map(|(d, &n)| (pick(d, n), (n - pick(d, n)).min(1 + pick(d + 1, 4))))
+                    .collect(),
+            ),
+            4 => Move::Pad((0..shape.rank()).map(|dim| (pick(dim, 3), pick(dim + 1, 2))).collect()),
+            _ => Move::Flip((0..shape.rank()).filter(|&dim| pick(dim, 2) == 0).collect()),
+        }
+    }
+
+    proptest! {
+        /// A chain of movement ops read through one view is the chain done one array at a time.
+        #[test]
+        fn chains_compose(sizes in prop::collection::vec(1usize..5, 1..4), seeds in prop::collection::vec(any::<u32>(), 1..6)) {
+            let shape = Shape::from(&sizes[..]);
+            let data: Vec<f64> = (1..=shape.numel()).map(|x| x as f64).collect();
+            let (mut view, mut array, mut now) = (View::contiguous(&shape), Array::Float(data.clone()), shape);
+            for seed in seeds {
+                let movement = movement(&now, seed);
+                let Some(next) = view.apply(&movement) else { break };
+                array = move_array(&movement, &array, &now);
+                now = movement.shape(&now);
+                view = next;
+                prop_assert_eq!(&view.shape, &now);
+                prop_assert_eq!(Array::Float(read(&view, &data)), array.clone());
+            }
+        }
+    }
+
+    #[test]
+    fn reshape_of_a_transpose_must_materialise() {
+        let transposed =
+            View::contiguous(&[2, 3].into()).apply(&Move::Permute(SmallVec::from_slice(&[1, 0])));
+        assert_eq!(transposed.unwrap().apply(&Move::Reshape([6].into())), None);
+    }
+
+    #[test]
+    fn reshape_keeps_the_strides_of_dims_it_does_not_touch() {
+        let view =
+            View::contiguous(&[4, 6].into()).apply(&Move::Slice(SmallVec::from_slice(&[(0, 4), (1, 4)])));
+        let view = view.unwrap().apply(&Move::Reshape([2, 2, 1, 4].into())).unwrap();
+        assert_eq!((&view.strides[..], view.offset), (&[12, 6, 0, 1][..], 1));
+    }
+}

@@ -1,0 +1,175 @@
+//! The cone: everything that roots still need, in an order in which each node follows its sources.
+//!
+//! In: root nodes. Out: plain items, with the facts about handles and references on which plans depend.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::graph::{Edges, Node, Op, Value};
+use crate::no_grad;
+use crate::shape::Spec;
+use crate::tensor::Tensor;
+
+pub(crate) struct Cone {
+    pub items: Vec<Item>,
+}
+
+/// One node of the cone: pending, or an input that has its values.
+pub(crate) struct Item {
+    pub node: Arc<Node>,
+    pub values: Option<SmallVec<[Value; 1]>>,
+    pub sources: SmallVec<[Source; 3]>,
+    /// A fused operation without a kernel here: output `i` is source `i`, its meaning in primitives.
+    pub expanded: bool,
+    /// Edges from pending items of the cone.
+    pub uses: u32,
+    /// It must have a value afterwards: asked for, or a user holds a handle on it.
+    pub wanted: bool,
+    /// Something outside the cone refers to it.
+    pub external: bool,
+    /// It does not forget its sources once computed: a backward pass may still come.
+    pub keeps_sources: bool,
+}
+
+/// An output of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    pub item: usize,
+    pub out: u8,
+}
+
+impl Item {
+    pub fn spec(&self, out: u8) -> &Spec {
+        &self.node.outs[out as usize]
+    }
+
+    /// Whether it has no value yet.
+    pub fn is_pending(&self) -> bool {
+        self.values.is_none()
+    }
+
+    /// The specs of its sources.
+    pub fn specs(&self, cone: &Cone) -> SmallVec<[Spec; 3]> {
+        self.sources.iter().map(|source| cone.spec(*source).clone()).collect()
+    }
+}
+
+impl Cone {
+    /// Walks from the roots to what has a value, without recursion. `kernel` tells whether a fused node has a kernel;
+    /// one that has none is expanded into its reference.
+    pub fn collect(roots: Vec<Arc<Node>>, kernel: impl Fn(&Node) -> bool) -> Cone {
+        let mut cone = Cone { items: Vec::new() };
+        let mut indices: FxHashMap<u64, usize> = FxHashMap::default();
+        let mut root_ids: FxHashMap<u64, usize> = FxHashMap::default();
+        for root in &roots {
+            *root_ids.entry(root.id).or_default() += 1;
+        }
+        // A node is entered when first met, and listed when all its sources are.
+        let mut stack: Vec<(Arc<Node>, Option<Edges>)> =
+            roots.iter().rev().map(|root| (root.clone(), None)).collect();
+        // References to nodes that this function itself holds, and that will be gone.
+        let mut ours: FxHashMap<u64, usize> = FxHashMap::default();
+        while let Some((node, entered)) = stack.pop() {
+            if indices.contains_key(&node.id) {
+                continue;
+            }
+            let Some(edges) = entered else {
+                let edges = if node.is_computed() {
+                    Edges::new()
+                } else if matches!(&node.op, Op::Fused(_)) && !kernel(&node) {
+                    expand(&node)
+                } else {
+                    node.sources()
+                };
+                let unlisted: SmallVec<[Arc<Node>; 3]> = edges
+                    .iter()
+                    .rev()
+                    .filter(|edge| !indices.contains_key(&edge.node.id))
+                    .map(|edge| edge.node.clone())
+                    .collect();
+                stack.push((node, Some(edges)));
+                stack.extend(unlisted.into_iter().map(|node| (node, None)));
+                continue;
+            };
+            let expanded = matches!(&node.op, Op::Fused(_)) && !node.is_computed() && !kernel(&node);
+            let sources = edges.iter().map(|edge| cone.resolve(indices[&edge.node.id], edge.out)).collect();
+            // An expanded node refers to its reference only through `edges`, which are dropped here.
+            if !expanded {
+                for edge in &edges {
+                    *ours.entry(edge.node.id).or_default() += 1;
+                }
+            }
+            indices.insert(node.id, cone.items.len());
+            cone.items.push(Item::new(node, sources, expanded));
+        }
+        cone.count(roots, &root_ids, &ours);
+        cone
+    }
+
+    /// Consumers of an expanded node consume its reference.
+    fn resolve(&self, item: usize, out: u8) -> Source {
+        match self.items[item].expanded {
+            true => self.items[item].sources[out as usize],
+            false => Source { item, out },
+        }
+    }
+
+    /// Counts who refers to what. Runs last, when every reference that the walk itself held is gone.
+    fn count(
+        &mut self,
+        roots: Vec<Arc<Node>>,
+        root_ids: &FxHashMap<u64, usize>,
+        edges: &FxHashMap<u64, usize>,
+    ) {
+        drop(roots);
+        for i in 0..self.items.len() {
+            for source in self.items[i].sources.clone() {
+                self.items[source.item].uses += 1;
+            }
+        }
+        for item in &mut self.items {
+            // Handles first: one that is cloned or dropped meanwhile then errs on the side of keeping.
+            let held = item.node.held() as usize;
+            let known = 1 + held + edges.get(&item.node.id).copied().unwrap_or(0);
+            item.external = Arc::strong_count(&item.node) > known;
+            item.wanted = held > 0 || root_ids.contains_key(&item.node.id);
+        }
+    }
+
+    pub fn spec(&self, source: Source) -> &Spec {
+        self.items[source.item].spec(source.out)
+    }
+
+    /// Which items are still referred to once the cone has been computed, where `valued` tells which pending items
+    /// will have a value: one that has, and that no backward pass needs, forgets its sources.
+    pub fn alive(&self, valued: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut alive: Vec<bool> = self.items.iter().map(|item| item.wanted || item.external).collect();
+        for (i, item) in self.items.iter().enumerate().rev() {
+            if alive[i] && item.is_pending() && (item.keeps_sources || !valued(i)) {
+                item.sources.iter().for_each(|source| alive[source.item] = true);
+            }
+        }
+        alive
+    }
+}
+
+impl Item {
+    fn new(node: Arc<Node>, sources: SmallVec<[Source; 3]>, expanded: bool) -> Item {
+        let values = {
+            let state = node.state();
+            (!state.values.is_empty()).then(|| state.values.clone())
+        };
+        let keeps_sources = node.keeps_sources();
+        Item { node, values, sources, expanded, uses: 0, wanted: false, external: false, keeps_sources }
+    }
+}
+
+/// The meaning of a fused node in primitives, without handles on it.
+fn expand(node: &Arc<Node>) -> Edges {
+    let Op::Fused(op) = &node.op else { unreachable!("only fused operations have a reference") };
+    let inputs: Vec<Tensor> =
+        node.sources().iter().map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
+    no_grad(|| op.reference(&inputs)).iter().map(Tensor::edge).collect()
+}

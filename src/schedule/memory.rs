@@ -1,0 +1,185 @@
+//! Which slot each buffer of a plan is: a new one, one whose last reader has run, or the operand's own.
+//!
+//! In: groups in order. Out: the plan. Results that live on take fresh slots; what lives between two kernels shares
+//! slots; an elementwise kernel writes over an operand that nothing needs afterwards.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::cone::{Cone, Source};
+use super::fuse::{Access, Group, Groups};
+use super::plan::{Kernel, Placed, Plan, Slot, Step};
+use crate::graph::View;
+
+pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
+    let alive = cone.alive(|item| groups.written.contains(&item) || groups.aliases.contains_key(&item));
+    let results = results(cone, &groups, &alive);
+    let mut memory = Memory {
+        cone,
+        scratch: &groups.scratch,
+        lasting: results
+            .iter()
+            .flat_map(|result| result.outs.iter().map(|(source, _)| Access::Item(*source)))
+            .collect(),
+        last_read: FxHashMap::default(),
+        slot_of: FxHashMap::default(),
+        idle: Vec::new(),
+        plan: Plan::default(),
+    };
+    for (i, group) in groups.groups.iter().enumerate() {
+        memory.last_read.extend(group.reads.iter().map(|&access| (access, i)));
+    }
+    for (i, group) in groups.groups.into_iter().enumerate() {
+        memory.step(i, group, |item| donatable[item] && !alive[item]);
+    }
+    for result in results {
+        let outs =
+            result.outs.into_iter().map(|(source, view)| (memory.slot(Access::Item(source)), view)).collect();
+        memory.plan.results.push(Placed { item: result.item, outs });
+    }
+    let fresh =
+        memory.plan.slots.iter().map(|slot| if let Slot::Fresh { bytes } = slot { *bytes } else { 0 });
+    memory.plan.fresh_bytes = fresh.sum();
+    memory.plan
+}
+
+/// An item that has values afterwards, and whose memory they are.
+struct Kept {
+    item: usize,
+    outs: SmallVec<[(Source, View); 1]>,
+}
+
+fn results(cone: &Cone, groups: &Groups, alive: &[bool]) -> Vec<Kept> {
+    let pending = (0..cone.items.len()).filter(|&item| cone.items[item].is_pending() && alive[item]);
+    pending
+        .filter_map(|item| {
+            let outs = match groups.aliases.get(&item) {
+                Some(outs) => outs.clone(),
+                None if groups.written.contains(&item) => (0..cone.items[item].node.outs.len() as u8)
+                    .map(|out| (Source { item, out }, View::contiguous(&cone.items[item].spec(out).shape)))
+                    .collect(),
+                None => return None,
+            };
+            Some(Kept { item, outs })
+        })
+        .collect()
+}
+
+struct Memory<'a> {
+    cone: &'a Cone,
+    scratch: &'a [usize],
+    /// What results lie in.
+    lasting: FxHashSet<Access>,
+    /// The last group that reads each buffer.
+    last_read: FxHashMap<Access, usize>,
+    slot_of: FxHashMap<Access, usize>,
+    /// Slots whose last reader has run.
+    idle: Vec<usize>,
+    plan: Plan,
+}
+
+impl Memory<'_> {
+    fn step(&mut self, at: usize, group: Group, donatable: impl Fn(usize) -> bool) {
+        let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();
+        let mut donors = self.donors(at, &group, donatable);
+        let writes: SmallVec<[usize; 2]> =
+            group.writes.iter().map(|&access| self.place(access, &mut donors)).collect();
+        // Temporaries that nothing reads any more, unless they were written over.
+        for (&access, &slot) in group.reads.iter().zip(&reads) {
+            let temporary = self.pending(access) && !self.lasting.contains(&access);
+            if temporary
+                && self.last_read[&access] == at
+                && !writes.contains(&slot)
+                && !self.idle.contains(&slot)
+            {
+                self.idle.push(slot);
+            }
+        }
+        self.plan.steps.push(Step { kernel: group.kernel, reads, writes, item: group.item });
+    }
+
+    /// Operands that the kernel may write over: read for the last time, and only at the index that is written.
+    fn donors(&self, at: usize, group: &Group, donatable: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+        let Kernel::Map(program) = &group.kernel else { return Vec::new() };
+        let in_step = |read: usize| {
+            let mut loads = program.loads.iter().filter(|load| load.read == read);
+            loads.all(|load| load.view.is_contiguous() && load.view.shape == program.space)
+        };
+        let mut donors = Vec::new();
+        for (read, &access) in group.reads.iter().enumerate() {
+            let free = match access {
+                Access::Item(source) if !self.pending(access) => donatable(source.item) && self.whole(source),
+                _ => !self.lasting.contains(&access),
+            };
+            if free && self.last_read[&access] == at && in_step(read) {
+                donors.push((self.slot_of[&access], self.bytes(access)));
+            }
+        }
+        donors
+    }
+
+    /// The slot that a kernel writes.
+    fn place(&mut self, access: Access, donors: &mut Vec<(usize, usize)>) -> usize {
+        if let Some(&slot) = self.slot_of.get(&access) {
+            return slot; // an earlier dispatch of the same operation wrote part of it
+        }
+        let bytes = self.bytes(access);
+        let lasting = self.lasting.contains(&access);
+        let slot = if let Some(i) = donors.iter().position(|&(_, size)| size == bytes) {
+            donors.swap_remove(i).0
+        } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
+            self.idle.swap_remove(i)
+        } else {
+            self.plan.slots.push(Slot::Fresh { bytes });
+            self.plan.slots.len() - 1
+        };
+        self.slot_of.insert(access, slot);
+        slot
+    }
+
+    /// The smallest idle slot that is large enough, and not twice as large.
+    fn idle_of(&self, bytes: usize) -> Option<usize> {
+        let size = |slot: usize| match self.plan.slots[slot] {
+            Slot::Fresh { bytes } => bytes,
+            Slot::Input(_) => 0,
+        };
+        let fits = |slot: usize| size(slot) >= bytes && size(slot) <= 2 * bytes.max(256);
+        (0..self.idle.len()).filter(|&i| fits(self.idle[i])).min_by_key(|&i| size(self.idle[i]))
+    }
+
+    /// The slot of a buffer that exists: an input's, or one that was written. Values of size 0 are never written.
+    fn slot(&mut self, access: Access) -> usize {
+        if let Some(&slot) = self.slot_of.get(&access) {
+            return slot;
+        }
+        let slot = match access {
+            Access::Item(source) if !self.pending(access) => Slot::Input(source),
+            _ => Slot::Fresh { bytes: self.bytes(access) },
+        };
+        self.plan.slots.push(slot);
+        self.slot_of.insert(access, self.plan.slots.len() - 1);
+        self.plan.slots.len() - 1
+    }
+
+    fn pending(&self, access: Access) -> bool {
+        match access {
+            Access::Item(source) => self.cone.items[source.item].is_pending(),
+            Access::Scratch(_) => true,
+        }
+    }
+
+    fn bytes(&self, access: Access) -> usize {
+        match access {
+            Access::Item(source) => self.cone.spec(source).bytes(),
+            Access::Scratch(i) => self.scratch[i],
+        }
+    }
+
+    /// Whether an input's value fills its storage from the start.
+    fn whole(&self, source: Source) -> bool {
+        self.cone.items[source.item]
+            .values
+            .as_ref()
+            .is_some_and(|values| values[source.out as usize].view.is_contiguous())
+    }
+}

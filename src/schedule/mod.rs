@@ -1,0 +1,225 @@
+//! From nodes to a plan: collect the cone, look the plan up by its key or make it, run it, hand the values out.
+//!
+//! In: roots. Out: values on nodes. A plan is plain data (`plan`); who runs it is the backend's matter, and nothing
+//! here knows wgpu or loops over elements.
+
+mod absorb;
+mod cone;
+mod emit;
+mod fuse;
+mod key;
+mod memory;
+mod null;
+pub(crate) mod plan;
+mod split;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+pub(crate) use cone::{Cone, Source};
+pub(crate) use null::{Null, NullBuffer};
+
+use self::key::Key;
+use self::plan::{Plan, Slot};
+use crate::cpu;
+use crate::device::{Backend, Data, Device, Storage};
+use crate::error::Error;
+use crate::gpu::{self, Gpu};
+use crate::graph::{Node, Op, Value};
+use crate::limits::Limits;
+use crate::shape::Spec;
+
+/// Plans that are kept; the one used longest ago goes first.
+const MAX_PLANS: usize = 256;
+
+/// What a device has done so far: what tests of "a step allocates nothing" compare. See [`Device::counters`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Times that something pending was computed.
+    pub runs: usize,
+    /// Plans made: a run whose graph was planned before makes none.
+    pub plans: usize,
+    /// Kernels dispatched.
+    pub kernels: usize,
+    /// Submissions to the GPU's queue.
+    pub submissions: usize,
+    /// GPU buffers created; a buffer that the pool hands out again is not counted.
+    pub buffers: usize,
+    /// Distinct kernels compiled.
+    pub pipelines: usize,
+    /// Bind groups created.
+    pub bind_groups: usize,
+    /// Bytes of buffers in use.
+    pub bytes_live: u64,
+    /// The most that `bytes_live` has been.
+    pub bytes_peak: u64,
+    /// Bytes of buffers that wait in the pool.
+    pub bytes_idle: u64,
+}
+
+impl Counters {
+    pub(crate) fn of_gpu(planned: Counters, stats: &gpu::Stats) -> Counters {
+        Counters {
+            kernels: stats.dispatches as usize,
+            submissions: stats.submissions as usize,
+            buffers: stats.buffers_created as usize,
+            pipelines: stats.pipelines as usize,
+            bind_groups: stats.bind_groups_created as usize,
+            bytes_live: stats.buffer_bytes_live,
+            bytes_peak: stats.buffer_bytes_peak,
+            bytes_idle: stats.buffer_bytes_idle,
+            ..planned
+        }
+    }
+}
+
+/// A device's plans.
+pub(crate) struct Scheduler {
+    fuse: bool,
+    plans: FxHashMap<Key, Arc<Planned>>,
+    /// Keys by age, oldest first.
+    ages: VecDeque<Key>,
+    pub counters: Counters,
+}
+
+/// A plan, and what the GPU made of it.
+struct Planned {
+    plan: Plan,
+    compiled: Option<gpu::Compiled>,
+}
+
+impl Scheduler {
+    pub fn new(fuse: bool) -> Scheduler {
+        Scheduler { fuse, plans: FxHashMap::default(), ages: VecDeque::new(), counters: Counters::default() }
+    }
+
+    /// Gives the roots, and every pending node that a user holds on the way to them, their values.
+    pub fn realize(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+        let cone =
+            Cone::collect(roots, |node| device.limits().is_some_and(|limits| has_kernel(node, limits)));
+        if !cone.items.iter().any(|item| item.is_pending()) {
+            return Ok(());
+        }
+        self.counters.runs += 1;
+        match device.backend() {
+            Backend::Cpu(rounding) => cpu::run(&cone, *rounding),
+            Backend::Gpu(gpu) => {
+                let planned =
+                    self.plan(&cone, gpu.limits(), |plan| gpu::compile(gpu, plan, &cone).map(Some))?;
+                let compiled = planned.compiled.as_ref().expect("compiled when it was planned");
+                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone)?;
+                complete(&cone, &planned.plan, &buffers);
+                Ok(())
+            }
+            Backend::Null(null) => {
+                let planned = self.plan(&cone, &null.limits, |_| Ok(None))?;
+                let mut fresh = null.run(&planned.plan).into_iter();
+                let buffers = slots(&cone, &planned.plan, |_| {
+                    Ok(Data::Null(fresh.next().expect("a buffer for each fresh slot")))
+                })?;
+                complete(&cone, &planned.plan, &buffers);
+                Ok(())
+            }
+        }
+    }
+
+    /// The cone's plan, made only if no cone of the same key was planned before.
+    fn plan(
+        &mut self,
+        cone: &Cone,
+        limits: &Limits,
+        compile: impl FnOnce(&Plan) -> Result<Option<gpu::Compiled>, Error>,
+    ) -> Result<Arc<Planned>, Error> {
+        let donatable = cone.donatable();
+        let key = key::key(cone, &donatable);
+        if let Some(planned) = self.plans.get(&key) {
+            return Ok(planned.clone());
+        }
+        let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable);
+        let planned = Arc::new(Planned { compiled: compile(&plan)?, plan });
+        self.counters.plans += 1;
+        if self.ages.len() == MAX_PLANS
+            && let Some(oldest) = self.ages.pop_front()
+        {
+            self.plans.remove(&oldest);
+        }
+        self.ages.push_back(key.clone());
+        self.plans.insert(key, planned.clone());
+        Ok(planned)
+    }
+}
+
+/// Whether a fused operation has a kernel for these shapes on this device.
+fn has_kernel(node: &Node, limits: &Limits) -> bool {
+    let Op::Fused(op) = &node.op else { return false };
+    let inputs = node.sources();
+    let specs = inputs.iter().map(|edge| edge.node.outs[edge.out as usize].clone());
+    let specs: SmallVec<[Spec; 8]> = specs.chain(node.outs.iter().cloned()).collect();
+    let launches = op.launch(&specs, limits);
+    launches.is_some_and(|launches| {
+        launches.iter().all(|launch| launch.buffers.len() <= limits.storage_buffers as usize)
+    })
+}
+
+impl Cone {
+    /// Inputs whose storage nothing but this cone refers to.
+    fn donatable(&self) -> Vec<bool> {
+        let unshared = |values: &SmallVec<[Value; 1]>| {
+            // The node's own reference and the cone's.
+            values.iter().all(|value| Arc::strong_count(&value.storage) == 2)
+        };
+        self.items
+            .iter()
+            .map(|item| !item.wanted && !item.external && item.values.as_ref().is_some_and(unshared))
+            .collect()
+    }
+}
+
+/// The storage of each slot; `fresh` makes those that no value has yet.
+fn slots(
+    cone: &Cone,
+    plan: &Plan,
+    mut fresh: impl FnMut(usize) -> Result<Data, Error>,
+) -> Result<Vec<Arc<Storage>>, Error> {
+    plan.slots
+        .iter()
+        .map(|slot| match slot {
+            Slot::Input(source) => {
+                let values = cone.items[source.item].values.as_ref().expect("an input has its values");
+                Ok(values[source.out as usize].storage.clone())
+            }
+            Slot::Fresh { bytes } => Ok(Arc::new(Storage::new(fresh(*bytes)?))),
+        })
+        .collect()
+}
+
+/// Everything that can fail comes before the first dispatch, so a failed run changes no value.
+fn run_gpu(
+    gpu: &Gpu,
+    plan: &Plan,
+    compiled: &gpu::Compiled,
+    cone: &Cone,
+) -> Result<Vec<Arc<Storage>>, Error> {
+    let storages = slots(cone, plan, |bytes| Ok(Data::Gpu(gpu.allocate(bytes as u64)?)))?;
+    let buffers: Vec<&gpu::Buffer> = storages
+        .iter()
+        .map(|storage| storage.gpu().ok_or(Error::Driver("an upload failed".into())))
+        .collect::<Result<_, _>>()?;
+    gpu.run(&compiled.dispatches, &buffers, &compiled.uniforms(gpu, cone))?;
+    Ok(storages)
+}
+
+/// Hands the values out. Nodes that no backward pass needs forget their sources, and what nothing refers to dies.
+fn complete(cone: &Cone, plan: &Plan, storages: &[Arc<Storage>]) {
+    for placed in &plan.results {
+        let value = |(slot, view): &(usize, crate::graph::View)| Value {
+            storage: storages[*slot].clone(),
+            view: view.clone(),
+        };
+        cone.items[placed.item].node.complete(placed.outs.iter().map(value).collect());
+    }
+}

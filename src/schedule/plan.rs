@@ -1,0 +1,301 @@
+//! A plan: what to run, as plain data. No buffers, no device, no user's numbers; it can be printed, compared, kept.
+
+use smallvec::SmallVec;
+
+use super::cone::Source;
+use crate::dtype::DType;
+use crate::graph::{Binary, Reduce, Unary, View};
+use crate::ops::Launch;
+use crate::shape::Shape;
+
+/// Kernels in order, the slots they work on, and where results lie.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    pub steps: Vec<Step>,
+    pub slots: Vec<Slot>,
+    /// The items that have values afterwards.
+    pub results: Vec<Placed>,
+    /// Bytes of all slots that a run takes from the pool.
+    pub fresh_bytes: usize,
+}
+
+/// One kernel.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub kernel: Kernel,
+    /// Slots that the kernel reads, as the kernel's loads number them.
+    pub reads: SmallVec<[usize; 8]>,
+    /// Slots that it writes.
+    pub writes: SmallVec<[usize; 2]>,
+    /// The item whose name and line stand for the kernel.
+    pub item: usize,
+}
+
+/// One buffer of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// The storage of a value that is there already.
+    Input(Source),
+    /// Taken from the pool.
+    Fresh { bytes: usize },
+}
+
+/// Where the outputs of an item lie.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub item: usize,
+    pub outs: SmallVec<[(usize, View); 1]>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Kernel {
+    /// Every element of the program's space, once.
+    Map(Program),
+    /// The program's value combined over the inner dims of its space.
+    Reduce(Reduction),
+    MatMul(MatMul),
+    /// A dispatch of a fused operation.
+    Fused(Launch),
+}
+
+/// Straight-line code over an index space.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    /// Collapsed: neighbouring dims that every view treats as one are one.
+    pub space: Shape,
+    pub loads: Vec<Load>,
+    pub code: Vec<Inst>,
+    /// The registers that are the results.
+    pub results: SmallVec<[Reg; 2]>,
+}
+
+/// Reads one element of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Load {
+    /// Which of the step's reads.
+    pub read: usize,
+    pub dtype: DType,
+    pub view: View,
+}
+
+/// A register is the result of the instruction of this number.
+pub(crate) type Reg = usize;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Inst {
+    Load(usize),
+    /// The element at the index in a register, counted in `stride` from where the load's view points.
+    Gather {
+        item: usize,
+        load: usize,
+        index: Reg,
+        size: usize,
+        stride: isize,
+    },
+    Const(f64, DType),
+    /// The user's number on this item.
+    Scalar(usize, DType),
+    /// An integer that the view gives to each place: an index, not an element.
+    Index(View),
+    /// The random number of this item whose linear index the view gives.
+    Random(usize, View),
+    Unary(Unary, Reg, DType),
+    Binary(Binary, Reg, Reg, DType),
+    Where(Reg, Reg, Reg),
+    Cast(Reg, DType, DType),
+    /// Zero outside the view's mask.
+    Mask(View, Reg, DType),
+    /// A fault unless the index in the register is below the size.
+    Check {
+        item: usize,
+        index: Reg,
+        size: usize,
+    },
+}
+
+/// A reduction, or one stage of it.
+#[derive(Debug)]
+pub(crate) struct Reduction {
+    pub how: Reduce,
+    pub dtype: DType,
+    pub program: Program,
+    /// The first dim of the program's space that is reduced.
+    pub inner: usize,
+    /// Parts into which each output's elements are cut; each writes a partial result.
+    pub splits: usize,
+    /// Invocations that share one partial result.
+    pub lanes: u32,
+}
+
+/// `C[z] = A[z] B[z]` with any strides; `splits` partial products over parts of K follow one another.
+#[derive(Debug, PartialEq)]
+pub(crate) struct MatMul {
+    /// Two batch dims, the outer one first.
+    pub batch: [usize; 2],
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Matrix,
+    pub b: Matrix,
+    pub splits: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Matrix {
+    pub offset: usize,
+    pub batch: [usize; 2],
+    pub row: usize,
+    pub col: usize,
+}
+
+impl Kernel {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kernel::Map(_) => "elementwise",
+            Kernel::Reduce(_) => "reduce",
+            Kernel::MatMul(_) => "matmul",
+            Kernel::Fused(_) => "fused",
+        }
+    }
+}
+
+impl Program {
+    /// Merges neighbouring dims that all views treat as one, and drops dims of size 1. Dims on both sides of `inner`
+    /// stay apart; the boundary in the collapsed space is returned.
+    pub fn collapse(&mut self, inner: usize) -> usize {
+        let space = self.space.clone();
+        let kept: Vec<usize> = (0..space.rank()).filter(|&dim| space[dim] != 1).collect();
+        // Groups of dims that become one.
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for dim in kept {
+            let joins = groups.last().is_some_and(|group| {
+                let last = group[group.len() - 1];
+                (last < inner) == (dim < inner) && self.views().all(|view| merges(view, last, dim))
+            });
+            match groups.last_mut().filter(|_| joins) {
+                Some(group) => group.push(dim),
+                None => groups.push(vec![dim]),
+            }
+        }
+        let boundary = groups.iter().filter(|group| group[0] < inner).count();
+        self.space = groups.iter().map(|group| group.iter().map(|&dim| space[dim]).product()).collect();
+        let collapsed = self.space.clone();
+        self.views_mut().for_each(|view| {
+            // A masked dim of size 1 is all there or not there at all; then nothing is.
+            let empty = view.mask.as_ref().is_some_and(|mask| mask.iter().any(|(low, high)| low >= high));
+            let mask = view.mask.as_ref().map(|mask| {
+                groups.iter().zip(collapsed.iter()).map(|(group, &size)| match &group[..] {
+                    _ if empty => (0, 0),
+                    [dim] => mask[*dim],
+                    _ => (0, size),
+                })
+            });
+            let mask: Option<SmallVec<[(usize, usize); 4]>> = mask.map(Iterator::collect);
+            let full = mask.as_ref().is_some_and(|mask| {
+                !empty && mask.iter().zip(collapsed.iter()).all(|(&range, &size)| range == (0, size))
+            });
+            view.mask = mask.filter(|_| !full);
+            view.strides = groups.iter().map(|group| view.strides[group[group.len() - 1]]).collect();
+            view.shape = collapsed.clone();
+        });
+        boundary
+    }
+
+    /// Reads the view's elements and nothing else.
+    pub fn copy(view: View, dtype: DType) -> Program {
+        Program {
+            space: view.shape.clone(),
+            loads: vec![Load { read: 0, dtype, view }],
+            code: vec![Inst::Load(0)],
+            results: SmallVec::from_elem(0, 1),
+        }
+    }
+
+    /// Neighbours in the innermost dim, from `inner` on, are neighbours in every buffer: invocations side by side then
+    /// read side by side.
+    pub fn rows_are_contiguous(&self, inner: usize) -> bool {
+        let last = self.space.rank().checked_sub(1).filter(|&last| last >= inner);
+        last.is_some_and(|last| self.loads.iter().all(|load| load.view.strides[last].abs() <= 1))
+    }
+
+    /// No place's coordinates are needed: every view is the space itself.
+    pub fn views_are_plain(&self) -> bool {
+        let computed = self.code.iter().any(|inst| {
+            matches!(inst, Inst::Index(_) | Inst::Random(..) | Inst::Mask(..) | Inst::Gather { .. })
+        });
+        !computed && self.loads.iter().all(|load| load.view.is_contiguous())
+    }
+
+    /// The dtype in a register.
+    pub fn dtype(&self, register: Reg) -> DType {
+        match &self.code[register] {
+            Inst::Load(load) | Inst::Gather { load, .. } => self.loads[*load].dtype,
+            Inst::Const(_, dtype)
+            | Inst::Scalar(_, dtype)
+            | Inst::Unary(_, _, dtype)
+            | Inst::Mask(_, _, dtype) => *dtype,
+            Inst::Index(_) => DType::I32,
+            Inst::Random(..) => DType::F32,
+            Inst::Binary(op, _, _, dtype) => {
+                if op.row().compares {
+                    DType::Bool
+                } else {
+                    *dtype
+                }
+            }
+            Inst::Where(_, a, _) => self.dtype(*a),
+            Inst::Cast(_, _, to) => *to,
+            Inst::Check { .. } => DType::U32,
+        }
+    }
+
+    fn views(&self) -> impl Iterator<Item = &View> {
+        self.loads.iter().map(|load| &load.view).chain(self.code.iter().filter_map(|inst| match inst {
+            Inst::Index(view) | Inst::Random(_, view) | Inst::Mask(view, ..) => Some(view),
+            _ => None,
+        }))
+    }
+
+    fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        self.loads.iter_mut().map(|load| &mut load.view).chain(self.code.iter_mut().filter_map(|inst| {
+            match inst {
+                Inst::Index(view) | Inst::Random(_, view) | Inst::Mask(view, ..) => Some(view),
+                _ => None,
+            }
+        }))
+    }
+
+    /// The kernel meets indices that only the device knows.
+    pub fn can_fault(&self) -> bool {
+        self.code.iter().any(|inst| matches!(inst, Inst::Gather { .. } | Inst::Check { .. }))
+    }
+}
+
+fn merges(view: &View, outer: usize, inner: usize) -> bool {
+    let full = |dim: usize| view.mask.as_ref().is_none_or(|mask| mask[dim] == (0, view.shape[dim]));
+    full(outer) && full(inner) && view.strides[outer] == view.strides[inner] * view.shape[inner] as isize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Move;
+
+    #[test]
+    fn dims_collapse_as_far_as_every_view_allows() {
+        let whole = View::contiguous(&[2, 3, 4].into());
+        let row = View::contiguous(&[1, 1, 4].into()).apply(&Move::Expand([2, 3, 4].into())).unwrap();
+        let load = |view: &View| Load { read: 0, dtype: DType::F32, view: view.clone() };
+        let program = |views: &[&View]| Program {
+            space: [2, 3, 4].into(),
+            loads: views.iter().map(|v| load(v)).collect(),
+            ..Program::default()
+        };
+        let mut same = program(&[&whole, &whole]);
+        assert_eq!((same.collapse(3), &same.space[..]), (1, &[24][..]));
+        let mut rows = program(&[&whole, &row]);
+        assert_eq!((rows.collapse(3), &rows.space[..]), (2, &[6, 4][..]));
+        let mut reduced = program(&[&whole]);
+        assert_eq!((reduced.collapse(1), &reduced.space[..]), (1, &[2, 12][..]));
+    }
+}

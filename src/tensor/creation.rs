@@ -1,0 +1,134 @@
+//! Where tensors come from: the host's data, fills, ranges, random draws.
+
+use super::Tensor;
+use crate::device::Device;
+use crate::dtype::{DType, Element};
+use crate::graph::{Move, Node, Op};
+use crate::no_grad;
+use crate::random;
+use crate::shape::{Dims, Shape, Spec, refuse};
+
+impl Tensor {
+    /// A tensor of the host's data, row-major: `data.len()` is the product of the sizes.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1, 2, 3, 4], [2, 2], &Device::cpu());
+    /// assert_eq!(x.to_string(), "i32[2, 2]");
+    /// ```
+    #[track_caller]
+    pub fn new<T: Element>(data: impl AsRef<[T]>, shape: impl Into<Dims>, device: &Device) -> Tensor {
+        let (data, shape) = (data.as_ref(), shape.into().sizes("tensor"));
+        if data.len() != shape.numel() {
+            refuse!("tensor", "{} elements do not make the shape {shape} ({})", data.len(), shape.numel());
+        }
+        let spec = Spec { shape, dtype: T::DTYPE };
+        spec.check_size("tensor", device);
+        let storage = device.upload(data);
+        Tensor::from_node(Node::input(spec, storage, device), 0)
+    }
+
+    /// A scalar.
+    #[track_caller]
+    pub fn scalar<T: Element>(value: T, device: &Device) -> Tensor {
+        Tensor::new([value], (), device)
+    }
+
+    /// Every element is `value`.
+    #[track_caller]
+    pub fn full(shape: impl Into<Dims>, value: f64, device: &Device) -> Tensor {
+        Tensor::fill(Op::Scalar(value), shape.into().sizes("full"), device)
+    }
+
+    /// Every element is 0.
+    #[track_caller]
+    pub fn zeros(shape: impl Into<Dims>, device: &Device) -> Tensor {
+        Tensor::fill(Op::Const(0.0), shape.into().sizes("zeros"), device)
+    }
+
+    /// Every element is 1.
+    #[track_caller]
+    pub fn ones(shape: impl Into<Dims>, device: &Device) -> Tensor {
+        Tensor::fill(Op::Const(1.0), shape.into().sizes("ones"), device)
+    }
+
+    #[track_caller]
+    fn fill(op: Op, shape: Shape, device: &Device) -> Tensor {
+        Tensor::leaf(op, Spec { shape, dtype: DType::F32 }, device)
+    }
+
+    /// Zeros of this shape, dtype and device.
+    #[track_caller]
+    pub fn zeros_like(&self) -> Tensor {
+        self.const_like(0.0)
+    }
+
+    /// Ones of this shape, dtype and device.
+    #[track_caller]
+    pub fn ones_like(&self) -> Tensor {
+        self.const_like(1.0)
+    }
+
+    #[track_caller]
+    fn const_like(&self, value: f64) -> Tensor {
+        Tensor::leaf(Op::Const(value), self.spec().clone(), self.device())
+    }
+
+    /// The integers 0 to n - 1, as i32.
+    #[track_caller]
+    pub fn arange(n: usize, device: &Device) -> Tensor {
+        Tensor::iota([n].into(), 0, device)
+    }
+
+    /// The index along `dim`, everywhere in `shape`.
+    #[track_caller]
+    pub(crate) fn iota(shape: Shape, dim: usize, device: &Device) -> Tensor {
+        Tensor::leaf(Op::Iota(dim), Spec { shape, dtype: DType::I32 }, device)
+    }
+
+    /// Uniform in [0, 1), drawn on the device: the same numbers on every device for the same
+    /// [`manual_seed`](crate::manual_seed).
+    #[track_caller]
+    pub fn rand(shape: impl Into<Dims>, device: &Device) -> Tensor {
+        let stream = random::next_stream();
+        let op = Op::Random { seed: stream.seed, counter: stream.counter };
+        Tensor::fill(op, shape.into().sizes("rand"), device)
+    }
+
+    /// Normal with mean 0 and deviation 1, drawn on the host, so the same numbers on every device.
+    #[track_caller]
+    pub fn randn(shape: impl Into<Dims>, device: &Device) -> Tensor {
+        let shape = shape.into().sizes("randn");
+        let data = random::next_stream().normal(shape.numel());
+        Tensor::new(data, shape, device)
+    }
+
+    /// A copy on another device. Waits for the value.
+    pub fn to_device(&self, device: &Device) -> Result<Tensor, crate::Error> {
+        let shape = self.shape().clone();
+        Ok(match self.dtype() {
+            DType::F32 => Tensor::new(self.to_vec::<f64>()?, shape, device),
+            DType::I32 => Tensor::new(self.to_vec::<i32>()?, shape, device),
+            DType::U32 => Tensor::new(self.to_vec::<u32>()?, shape, device),
+            DType::Bool => Tensor::new(self.to_vec::<bool>()?, shape, device),
+        })
+    }
+
+    /// The same value on a node of its own, with its history.
+    #[track_caller]
+    pub(crate) fn alias(&self) -> Tensor {
+        Tensor::build(Op::Move(Move::Reshape(self.shape().clone())), &[self], self.spec().clone())
+    }
+
+    /// The same value with no history: gradients stop here.
+    #[track_caller]
+    pub fn detach(&self) -> Tensor {
+        no_grad(|| self.alias())
+    }
+}
+
+impl std::fmt::Display for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}", self.spec())
+    }
+}

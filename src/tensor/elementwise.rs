@@ -1,0 +1,321 @@
+//! Elementwise methods: broadcasting, the operators, and everything that the table's rows compose into.
+
+use std::ops;
+
+use super::{Tensor, same_device};
+use crate::dtype::DType;
+use crate::graph::{Binary, Op, Unary};
+use crate::shape::{Shape, Spec, refuse};
+
+/// What an elementwise method takes beside its tensor: another tensor, or a number.
+#[derive(Clone, Debug)]
+pub enum Operand {
+    /// Broadcasts against the other operand.
+    Tensor(Tensor),
+    /// A number of the user's: it may change from step to step without anything being planned or compiled anew.
+    Scalar(f64),
+    #[doc(hidden)]
+    Const(f64),
+}
+
+/// A number that the library itself writes: unlike a user's scalar it is part of a plan, and is folded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Const(pub f64);
+
+impl Operand {
+    /// This operand as a tensor of the shape, dtype and device of `like`.
+    #[track_caller]
+    fn like(self, op: &str, like: &Tensor) -> Tensor {
+        let (leaf, number) = match self {
+            Operand::Tensor(tensor) => return tensor,
+            Operand::Scalar(x) => (Op::Scalar(x), x),
+            Operand::Const(x) => (Op::Const(x), x),
+        };
+        let whole = number.fract() == 0.0 && number.is_finite();
+        match like.dtype() {
+            dtype if dtype.is_float() || (dtype != DType::Bool && whole) => {
+                Tensor::leaf(leaf, like.spec().clone(), like.device())
+            }
+            _ => refuse!(op, "the number {number} has no place in {}", like.spec()),
+        }
+    }
+}
+
+impl From<&Tensor> for Operand {
+    fn from(tensor: &Tensor) -> Operand {
+        Operand::Tensor(tensor.clone())
+    }
+}
+
+impl From<Tensor> for Operand {
+    fn from(tensor: Tensor) -> Operand {
+        Operand::Tensor(tensor)
+    }
+}
+
+impl From<Const> for Operand {
+    fn from(number: Const) -> Operand {
+        Operand::Const(number.0)
+    }
+}
+
+macro_rules! operand_from {
+    ($($number:ty)*) => {$(
+        impl From<$number> for Operand {
+            fn from(number: $number) -> Operand {
+                Operand::Scalar(number as f64)
+            }
+        }
+    )*};
+}
+operand_from!(f32 f64 i32 u32 usize);
+
+/// Builds the node of a row of one operand.
+#[track_caller]
+pub(crate) fn unary(op: Unary, x: &Tensor) -> Tensor {
+    let row = op.row();
+    if !row.accepts.dtype(x.dtype()) {
+        refuse!(row.name, "not defined for {}", x.spec());
+    }
+    Tensor::build(Op::Unary(op), &[x], x.spec().clone())
+}
+
+/// Builds the node of a row of two operands, after broadcasting them.
+#[track_caller]
+pub(crate) fn binary(op: Binary, a: Operand, b: Operand) -> Tensor {
+    let row = op.row();
+    let (a, b) = broadcast(row.name, a, b);
+    if !row.accepts.dtype(a.dtype()) {
+        refuse!(row.name, "not defined for {} and {}", a.spec(), b.spec());
+    }
+    let dtype = if row.compares { DType::Bool } else { a.dtype() };
+    Tensor::build(Op::Binary(op), &[&a, &b], Spec::new(a.shape().clone(), dtype))
+}
+
+/// Two operands of one dtype on one device, stretched to one shape.
+#[track_caller]
+fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
+    let (a, b) = match (a, b) {
+        (Operand::Tensor(a), b) => {
+            let b = b.like(op, &a);
+            (a, b)
+        }
+        (a, Operand::Tensor(b)) => (a.like(op, &b), b),
+        _ => unreachable!("one operand of every method is a tensor"),
+    };
+    same_device(op, &[&a, &b]);
+    if a.dtype() != b.dtype() {
+        refuse!(op, "dtypes differ: {} and {} (convert one with to_dtype)", a.spec(), b.spec());
+    }
+    let shape = Shape::broadcast(op, a.shape(), b.shape());
+    Spec::new(shape.clone(), a.dtype()).check_size(op, a.device());
+    (a.broadcast_to(&shape), b.broadcast_to(&shape))
+}
+
+/// Comparisons and choices.
+impl Tensor {
+    /// `self > other`, a bool.
+    #[track_caller]
+    pub fn gt(&self, other: impl Into<Operand>) -> Tensor {
+        binary(Binary::Lt, other.into(), self.into())
+    }
+
+    /// `self >= other`, a bool; false where either is NaN.
+    #[track_caller]
+    pub fn ge(&self, other: impl Into<Operand>) -> Tensor {
+        let other = other.into();
+        self.gt(other.clone()).logical_or(self.eq(other))
+    }
+
+    /// `self <= other`, a bool; false where either is NaN.
+    #[track_caller]
+    pub fn le(&self, other: impl Into<Operand>) -> Tensor {
+        let other = other.into();
+        self.lt(other.clone()).logical_or(self.eq(other))
+    }
+
+    /// `self != other`, a bool; true where either is NaN.
+    #[track_caller]
+    pub fn ne(&self, other: impl Into<Operand>) -> Tensor {
+        self.eq(other).logical_not()
+    }
+
+    /// `a` where this bool tensor is true, `b` where it is false. All three broadcast.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([-1.0, 2.0], [2], &Device::cpu());
+    /// assert_eq!(x.gt(0.0).where_(&x, 0.5).to_vec::<f32>().unwrap(), [0.5, 2.0]);
+    /// ```
+    #[track_caller]
+    pub fn where_(&self, a: impl Into<Operand>, b: impl Into<Operand>) -> Tensor {
+        if self.dtype() != DType::Bool {
+            refuse!("where", "the condition must be bool, not {}", self.spec());
+        }
+        let (a, b) = match (a.into(), b.into()) {
+            (a @ (Operand::Scalar(_) | Operand::Const(_)), b @ (Operand::Scalar(_) | Operand::Const(_))) => {
+                let like =
+                    Tensor::leaf(Op::Const(0.0), Spec::new(self.shape().clone(), DType::F32), self.device());
+                (a.like("where", &like), b.like("where", &like))
+            }
+            (a, b) => broadcast("where", a, b),
+        };
+        same_device("where", &[self, &a]);
+        let shape = Shape::broadcast("where", self.shape(), a.shape());
+        let (condition, a, b) = (self.broadcast_to(&shape), a.broadcast_to(&shape), b.broadcast_to(&shape));
+        Tensor::build(Op::Where, &[&condition, &a, &b], a.spec().clone())
+    }
+
+    /// A copy with `value` where `mask` is true; the mask broadcasts.
+    #[track_caller]
+    pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Operand>) -> Tensor {
+        mask.where_(value, self)
+    }
+
+    /// The elements converted. Floats are cut towards zero, bools are 0 and 1, and numbers are true unless 0.
+    #[track_caller]
+    pub fn to_dtype(&self, dtype: DType) -> Tensor {
+        if dtype == self.dtype() {
+            return self.clone();
+        }
+        if dtype == DType::Bool {
+            let zero = Tensor::leaf(Op::Const(0.0), self.spec().clone(), self.device());
+            return self.ne(&zero);
+        }
+        Tensor::build(Op::Cast(dtype), &[self], Spec::new(self.shape().clone(), dtype))
+    }
+
+    /// Limits the elements to `[min, max]`. The gradient passes where the element is inside, limits included.
+    #[track_caller]
+    pub fn clamp(&self, min: impl Into<Operand>, max: impl Into<Operand>) -> Tensor {
+        self.clamp_min(min).clamp_max(max)
+    }
+
+    /// `min` where an element is below it.
+    #[track_caller]
+    pub fn clamp_min(&self, min: impl Into<Operand>) -> Tensor {
+        let min = min.into();
+        self.lt(min.clone()).where_(min, self)
+    }
+
+    /// `max` where an element is above it.
+    #[track_caller]
+    pub fn clamp_max(&self, max: impl Into<Operand>) -> Tensor {
+        let max = max.into();
+        self.gt(max.clone()).where_(max, self)
+    }
+}
+
+/// Powers and activations.
+impl Tensor {
+    /// `x * x`
+    #[track_caller]
+    pub fn square(&self) -> Tensor {
+        self * self
+    }
+
+    /// `1 / √x`
+    #[track_caller]
+    pub fn rsqrt(&self) -> Tensor {
+        self.sqrt().reciprocal()
+    }
+
+    /// `x` to the power `exponent`: a small whole number is repeated multiplication, anything else [`powf`](Self::powf).
+    #[track_caller]
+    pub fn pow(&self, exponent: impl Into<Operand>) -> Tensor {
+        match exponent.into() {
+            Operand::Scalar(n) if n.fract() == 0.0 && n.abs() <= 16.0 => self.powi(n as i32),
+            exponent => self.powf(exponent),
+        }
+    }
+
+    /// By squaring: `x^13 = x * x^4 * x^8`.
+    #[track_caller]
+    fn powi(&self, n: i32) -> Tensor {
+        if n < 0 {
+            return self.powi(-n).reciprocal();
+        }
+        let (mut square, mut power, mut left) = (self.clone(), None::<Tensor>, n);
+        while left > 0 {
+            if left % 2 == 1 {
+                power = Some(power.map_or_else(|| square.clone(), |power| &power * &square));
+            }
+            left /= 2;
+            if left > 0 {
+                square = square.square();
+            }
+        }
+        power.unwrap_or_else(|| self.ones_like())
+    }
+
+    /// `x * sigmoid(x)` (Elfwing et al., 2017).
+    #[track_caller]
+    pub fn silu(&self) -> Tensor {
+        self * self.sigmoid()
+    }
+
+    /// `x Φ(x)` with the exact normal distribution function (Hendrycks and Gimpel, 2016).
+    #[track_caller]
+    pub fn gelu(&self) -> Tensor {
+        self * ((self * Const(std::f64::consts::FRAC_1_SQRT_2)).erf() + Const(1.0)) * Const(0.5)
+    }
+}
+
+/// The operators, between tensors and tensors, and tensors and numbers.
+macro_rules! operators {
+    ($($trait:ident $method:ident $row:ident;)*) => {$(
+        impl<T: Into<Operand>> ops::$trait<T> for &Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: T) -> Tensor {
+                binary(Binary::$row, self.into(), other.into())
+            }
+        }
+        impl<T: Into<Operand>> ops::$trait<T> for Tensor {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: T) -> Tensor {
+                binary(Binary::$row, self.into(), other.into())
+            }
+        }
+        operators!(@number $trait $method $row f32 f64 i32 Const);
+    )*};
+    (@number $trait:ident $method:ident $row:ident $($number:ty)*) => {$(
+        impl ops::$trait<&Tensor> for $number {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: &Tensor) -> Tensor {
+                binary(Binary::$row, self.into(), other.into())
+            }
+        }
+        impl ops::$trait<Tensor> for $number {
+            type Output = Tensor;
+            #[track_caller]
+            fn $method(self, other: Tensor) -> Tensor {
+                binary(Binary::$row, self.into(), other.into())
+            }
+        }
+    )*};
+}
+operators! {
+    Add add Add;
+    Sub sub Sub;
+    Mul mul Mul;
+    Div div Div;
+}
+
+impl ops::Neg for &Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        unary(Unary::Neg, self)
+    }
+}
+
+impl ops::Neg for Tensor {
+    type Output = Tensor;
+    #[track_caller]
+    fn neg(self) -> Tensor {
+        unary(Unary::Neg, &self)
+    }
+}

@@ -1,0 +1,116 @@
+//! Indexing by tensors of indices (i32 or u32), checked in the user's line where the host knows the indices.
+
+use super::{Tensor, same_device};
+use crate::dtype::DType;
+use crate::graph::Op;
+use crate::shape::{Spec, refuse};
+
+impl Tensor {
+    /// Along `dim`, the elements that `index` names: `out[i][j] = self[index[i][j]][j]` for dim 0.
+    ///
+    /// `index` has as many dims as `self`, and is no larger in the other dims. An index out of range is refused here
+    /// where the host knows it; else it gives NaN (0 for integers) and an error at the next read.
+    #[track_caller]
+    pub fn gather(&self, dim: i64, index: &Tensor) -> Tensor {
+        let at = self.indexed("gather", dim, index);
+        index.check_indices("gather", self.shape()[at]);
+        let fits = (0..self.rank()).all(|d| d == at || index.shape()[d] <= self.shape()[d]);
+        if !fits {
+            refuse!("gather", "index {} is larger than {} beside dim {dim}", index.spec(), self.spec());
+        }
+        Tensor::build(Op::Gather(at), &[self, index], Spec::new(index.shape().clone(), self.dtype()))
+    }
+
+    /// A copy with `src` added along `dim` where `index` says: `out[index[i][j]][j] += src[i][j]` for dim 0. Sums run
+    /// in the order of `i`: the same bits every time.
+    #[track_caller]
+    pub fn scatter_add(&self, dim: i64, index: &Tensor, src: &Tensor) -> Tensor {
+        let at = self.indexed("scatter_add", dim, index);
+        same_device("scatter_add", &[self, src]);
+        index.check_indices("scatter_add", self.shape()[at]);
+        let fits = src.rank() == self.rank()
+            && src.dtype() == self.dtype()
+            && self.dtype() != DType::Bool
+            && (0..self.rank()).all(|d| index.shape()[d] <= src.shape()[d])
+            && (0..self.rank()).all(|d| d == at || index.shape()[d] <= self.shape()[d]);
+        if !fits {
+            refuse!(
+                "scatter_add",
+                "index {} and src {} do not fit {} along dim {dim}",
+                index.spec(),
+                src.spec(),
+                self.spec()
+            );
+        }
+        let src = src.corner(index.shape());
+        let beside = index.shape().with(at, self.shape()[at]);
+        let added = Tensor::build(
+            Op::ScatterAdd(at, self.shape()[at]),
+            &[index, &src],
+            Spec::new(beside.clone(), self.dtype()),
+        );
+        let room: Vec<i64> =
+            (0..self.rank()).rev().flat_map(|d| [0, (self.shape()[d] - beside[d]) as i64]).collect();
+        self + added.pad(room)
+    }
+
+    /// The leading part of this shape.
+    #[track_caller]
+    fn corner(&self, shape: &crate::Shape) -> Tensor {
+        (0..self.rank()).fold(self.clone(), |x, dim| x.narrow(dim as i64, 0, shape[dim]))
+    }
+
+    /// The slices along `dim` that the 1-D `index` names, in its order.
+    #[track_caller]
+    pub fn index_select(&self, dim: i64, index: &Tensor) -> Tensor {
+        if index.rank() > 1 || self.rank() == 0 {
+            refuse!(
+                "index_select",
+                "wants a 1-D index into a dim, not {} into {}",
+                index.spec(),
+                self.spec()
+            );
+        }
+        let at = self.shape().dim("index_select", dim);
+        index.check_indices("index_select", self.shape()[at]);
+        let along = (0..self.rank()).map(|d| if d == at { index.numel() } else { 1 }).collect();
+        let index = index.moved(crate::graph::Move::Reshape(along));
+        self.gather(dim, &index.broadcast_to(&self.shape().with(at, index.numel())))
+    }
+
+    /// Rows of `weight` `[classes, width]` that this tensor of indices names: `[.., width]` (PyTorch's `embedding`).
+    #[track_caller]
+    pub fn embedding(&self, weight: &Tensor) -> Tensor {
+        if weight.rank() != 2 {
+            refuse!("embedding", "the weight must be [classes, width], not {}", weight.spec());
+        }
+        let rows = weight.index_select(0, &self.reshape([-1]));
+        rows.reshape(self.shape().insert(self.rank(), weight.shape()[1]))
+    }
+
+    /// The dim, after checking what every indexing method asks of its index.
+    #[track_caller]
+    fn indexed(&self, op: &str, dim: i64, index: &Tensor) -> usize {
+        same_device(op, &[self, index]);
+        if !matches!(index.dtype(), DType::I32 | DType::U32) {
+            refuse!(op, "the index must be i32 or u32, not {}", index.spec());
+        }
+        if self.rank() == 0 || index.rank() != self.rank() {
+            refuse!(op, "index {} must have as many dims as {}, and at least one", index.spec(), self.spec());
+        }
+        self.shape().dim(op, dim)
+    }
+
+    /// Refuses indices outside `0..size` where the host knows them: those that it uploaded itself.
+    #[track_caller]
+    pub(crate) fn check_indices(&self, op: &str, size: usize) {
+        let Some(range) = self.node.value(self.out).and_then(|value| value.storage.range()) else { return };
+        if self.node.sources().is_empty()
+            && matches!(self.node.op, Op::Input)
+            && (range.0 < 0 || range.1 >= size as i64)
+        {
+            let wrong = if range.0 < 0 { range.0 } else { range.1 };
+            refuse!(op, "index {wrong} in {} is out of range: there are {size}", self.spec());
+        }
+    }
+}

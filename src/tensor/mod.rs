@@ -1,0 +1,180 @@
+//! `Tensor`: what users hold. Every shape, dim and dtype is checked here, in the user's line.
+//!
+//! In: calls. Out: nodes. Nothing is computed until a value is read or a step is taken.
+
+pub(crate) mod creation;
+pub(crate) mod elementwise;
+pub(crate) mod indexing;
+pub(crate) mod linalg;
+pub(crate) mod movement;
+pub(crate) mod reading;
+pub(crate) mod reduction;
+pub(crate) mod var;
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+pub(crate) use elementwise::Const;
+pub use elementwise::Operand;
+
+use crate::autograd::is_grad_enabled;
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::graph::{Edge, Node, Op};
+use crate::ops::Fused;
+use crate::shape::{Mismatch, Shape, Spec, refuse};
+
+/// An n-dimensional array on a device, or the promise of one: a handle on a node of the graph.
+///
+/// Cloning is cheap and shares the value. Operations build the graph and return at once; a value is computed when it
+/// is read ([`item`](Tensor::item), [`to_vec`](Tensor::to_vec), [`realize`](Tensor::realize)) or an optimizer steps.
+///
+/// ```
+/// use wgrad::{Device, Tensor};
+/// let x = Tensor::new([1.0, 2.0, 3.0], [3], &Device::cpu()).requires_grad();
+/// let y = (&x * &x).sum();
+/// y.backward();
+/// assert_eq!(y.item().unwrap(), 14.0);
+/// assert_eq!(x.grad().unwrap().to_vec::<f32>().unwrap(), [2.0, 4.0, 6.0]);
+/// ```
+pub struct Tensor {
+    pub(crate) node: Arc<Node>,
+    pub(crate) out: u8,
+}
+
+impl Tensor {
+    pub(crate) fn from_node(node: Arc<Node>, out: u8) -> Tensor {
+        node.hold();
+        Tensor { node, out }
+    }
+
+    pub(crate) fn edge(&self) -> Edge {
+        Edge { node: self.node.clone(), out: self.out }
+    }
+
+    /// A pending node of one output.
+    #[track_caller]
+    pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
+        let device = &sources[0].node.device;
+        let tracks =
+            is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.requires_grad_enabled());
+        let edges = sources.iter().map(|x| x.edge()).collect();
+        Tensor::from_node(Node::new(op, edges, SmallVec::from_elem(spec, 1), device, tracks), 0)
+    }
+
+    /// A leaf without sources.
+    #[track_caller]
+    pub(crate) fn leaf(op: Op, spec: Spec, device: &Device) -> Tensor {
+        spec.check_size("tensor", device);
+        let node = Node::new(op, SmallVec::new(), SmallVec::from_elem(spec, 1), device, false);
+        Tensor::from_node(node, 0)
+    }
+
+    /// A fused operation: all its outputs, in order. Its own checks panic in the caller's line.
+    #[track_caller]
+    pub(crate) fn fused(op: impl Fused + 'static, inputs: &[&Tensor]) -> SmallVec<[Tensor; 2]> {
+        let device = same_device(op.name(), inputs);
+        let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
+        let outs = match op.outputs(&specs) {
+            Ok(outs) => outs,
+            Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
+        };
+        let tracks = is_grad_enabled()
+            && outs.iter().any(|spec| spec.dtype.is_float())
+            && inputs.iter().any(|x| x.requires_grad_enabled());
+        let count = outs.len() as u8;
+        let edges = inputs.iter().map(|x| x.edge()).collect();
+        let node = Node::new(Op::Fused(Arc::new(op)), edges, outs.into(), device, tracks);
+        (0..count).map(|out| Tensor::from_node(node.clone(), out)).collect()
+    }
+
+    pub(crate) fn spec(&self) -> &Spec {
+        &self.node.outs[self.out as usize]
+    }
+
+    /// Sizes of the dimensions, outermost first.
+    pub fn shape(&self) -> &Shape {
+        self.node.shape(self.out)
+    }
+
+    /// The size of one dim; negative dims count from the end.
+    #[track_caller]
+    pub fn size(&self, dim: i64) -> usize {
+        let dim = self.shape().dim("size", dim);
+        self.shape().get(dim).copied().unwrap_or(1)
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.shape().rank()
+    }
+
+    /// Number of elements.
+    pub fn numel(&self) -> usize {
+        self.shape().numel()
+    }
+
+    /// Type of the elements.
+    pub fn dtype(&self) -> DType {
+        self.spec().dtype
+    }
+
+    /// Where the tensor lives.
+    pub fn device(&self) -> &Device {
+        &self.node.device
+    }
+}
+
+impl Spec {
+    /// Refuses what no binding of the device can hold, when it is built rather than when it runs.
+    #[track_caller]
+    pub(crate) fn check_size(&self, op: &str, device: &Device) {
+        if let Some(limit) = device.binding_limit()
+            && self.bytes() as u64 > limit
+        {
+            refuse!(
+                op,
+                "{self} takes {} bytes, over the {limit} bytes that a storage binding of this adapter can hold \
+                 (max_storage_buffer_binding_size)",
+                self.bytes()
+            );
+        }
+    }
+}
+
+/// The one device that all operands live on.
+#[track_caller]
+pub(crate) fn same_device<'a>(op: &str, operands: &[&'a Tensor]) -> &'a Device {
+    let Some(first) = operands.first() else { refuse!(op, "no operands") };
+    if let Some(other) = operands.iter().find(|x| x.device() != first.device()) {
+        refuse!(
+            op,
+            "operands live on different devices: {} on {} and {} on {}",
+            first.spec(),
+            first.device(),
+            other.spec(),
+            other.device()
+        );
+    }
+    first.device()
+}
+
+impl Clone for Tensor {
+    fn clone(&self) -> Tensor {
+        Tensor::from_node(self.node.clone(), self.out)
+    }
+}
+
+impl Drop for Tensor {
+    fn drop(&mut self) {
+        self.node.unhold();
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Tensor({} on {}, {})", self.spec(), self.device(), self.node.op.name())
+    }
+}

@@ -1,0 +1,286 @@
+//! Movement methods: other shapes over the same elements. They cost nothing until a kernel needs another layout.
+
+use smallvec::SmallVec;
+
+use super::{Tensor, same_device};
+use crate::graph::{Move, Op};
+use crate::shape::{Dims, Shape, Spec, refuse};
+
+impl Tensor {
+    /// Builds the node of a movement op, unless it would move nothing.
+    #[track_caller]
+    pub(crate) fn moved(&self, movement: Move) -> Tensor {
+        let shape = movement.shape(self.shape());
+        let still = match &movement {
+            Move::Reshape(_) | Move::Expand(_) | Move::Slice(_) | Move::Pad(_) => shape == *self.shape(),
+            Move::Permute(dims) => dims.is_sorted(),
+            Move::Flip(dims) => dims.is_empty(),
+        };
+        if still {
+            self.clone()
+        } else {
+            Tensor::build(Op::Move(movement), &[self], Spec::new(shape, self.dtype()))
+        }
+    }
+
+    /// The same elements, in row-major order, under another shape. One size may be -1: it follows from the others.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::zeros([2, 6], &Device::cpu());
+    /// assert_eq!(x.reshape([4, -1]).shape()[..], [4, 3]);
+    /// ```
+    #[track_caller]
+    pub fn reshape(&self, shape: impl Into<Dims>) -> Tensor {
+        let dims = shape.into();
+        let unknown = dims.0.iter().filter(|&&size| size == -1).count();
+        let known: i64 = dims.0.iter().filter(|&&size| size != -1).product();
+        let numel = self.numel() as i64;
+        let fits = match unknown {
+            0 => known == numel,
+            1 => known > 0 && numel % known == 0,
+            _ => false,
+        };
+        if !fits || dims.0.iter().any(|&size| size < -1) {
+            refuse!("reshape", "{} of {numel} elements does not fit the shape {dims}", self.spec());
+        }
+        let size = |&size: &i64| if size == -1 { (numel / known) as usize } else { size as usize };
+        self.moved(Move::Reshape(dims.0.iter().map(size).collect()))
+    }
+
+    /// Dim `i` of the result is dim `dims[i]`.
+    #[track_caller]
+    pub fn permute(&self, dims: impl Into<Dims>) -> Tensor {
+        let dims = dims.into();
+        let order: SmallVec<[usize; 4]> =
+            dims.0.iter().map(|&dim| self.shape().dim("permute", dim)).collect();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(0..self.rank()) {
+            refuse!("permute", "dims {dims} are not an order of the dims of {}", self.spec());
+        }
+        self.moved(Move::Permute(order))
+    }
+
+    /// Swaps two dims.
+    #[track_caller]
+    pub fn transpose(&self, dim0: i64, dim1: i64) -> Tensor {
+        let (a, b) = (self.shape().dim("transpose", dim0), self.shape().dim("transpose", dim1));
+        let mut order: SmallVec<[usize; 4]> = (0..self.rank()).collect();
+        if a != b {
+            order.swap(a, b);
+        }
+        self.moved(Move::Permute(order))
+    }
+
+    /// The transpose of a matrix: swaps the last two dims.
+    #[track_caller]
+    pub fn t(&self) -> Tensor {
+        if self.rank() < 2 {
+            refuse!("t", "{} has no two dims to swap", self.spec());
+        }
+        self.transpose(-2, -1)
+    }
+
+    /// Dims of size 1 repeated to the sizes given, new dims in front; -1 keeps a size.
+    #[track_caller]
+    pub fn expand(&self, shape: impl Into<Dims>) -> Tensor {
+        let dims = shape.into();
+        let Some(new) = dims.0.len().checked_sub(self.rank()) else {
+            refuse!("expand", "{} has more dims than {dims}", self.spec());
+        };
+        let sizes: Shape = dims
+            .0
+            .iter()
+            .enumerate()
+            .map(|(dim, &size)| match dim.checked_sub(new).map(|dim| self.shape()[dim]) {
+                Some(own) if size == -1 || size == own as i64 => own,
+                Some(1) | None if size >= 0 => size as usize,
+                _ => refuse!("expand", "{} does not expand to {dims} (dim {dim})", self.spec()),
+            })
+            .collect();
+        Spec::new(sizes.clone(), self.dtype()).check_size("expand", self.device());
+        self.broadcast_to(&sizes)
+    }
+
+    /// `expand` to a shape that this one is known to broadcast to.
+    #[track_caller]
+    pub(crate) fn broadcast_to(&self, shape: &Shape) -> Tensor {
+        let mut aligned = self.shape().clone();
+        while aligned.rank() < shape.rank() {
+            aligned = aligned.insert(0, 1);
+        }
+        self.moved(Move::Reshape(aligned)).moved(Move::Expand(shape.clone()))
+    }
+
+    /// `length` elements along `dim` from `start` on; a negative start counts from the end.
+    #[track_caller]
+    pub fn narrow(&self, dim: i64, start: i64, length: usize) -> Tensor {
+        let at = self.dim_of("narrow", dim);
+        let size = self.shape()[at] as i64;
+        let first = if start < 0 { start + size } else { start };
+        if first < 0 || first + length as i64 > size {
+            refuse!(
+                "narrow",
+                "{length} elements from {start} on are not within dim {dim} of {}",
+                self.spec()
+            );
+        }
+        let range = |(d, &size): (usize, &usize)| if d == at { (first as usize, length) } else { (0, size) };
+        self.moved(Move::Slice(self.shape().iter().enumerate().map(range).collect()))
+    }
+
+    /// The elements at `index` along `dim`, which goes away; a negative index counts from the end.
+    #[track_caller]
+    pub fn select(&self, dim: i64, index: i64) -> Tensor {
+        let at = self.dim_of("select", dim);
+        let size = self.shape()[at] as i64;
+        if index < -size || index >= size {
+            refuse!("select", "index {index} is out of range for dim {dim} of {}", self.spec());
+        }
+        self.narrow(dim, index, 1).squeeze(at as i64)
+    }
+
+    /// Python's `x[start:end:step]` along `dim`: bounds are cut to the size, negative ones count from the end.
+    #[track_caller]
+    pub fn slice(&self, dim: i64, start: Option<i64>, end: Option<i64>, step: usize) -> Tensor {
+        let at = self.dim_of("slice", dim);
+        if step == 0 {
+            refuse!("slice", "step 0 along dim {dim} of {}", self.spec());
+        }
+        let size = self.shape()[at] as i64;
+        let bound = |x: i64| if x < 0 { (x + size).max(0) } else { x.min(size) };
+        let (start, end) = (bound(start.unwrap_or(0)), bound(end.unwrap_or(size)));
+        let length = (end - start).max(0) as usize;
+        let taken = self.narrow(dim, start.min(size), length);
+        if step == 1 || length == 0 {
+            return taken;
+        }
+        // Every step-th element: the first of each row of `step`, once the length is a multiple of it.
+        let count = length.div_ceil(step);
+        let rows = taken.shape().with(at, count).insert(at + 1, step);
+        let padded = taken.pad_dim(at, 0, count * step - length).moved(Move::Reshape(rows));
+        padded.narrow(at as i64 + 1, 0, 1).squeeze(at as i64 + 1)
+    }
+
+    /// A dim of the tensor that exists: a scalar has none.
+    #[track_caller]
+    fn dim_of(&self, op: &str, dim: i64) -> usize {
+        if self.rank() == 0 {
+            refuse!(op, "dim {dim} is out of range for the scalar {}", self.spec());
+        }
+        self.shape().dim(op, dim)
+    }
+
+    #[track_caller]
+    fn pad_dim(&self, dim: usize, before: usize, after: usize) -> Tensor {
+        let pads = (0..self.rank()).map(|d| if d == dim { (before, after) } else { (0, 0) }).collect();
+        self.moved(Move::Pad(pads))
+    }
+
+    /// Zeros around the elements: pairs (before, after) from the last dim backwards, as PyTorch's `pad`; negative
+    /// numbers crop.
+    #[track_caller]
+    pub fn pad(&self, pad: impl Into<Dims>) -> Tensor {
+        let pad = pad.into();
+        let pairs = pad.0.chunks(2);
+        if pad.0.len() % 2 == 1 || pairs.len() > self.rank() {
+            refuse!("pad", "{pad} is not a pair for each of up to {} dims of {}", self.rank(), self.spec());
+        }
+        let mut ranges: SmallVec<[(usize, usize); 4]> = self.shape().iter().map(|&size| (0, size)).collect();
+        let mut pads: SmallVec<[(usize, usize); 4]> = SmallVec::from_elem((0, 0), self.rank());
+        for (i, pair) in pairs.enumerate() {
+            let dim = self.rank() - 1 - i;
+            let crop = |x: i64| (-x).max(0) as usize;
+            let Some(left) = self.shape()[dim].checked_sub(crop(pair[0]) + crop(pair[1])) else {
+                refuse!("pad", "{pad} crops more than there is of dim {dim} of {}", self.spec());
+            };
+            ranges[dim] = (crop(pair[0]), left);
+            pads[dim] = (pair[0].max(0) as usize, pair[1].max(0) as usize);
+        }
+        self.moved(Move::Slice(ranges)).moved(Move::Pad(pads))
+    }
+
+    /// Reverses the order along the dims.
+    #[track_caller]
+    pub fn flip(&self, dims: impl Into<Dims>) -> Tensor {
+        let dims = dims.into();
+        if dims.0.is_empty() {
+            return self.clone();
+        }
+        self.moved(Move::Flip(self.shape().dims("flip", &dims)))
+    }
+
+    /// A new dim of size 1 at `dim`.
+    #[track_caller]
+    pub fn unsqueeze(&self, dim: i64) -> Tensor {
+        let rank = self.rank() as i64 + 1;
+        if dim < -rank || dim >= rank {
+            refuse!(
+                "unsqueeze",
+                "dim {dim} is out of range for {} (dims {} to {})",
+                self.spec(),
+                -rank,
+                rank - 1
+            );
+        }
+        self.moved(Move::Reshape(self.shape().insert(dim.rem_euclid(rank) as usize, 1)))
+    }
+
+    /// Without the dims listed that have size 1; an empty list means all of them.
+    #[track_caller]
+    pub fn squeeze(&self, dims: impl Into<Dims>) -> Tensor {
+        let dims = self.shape().dims("squeeze", &dims.into());
+        let ones: SmallVec<[usize; 4]> = dims.into_iter().filter(|&dim| self.shape()[dim] == 1).collect();
+        self.moved(Move::Reshape(self.shape().without(&ones)))
+    }
+
+    /// One dim in place of the dims `start_dim` to `end_dim`.
+    #[track_caller]
+    pub fn flatten(&self, start_dim: i64, end_dim: i64) -> Tensor {
+        let (start, end) = (self.shape().dim("flatten", start_dim), self.shape().dim("flatten", end_dim));
+        if start > end {
+            refuse!("flatten", "dim {start_dim} is behind dim {end_dim} in {}", self.spec());
+        }
+        if self.rank() == 0 {
+            return self.moved(Move::Reshape([1].into()));
+        }
+        let merged = self.shape()[start..=end].iter().product();
+        let sizes = self.shape()[..start].iter().copied().chain([merged]);
+        self.moved(Move::Reshape(sizes.chain(self.shape()[end + 1..].iter().copied()).collect()))
+    }
+
+    /// The tensors one after the other along `dim`; all other sizes must agree.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], dim: i64) -> Tensor {
+        same_device("cat", tensors);
+        let first = tensors[0];
+        let at = first.dim_of("cat", dim);
+        for x in tensors {
+            if x.dtype() != first.dtype()
+                || x.rank() != first.rank()
+                || x.shape().with(at, 0) != first.shape().with(at, 0)
+            {
+                refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
+            }
+        }
+        let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
+        // Each operand in its place among zeros; the places do not overlap, so their sum (or, of bools) is the result.
+        let mut before = 0;
+        let placed = tensors.iter().map(|x| {
+            let size = x.shape()[at];
+            before += size;
+            x.pad_dim(at, before - size, total - before)
+        });
+        let join =
+            |a: Tensor, b: Tensor| if a.dtype() == crate::DType::Bool { a.logical_or(b) } else { a + b };
+        placed.reduce(join).expect("there is an operand")
+    }
+
+    /// The tensors, all of one shape, along a new dim.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], dim: i64) -> Tensor {
+        let columns: Vec<Tensor> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
+        Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)
+    }
+}

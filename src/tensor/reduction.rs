@@ -1,0 +1,146 @@
+//! Reductions: fewer elements from more. `dims` lists the dims that go (all, if the list is empty); with `keepdim`
+//! they stay with size 1.
+
+use super::{Const, Tensor};
+use crate::dtype::DType;
+use crate::graph::{Move, Op, Reduce};
+use crate::shape::{Dims, Spec, refuse};
+
+impl Tensor {
+    /// Sum of all elements; of bools, how many are true (an i32).
+    #[track_caller]
+    pub fn sum(&self) -> Tensor {
+        self.sum_dim((), false)
+    }
+
+    /// Sum over `dims`.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0], [2, 2], &Device::cpu());
+    /// assert_eq!(x.sum_dim(0, false).to_vec::<f32>().unwrap(), [4.0, 6.0]);
+    /// ```
+    #[track_caller]
+    pub fn sum_dim(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
+        let x = if self.dtype() == DType::Bool { self.to_dtype(DType::I32) } else { self.clone() };
+        x.reduce("sum", Reduce::Sum, &dims.into(), keepdim)
+    }
+
+    /// Mean of all elements.
+    #[track_caller]
+    pub fn mean(&self) -> Tensor {
+        self.mean_dim((), false)
+    }
+
+    /// Mean over `dims`; of no elements, NaN.
+    #[track_caller]
+    pub fn mean_dim(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
+        if !self.dtype().is_float() {
+            refuse!("mean", "not defined for {}", self.spec());
+        }
+        let sum = self.reduce("mean", Reduce::Sum, &dims.into(), keepdim);
+        let count = if sum.numel() == 0 { 1.0 } else { self.numel() as f64 / sum.numel() as f64 };
+        if count == 0.0 { sum / Const(0.0) } else { sum * Const(1.0 / count) }
+    }
+
+    /// The largest element over `dims`; NaN if there is one. Equal largest elements share the gradient evenly.
+    #[track_caller]
+    pub fn amax(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
+        self.extreme("amax", &dims.into(), keepdim)
+    }
+
+    /// The smallest element over `dims`; NaN if there is one. Equal smallest elements share the gradient evenly.
+    #[track_caller]
+    pub fn amin(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
+        -(-self).extreme("amin", &dims.into(), keepdim)
+    }
+
+    #[track_caller]
+    fn extreme(&self, op: &str, dims: &Dims, keepdim: bool) -> Tensor {
+        if self.dtype() == DType::Bool {
+            refuse!(op, "not defined for {}", self.spec());
+        }
+        let reduced = self.shape().dims(op, dims);
+        if reduced.iter().any(|&dim| self.shape()[dim] == 0) {
+            refuse!(op, "{} has no elements along the dims {dims}", self.spec());
+        }
+        self.reduce(op, Reduce::Max, dims, keepdim)
+    }
+
+    #[track_caller]
+    fn reduce(&self, op: &str, how: Reduce, dims: &Dims, keepdim: bool) -> Tensor {
+        let dims = self.shape().dims(op, dims);
+        let kept = self.shape().iter().enumerate().map(|(d, &size)| if dims.contains(&d) { 1 } else { size });
+        let spec = Spec { shape: kept.collect(), dtype: self.dtype() };
+        let trivial = dims.iter().all(|&dim| self.shape()[dim] == 1);
+        let reduced =
+            if trivial { self.clone() } else { Tensor::build(Op::Reduce(how, dims.clone()), &[self], spec) };
+        if keepdim { reduced } else { reduced.moved(Move::Reshape(reduced.shape().without(&dims))) }
+    }
+
+    /// The index of the first largest element along `dim`, an i32; a NaN counts as largest.
+    #[track_caller]
+    pub fn argmax(&self, dim: i64, keepdim: bool) -> Tensor {
+        self.arg_extreme("argmax", dim, keepdim, self.amax(dim, true))
+    }
+
+    /// The index of the first smallest element along `dim`, an i32; a NaN counts as smallest.
+    #[track_caller]
+    pub fn argmin(&self, dim: i64, keepdim: bool) -> Tensor {
+        self.arg_extreme("argmin", dim, keepdim, self.amin(dim, true))
+    }
+
+    #[track_caller]
+    fn arg_extreme(&self, op: &str, dim: i64, keepdim: bool, extreme: Tensor) -> Tensor {
+        let at = self.shape().dim(op, dim);
+        if self.rank() == 0 {
+            return self.zeros_like().to_dtype(DType::I32);
+        }
+        let hit = self.eq(&extreme).logical_or(self.ne(self));
+        let size = self.shape()[at] as f64;
+        let index = Tensor::iota(self.shape().clone(), at, self.device());
+        hit.where_(index, Const(size)).amin(dim, keepdim)
+    }
+
+    /// Variance over `dims`, `Σ (x - mean)² / (n - correction)`: a correction of 1 is Bessel's.
+    #[track_caller]
+    pub fn var(&self, dims: impl Into<Dims>, correction: f64, keepdim: bool) -> Tensor {
+        let dims = dims.into();
+        let mean = self.mean_dim(dims.clone(), true);
+        let sum = (self - &mean).square().sum_dim(dims, keepdim);
+        let count = if mean.numel() == 0 { 0.0 } else { self.numel() as f64 / mean.numel() as f64 };
+        sum / Const((count - correction).max(0.0))
+    }
+
+    /// Standard deviation over `dims`, the root of [`var`](Tensor::var).
+    #[track_caller]
+    pub fn std(&self, dims: impl Into<Dims>, correction: f64, keepdim: bool) -> Tensor {
+        self.var(dims, correction, keepdim).sqrt()
+    }
+
+    /// `log Σ e^x` over `dims`, without overflow.
+    #[track_caller]
+    pub fn logsumexp(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
+        let dims = dims.into();
+        let max = self.amax(dims.clone(), true).detach();
+        let sum = (self - &max).exp().sum_dim(dims, true).log() + &max;
+        if keepdim { sum } else { sum.moved(Move::Reshape(self.shape().without(&self.reduced_dims(&sum)))) }
+    }
+
+    fn reduced_dims(&self, kept: &Tensor) -> Vec<usize> {
+        (0..self.rank()).filter(|&dim| self.shape()[dim] != kept.shape()[dim]).collect()
+    }
+
+    /// `e^x / Σ e^x` along `dim`.
+    #[track_caller]
+    pub fn softmax(&self, dim: i64) -> Tensor {
+        let exp = (self - self.amax(dim, true).detach()).exp();
+        &exp / exp.sum_dim(dim, true)
+    }
+
+    /// The logarithm of [`softmax`](Tensor::softmax), without loss of precision.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: i64) -> Tensor {
+        self - self.logsumexp(dim, true)
+    }
+}

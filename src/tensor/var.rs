@@ -1,0 +1,123 @@
+//! `Var`: the only thing in the crate that changes.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Tensor;
+use crate::shape::refuse;
+
+/// A named place that holds a tensor: a parameter, a running statistic, an optimizer's state.
+///
+/// Tensors never change; a `Var` is given another one. Clones share the place.
+///
+/// ```
+/// use wgrad::{Device, Tensor, Var};
+/// let w = Var::parameter(Tensor::new([1.0, 2.0], [2], &Device::cpu()));
+/// (w.tensor() * 3.0).sum().backward();
+/// assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [3.0, 3.0]);
+/// w.set(w.tensor() - w.grad().unwrap() * 0.1);
+/// assert!(w.grad().is_none());
+/// ```
+#[derive(Clone)]
+pub struct Var(Arc<Cell>);
+
+pub(crate) struct Cell {
+    trains: bool,
+    tensor: Mutex<Tensor>,
+}
+
+impl Var {
+    /// A place whose tensor asks for a gradient: what optimizers train.
+    #[track_caller]
+    pub fn parameter(tensor: Tensor) -> Var {
+        Var::new(tensor, true)
+    }
+
+    /// A place without a gradient: statistics and other state.
+    #[track_caller]
+    pub fn buffer(tensor: Tensor) -> Var {
+        Var::new(tensor, false)
+    }
+
+    #[track_caller]
+    fn new(tensor: Tensor, trains: bool) -> Var {
+        let tensor = Cell::own(trains, &tensor);
+        let cell = Arc::new(Cell { trains, tensor: Mutex::new(tensor) });
+        let var = Var(cell);
+        var.register();
+        var
+    }
+
+    /// The tensor that the place holds now.
+    pub fn tensor(&self) -> Tensor {
+        self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another tensor of the same shape and dtype in: detached from its history and with no gradient yet. It is
+    /// computed at the next `realize` of the device, whoever calls it.
+    #[track_caller]
+    pub fn set(&self, tensor: Tensor) {
+        let old = self.tensor();
+        if tensor.spec() != old.spec() || tensor.device() != old.device() {
+            refuse!(
+                "set",
+                "a place for {} on {} cannot hold {} on {}",
+                old.spec(),
+                old.device(),
+                tensor.spec(),
+                tensor.device()
+            );
+        }
+        let new = Cell::own(self.0.trains, &tensor);
+        drop(tensor);
+        let replaced =
+            std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
+        drop(replaced);
+        self.register();
+    }
+
+    /// Computed by the next realize of the device, so that no chain of pending values grows.
+    fn register(&self) {
+        self.tensor().device().register(Arc::downgrade(&self.0));
+    }
+
+    /// The gradient that backward passes have added up since the tensor was put in, or since
+    /// [`zero_grad`](Var::zero_grad).
+    pub fn grad(&self) -> Option<Tensor> {
+        self.tensor().grad()
+    }
+
+    /// Forgets the gradient.
+    pub fn zero_grad(&self) {
+        self.tensor().zero_grad();
+    }
+
+    /// Whether optimizers train it.
+    pub fn trains(&self) -> bool {
+        self.0.trains
+    }
+
+    /// Whether two handles mean the same place.
+    pub fn same(&self, other: &Var) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Cell {
+    /// The tensor's value on a node of the cell's own, where a gradient may gather.
+    #[track_caller]
+    fn own(trains: bool, tensor: &Tensor) -> Tensor {
+        let own = tensor.detach();
+        if trains { own.requires_grad() } else { own }
+    }
+
+    pub fn tensor(&self) -> Tensor {
+        self.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl fmt::Debug for Var {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "Var({})", self.tensor().spec())
+    }
+}
