@@ -153,6 +153,9 @@ impl Device {
 
     /// Computes the nodes, and every pending `Var` with them. One lock spans planning and submitting; nothing waits.
     pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
+        if let Backend::Gpu(gpu) = &self.0.backend {
+            gpu.wait_for_turn()?; // before the lock, not inside it
+        }
         let mut scheduler = lock(&self.0.scheduler);
         if let Some(failure) = lock(&self.0.failure).take() {
             return Err(failure);

@@ -4,6 +4,7 @@
 //! numbers, so that a device's failure, which is sticky, can be handed out to every read after it.
 
 use std::panic::Location;
+use std::path::PathBuf;
 
 /// A failure of the environment.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -40,4 +41,8 @@ pub enum Error {
     /// Only the GPU sees an index's value, so this comes out of a later read; `at` is the line that built the operation.
     #[error("an index was out of range in {op}, called at {at}")]
     Index { op: &'static str, at: &'static Location<'static> },
+
+    /// A file that could not be read, written or understood. What it was to change is unchanged.
+    #[error("{}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
 }

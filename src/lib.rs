@@ -1,13 +1,17 @@
 //! tmp
 pub mod autograd;
 pub(crate) mod cpu;
+pub mod data;
 mod device;
 mod dtype;
 mod error;
 pub(crate) mod gpu;
 mod graph;
+pub mod io;
 mod limits;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 mod random;
 mod schedule;
 mod shape;

@@ -87,6 +87,11 @@ impl Var {
         self.tensor().grad()
     }
 
+    /// The gradient, which is gone from here afterwards: a handle on it would have to be given a value.
+    pub(crate) fn take_grad(&self) -> Option<Tensor> {
+        self.tensor().node.state().grad.take()
+    }
+
     /// Forgets the gradient.
     pub fn zero_grad(&self) {
         self.tensor().zero_grad();

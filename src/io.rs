@@ -1,0 +1,142 @@
+//! Tensors in files: safetensors, with the names that PyTorch would give.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+
+use crate::device::Device;
+use crate::dtype::{DType, Element};
+use crate::error::Error;
+use crate::nn::Module;
+use crate::tensor::Tensor;
+
+/// Writes tensors to a file. Everything is read back first and the file is put in place whole, so that a failure
+/// leaves an earlier file as it was.
+pub fn save_tensors(path: impl AsRef<Path>, tensors: &BTreeMap<String, Tensor>) -> Result<(), Error> {
+    let path = path.as_ref();
+    if let Some(tensor) = tensors.values().next() {
+        let nodes: Vec<_> = tensors.values().map(|tensor| tensor.node.clone()).collect();
+        tensor.device().realize(&nodes)?;
+    }
+    let contents = tensors
+        .iter()
+        .map(|(name, tensor)| Ok((name, Contents::read(tensor)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let bytes = safetensors::serialize(contents, None).map_err(|error| file_error(path, error))?;
+    write_whole(path, &bytes).map_err(|error| file_error(path, error))
+}
+
+/// Reads every tensor of a file onto the device.
+pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<String, Tensor>, Error> {
+    let path = path.as_ref();
+    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
+    file.iter()
+        .map(|(name, view)| {
+            let (shape, data) = (view.shape(), view.data());
+            if let Some(allowed) = device.binding_limit().filter(|&limit| data.len() as u64 > limit) {
+                return Err(Error::TooLarge { bytes: data.len() as u64, limit: "storage binding", allowed });
+            }
+            let tensor = match view.dtype() {
+                Dtype::F32 => Tensor::new(f32::from_bytes(data), shape, device),
+                Dtype::I32 => Tensor::new(i32::from_bytes(data), shape, device),
+                Dtype::U32 => Tensor::new(u32::from_bytes(data), shape, device),
+                Dtype::BOOL => Tensor::new(data.iter().map(|&x| x != 0).collect::<Vec<_>>(), shape, device),
+                other => {
+                    return Err(file_error(path, format!("{name:?} is {other:?}, which is not supported")));
+                }
+            };
+            Ok((name.to_owned(), tensor))
+        })
+        .collect()
+}
+
+/// Writes a module's places under their names: `0.weight`.
+pub fn save(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
+    let tensors = module.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect();
+    save_tensors(path, &tensors)
+}
+
+/// Reads a module's places. Names, shapes and dtypes must be the module's own; if any is not, none is changed.
+pub fn load(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
+    let (path, vars) = (path.as_ref(), module.named_vars());
+    let Some((_, first)) = vars.first() else { return Ok(()) };
+    let mut tensors = load_tensors(path, first.tensor().device())?;
+    let mut matched = Vec::new();
+    for (name, var) in &vars {
+        let Some(tensor) = tensors.remove(name) else {
+            return Err(file_error(path, format!("{name:?} is missing")));
+        };
+        let wanted = var.tensor();
+        if tensor.spec() != wanted.spec() {
+            let reason = format!("{name:?} is {}, but the model's is {}", tensor.spec(), wanted.spec());
+            return Err(file_error(path, reason));
+        }
+        matched.push((var, tensor));
+    }
+    if let Some(name) = tensors.keys().next() {
+        return Err(file_error(path, format!("{name:?} is not in the model")));
+    }
+    matched.into_iter().for_each(|(var, tensor)| var.set(tensor));
+    Ok(())
+}
+
+fn file_error(path: &Path, reason: impl ToString) -> Error {
+    Error::File { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// Writes beside the file, then takes its place: a crash leaves the old file or the new one, never half of one.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let written = fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&beside); // the first failure is the one to report
+    }
+    written
+}
+
+/// A tensor's bytes as the format wants them.
+struct Contents {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Contents {
+    fn read(tensor: &Tensor) -> Result<Contents, Error> {
+        let (dtype, bytes) = match tensor.dtype() {
+            DType::F32 => (Dtype::F32, bytemuck::cast_slice(&tensor.to_vec::<f32>()?).to_vec()),
+            DType::I32 => (Dtype::I32, bytemuck::cast_slice(&tensor.to_vec::<i32>()?).to_vec()),
+            DType::U32 => (Dtype::U32, bytemuck::cast_slice(&tensor.to_vec::<u32>()?).to_vec()),
+            DType::Bool => (Dtype::BOOL, tensor.to_vec::<bool>()?.into_iter().map(u8::from).collect()),
+        };
+        Ok(Contents { dtype, shape: tensor.shape().to_vec(), bytes })
+    }
+}
+
+impl View for Contents {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
