@@ -2,7 +2,8 @@
 
 use futures::executor::block_on;
 
-use super::*;
+use crate::error::Error;
+use crate::gpu::{Gpu, Options, read};
 
 #[test]
 fn a_lost_device_comes_out_of_everything_after() {
