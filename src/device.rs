@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Node, Value};
 use crate::limits::Limits;
-use crate::schedule::{Counters, Null, Scheduler};
+use crate::schedule::{Counters, Null, NullBuffer, Scheduler};
 use crate::tensor::var::Cell;
 
 /// Where tensors live and are computed. Cloning is cheap; tensors of one computation share one device.
@@ -45,7 +45,8 @@ pub(crate) struct Storage {
 pub(crate) enum Data {
     Gpu(gpu::Buffer),
     Cpu(Array),
-    Null(crate::schedule::NullBuffer),
+    #[expect(dead_code, reason = "held so that its bytes count as live")]
+    Null(NullBuffer),
 }
 
 /// How a GPU device is opened: [`Device::gpu_with`].
@@ -203,7 +204,7 @@ impl Device {
                 Err(error) => {
                     // Building returns no error. The failure comes out of the next read, before any of this is used.
                     *lock(&self.0.failure) = Some(error);
-                    Data::Null(crate::schedule::NullBuffer::default())
+                    Data::Null(NullBuffer::default())
                 }
             },
         };

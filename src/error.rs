@@ -1,4 +1,4 @@
-//! What the world does to a program: no adapter, a lost device, exhausted memory, an index out of range.
+//! What the world does to a program: no adapter, a lost device, exhausted memory, an index out of range, a bad file.
 //!
 //! A programming mistake (a shape, a dtype) is not here: it panics in the user's line. Errors are plain text and
 //! numbers, so that a device's failure, which is sticky, can be handed out to every read after it.
@@ -10,39 +10,85 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// There is no GPU, not even a software one.
     #[error(
         "no GPU adapter found among the backends {backends}. Install a driver; without a GPU, Mesa's software one will do \
          (on Debian and Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1). WGPU_BACKEND, where set, limits the backends"
     )]
-    NoAdapter { backends: String },
+    NoAdapter {
+        /// The backends that were asked.
+        backends: String,
+    },
 
+    /// The adapter that `WGPU_ADAPTER_NAME` names is not here.
     #[error("no GPU adapter's name contains {wanted:?}; there are: {}", found.join(", "))]
-    AdapterNotFound { wanted: String, found: Vec<String> },
+    AdapterNotFound {
+        /// Part of the name that was asked for.
+        wanted: String,
+        /// The names of those that are here.
+        found: Vec<String>,
+    },
 
+    /// The driver did not open the adapter.
     #[error("the adapter {adapter} gave no device: {reason}")]
-    DeviceRequest { adapter: String, reason: String },
+    DeviceRequest {
+        /// Its name.
+        adapter: String,
+        /// What the driver says.
+        reason: String,
+    },
 
+    /// The driver gave the device up. Tensors on it are gone; open another one.
     #[error("the GPU device was lost: {reason}")]
-    DeviceLost { reason: String },
+    DeviceLost {
+        /// What the driver says.
+        reason: String,
+    },
 
+    /// Memory is exhausted, also after idle buffers were given back.
     #[error("the GPU is out of memory: there are no {bytes} bytes left")]
-    OutOfMemory { bytes: u64 },
+    OutOfMemory {
+        /// Bytes of the buffer that was asked for.
+        bytes: u64,
+    },
 
+    /// One buffer would be larger than the adapter allows.
     #[error("{bytes} bytes are more than this adapter's {limit} of {allowed} bytes")]
-    TooLarge { bytes: u64, limit: &'static str, allowed: u64 },
+    TooLarge {
+        /// Bytes of the buffer that was asked for.
+        bytes: u64,
+        /// WebGPU's name of the limit.
+        limit: &'static str,
+        /// What it allows.
+        allowed: u64,
+    },
 
     /// The driver, or wgpu on its behalf, refused something: its own message.
     #[error("the GPU driver reported: {0}")]
     Driver(String),
 
+    /// The GPU does not come back.
     #[error("the GPU finished nothing for {seconds} seconds: it hangs")]
-    Hang { seconds: u64 },
+    Hang {
+        /// How long it was waited for.
+        seconds: u64,
+    },
 
-    /// Only the GPU sees an index's value, so this comes out of a later read; `at` is the line that built the operation.
+    /// Only the device sees a computed index's value, so this comes out of a later read.
     #[error("an index was out of range in {op}, called at {at}")]
-    Index { op: &'static str, at: &'static Location<'static> },
+    Index {
+        /// The operation.
+        op: &'static str,
+        /// The line that built it.
+        at: &'static Location<'static>,
+    },
 
     /// A file that could not be read, written or understood. What it was to change is unchanged.
     #[error("{}: {reason}", path.display())]
-    File { path: PathBuf, reason: String },
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }

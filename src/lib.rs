@@ -1,11 +1,69 @@
-//! tmp
+//! Train neural networks on the GPU that your laptop already has: Metal, Vulkan or DX12 through
+//! [wgpu](https://wgpu.rs), with no SDK, no CUDA and no Python.
+//!
+//! ```
+//! use wgrad::nn::{Linear, Module, ReLU, Sequential};
+//! use wgrad::optim::{AdamW, Optimizer};
+//! use wgrad::{Device, Tensor, no_grad};
+//!
+//! # fn main() -> Result<(), wgrad::Error> {
+//! let dev = Device::auto(); // the GPU; the CPU reference where there is none
+//! wgrad::manual_seed(0);
+//!
+//! // Is a point inside the unit circle?
+//! let points = (Tensor::rand([256, 2], &dev) * 3.0 - 1.5).detach();
+//! let inside = points.square().sum_dim(1, false).lt(1.0).to_dtype(wgrad::DType::I32);
+//!
+//! let model = Sequential::new().add(Linear::new(2, 32, &dev)).add(ReLU).add(Linear::new(32, 2, &dev));
+//! let mut optimizer = AdamW::new(model.params(), 1e-2);
+//! for step in 0..200 {
+//!     let loss = model.forward(&points).cross_entropy(&inside); // nothing has run
+//!     loss.backward(); // the graph is longer; nothing has run
+//!     optimizer.step(); // one plan: forward, backward and update, sent to the GPU
+//!     if step % 50 == 0 {
+//!         println!("step {step}: loss {:.3}", loss.item()?); // waits, and only here
+//!     }
+//! }
+//! let right = no_grad(|| model.forward(&points).argmax(1, false).eq(&inside).sum()).item()?;
+//! assert!(right / 256.0 > 0.95);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How it works
+//!
+//! ```text
+//!  tensor            graph              autograd            schedule                       backend
+//!  x.matmul(&w)  ->  DAG of ~40     ->  the same DAG,   ->  key -> fuse -> memory     ->   gpu: one pass of kernels
+//!  shapes checked    primitives and     made longer by      -> plan (plain data),          cpu: node by node, f64
+//!  in your line      fused ops          gradient rules      cached by structure            null: counts
+//! ```
+//!
+//! Methods build a graph and return at once. Gradients are graph too, so they can be differentiated again. A value is
+//! computed when it is read, or when an optimizer steps; the same step planned once is only sent again. The CPU
+//! reference is plain loops in f64 and says what is right.
+//!
+//! # Errors
+//!
+//! A programming mistake (a shape, a dim, a dtype) panics in your line, with the operation and both shapes. What the
+//! world does (no adapter, a lost device, memory, files) is an [`Error`] and comes out of reads: building, `backward`
+//! and `step` return none.
+//!
+//! # Variables
+//!
+//! `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose the adapter.
+//! `WGRAD_FUSE=0` gives each node a kernel of its own. `WGRAD_LOG=plan,wgsl` prints plans and kernels as they are made.
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
 pub mod autograd;
-pub(crate) mod cpu;
+mod cpu;
 pub mod data;
 mod device;
 mod dtype;
 mod error;
-pub(crate) mod gpu;
+mod gpu;
 mod graph;
 pub mod io;
 mod limits;

@@ -17,6 +17,7 @@ pub enum AdapterKind {
 /// What an adapter allows, and what kind it is: all that scheduling needs to know of a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
+    /// What kind of device it is.
     pub kind: AdapterKind,
     /// Storage buffers one kernel may bind.
     pub storage_buffers: u32,

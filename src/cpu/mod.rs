@@ -5,6 +5,7 @@
 
 mod eval;
 
+#[cfg(test)]
 pub(crate) use eval::move_array;
 
 use std::sync::Arc;

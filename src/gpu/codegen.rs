@@ -294,7 +294,7 @@ impl<'a> Writer<'a> {
                     text.replace("{t}", dtype.register())
                 }
                 Inst::Where(condition, a, b) => format!("select(v{b}, v{a}, v{condition})"),
-                Inst::Cast(x, _, to) => format!("{}(v{x})", to.register()),
+                Inst::Cast(x, to) => format!("{}(v{x})", to.register()),
                 Inst::Mask(view, x, dtype) => match self.within(&format!("m{n}"), view) {
                     Some(within) => format!("select({}, v{x}, {within})", zero(*dtype)),
                     None => format!("v{x}"),

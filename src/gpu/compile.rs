@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::graph::Op;
 use crate::limits::{AdapterKind, Limits};
 use crate::ops;
-use crate::schedule::Cone;
 use crate::schedule::plan::{Kernel, MatMul, Plan, Program, Step};
+use crate::schedule::{Cone, logs};
 
 /// Dispatches in order, and their uniforms.
 pub(crate) struct Compiled {
@@ -36,6 +36,9 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, E
         .into_iter()
         .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
         .unzip();
+    if logs("wgsl") {
+        shaders.iter().for_each(|shader| eprintln!("wgrad: kernel {}\n{}", shader.label, shader.source));
+    }
     let pipelines = gpu.pipelines(&shaders)?;
     let mut compiled = Compiled { dispatches: Vec::new(), image: Vec::new(), patches: Vec::new() };
     let align = limits.uniform_alignment as usize / 4;

@@ -160,6 +160,7 @@ impl Pipelines {
         };
         // SAFETY: every shader is text of this crate or of a user's own fused operation, whose contract is that it indexes only
         // inside its bindings, ends its loops and divides by no zero; `Options::checked` runs the same tests with the checks in.
+        #[expect(unsafe_code)]
         let module = unsafe { self.device.create_shader_module_trusted(module, self.checks) };
         let layout = self.layout(shader.signature());
         let constants: Vec<(&str, f64)> =

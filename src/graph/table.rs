@@ -38,6 +38,7 @@ impl Accepts {
     }
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
 pub(crate) struct UnaryRow {
     pub name: &'static str,
     pub accepts: Accepts,
@@ -49,6 +50,7 @@ pub(crate) struct UnaryRow {
     pub jumps: bool,
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
 pub(crate) struct BinaryRow {
     pub name: &'static str,
     pub accepts: Accepts,
@@ -78,6 +80,7 @@ macro_rules! unary_rows {
         pub(crate) enum Unary { $($op,)* }
 
         impl Unary {
+            #[cfg(test)]
             pub const ALL: &[Unary] = &[$(Unary::$op),*];
 
             pub fn row(self) -> &'static UnaryRow {
@@ -112,6 +115,7 @@ macro_rules! binary_rows {
         pub(crate) enum Binary { $($op,)* }
 
         impl Binary {
+            #[cfg(test)]
             pub const ALL: &[Binary] = &[$(Binary::$op),*];
 
             pub fn row(self) -> &'static BinaryRow {

@@ -51,7 +51,7 @@ fn update_each(params: &[Var], mut update: impl FnMut(usize, &Tensor, Tensor) ->
 #[track_caller]
 fn check_positive(optimizer: &str, arguments: &[(&str, f64)]) {
     for (name, value) in arguments {
-        if !(*value >= 0.0) {
+        if value.is_nan() || *value < 0.0 {
             crate::shape::refuse!(optimizer, "{name} must not be negative: {value}");
         }
     }

@@ -81,8 +81,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
         self.program.space = space;
         let index = self.emit(index.0, index.1)?;
         self.push(Inst::Check { item, index, size });
-        let index =
-            if dtypes[0] == DType::I32 { index } else { self.push(Inst::Cast(index, dtypes[0], DType::I32)) };
+        let index = if dtypes[0] == DType::I32 { index } else { self.push(Inst::Cast(index, DType::I32)) };
         let src = self.emit(src.0, src.1)?;
         let hit = self.push(Inst::Binary(Binary::Eq, index, place, DType::I32));
         let zero = self.push(Inst::Const(0.0, dtypes[1]));
@@ -138,7 +137,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
                 let condition = self.emit(sources[0], path)?;
                 Inst::Where(condition, self.emit(sources[1], path)?, self.emit(sources[2], path)?)
             }
-            Op::Cast(to) => Inst::Cast(self.emit(sources[0], path)?, cone.spec(sources[0]).dtype, *to),
+            Op::Cast(to) => Inst::Cast(self.emit(sources[0], path)?, *to),
             Op::Move(movement) => return self.moved(item, movement, path),
             Op::Gather(dim) => self.gather(item, *dim, path)?,
             Op::Input | Op::Reduce(..) | Op::MatMul | Op::ScatterAdd(..) | Op::Fused(_) => {

@@ -360,7 +360,7 @@ impl Fuser<'_> {
                     Buffer::Fault => {}
                 }
             }
-            self.push(Kernel::Fused(launch), reads, writes, item);
+            self.push(Kernel::Fused(Box::new(launch)), reads, writes, item);
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) mod plan;
 mod split;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -140,6 +140,9 @@ impl Scheduler {
             return Ok(planned.clone());
         }
         let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable);
+        if logs("plan") {
+            eprintln!("wgrad: a plan\n{plan}");
+        }
         let planned = Arc::new(Planned { compiled: compile(&plan)?, plan });
         self.counters.plans += 1;
         if self.ages.len() == MAX_PLANS
@@ -151,6 +154,12 @@ impl Scheduler {
         self.plans.insert(key, planned.clone());
         Ok(planned)
     }
+}
+
+/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `wgsl` each kernel.
+pub(crate) fn logs(topic: &str) -> bool {
+    static TOPICS: LazyLock<String> = LazyLock::new(|| std::env::var("WGRAD_LOG").unwrap_or_default());
+    TOPICS.split(',').any(|other| other == topic)
 }
 
 /// Whether a fused operation has a kernel for these shapes on this device.

@@ -1,5 +1,7 @@
 //! A plan: what to run, as plain data. No buffers, no device, no user's numbers; it can be printed, compared, kept.
 
+use std::fmt;
+
 use smallvec::SmallVec;
 
 use super::cone::Source;
@@ -55,7 +57,7 @@ pub(crate) enum Kernel {
     Reduce(Reduction),
     MatMul(MatMul),
     /// A dispatch of a fused operation.
-    Fused(Launch),
+    Fused(Box<Launch>),
 }
 
 /// Straight-line code over an index space.
@@ -102,7 +104,7 @@ pub(crate) enum Inst {
     Unary(Unary, Reg, DType),
     Binary(Binary, Reg, Reg, DType),
     Where(Reg, Reg, Reg),
-    Cast(Reg, DType, DType),
+    Cast(Reg, DType),
     /// Zero outside the view's mask.
     Mask(View, Reg, DType),
     /// A fault unless the index in the register is below the size.
@@ -148,14 +150,51 @@ pub(crate) struct Matrix {
     pub col: usize,
 }
 
-impl Kernel {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Kernel::Map(_) => "elementwise",
-            Kernel::Reduce(_) => "reduce",
-            Kernel::MatMul(_) => "matmul",
-            Kernel::Fused(_) => "fused",
+impl fmt::Display for Plan {
+    /// A line a kernel: what it is, over what, which slots it reads and writes.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "  {} {:?} -> {:?}", step.kernel, step.reads, step.writes)?;
         }
+        let fresh = self.slots.iter().filter(|slot| matches!(slot, Slot::Fresh { .. })).count();
+        let (kernels, results) = (self.steps.len(), self.results.len());
+        write!(
+            f,
+            "{kernels} kernels, {results} results, {fresh} buffers of {} bytes in all",
+            self.fresh_bytes
+        )
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Kernel::Map(program) => write!(f, "elementwise {:?}: {}", program.space, program),
+            Kernel::Reduce(Reduction { how, program, inner, splits, .. }) => {
+                let (outer, reduced) = program.space.split_at(*inner);
+                write!(f, "reduce {how:?} {outer:?} of {reduced:?} in {splits} parts: {program}")
+            }
+            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }) => {
+                write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}] in {splits} parts", batch[0] * batch[1])
+            }
+            Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups),
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    /// The names of its operations.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let names = self.code.iter().filter_map(|inst| match inst {
+            Inst::Unary(op, ..) => Some(op.row().name),
+            Inst::Binary(op, ..) => Some(op.row().name),
+            Inst::Where(..) => Some("where"),
+            Inst::Cast(..) => Some("cast"),
+            Inst::Gather { .. } => Some("gather"),
+            Inst::Random(..) => Some("random"),
+            _ => None,
+        });
+        f.write_str(&names.collect::<Vec<_>>().join(" "))
     }
 }
 
@@ -244,7 +283,7 @@ impl Program {
                 }
             }
             Inst::Where(_, a, _) => self.dtype(*a),
-            Inst::Cast(_, _, to) => *to,
+            Inst::Cast(_, to) => *to,
             Inst::Check { .. } => DType::U32,
         }
     }
