@@ -157,22 +157,26 @@ impl Device {
         if let Backend::Gpu(gpu) = &self.0.backend {
             gpu.wait_for_turn()?; // before the lock, not inside it
         }
-        let mut scheduler = lock(&self.0.scheduler);
+        self.realize_locked(&mut lock(&self.0.scheduler), roots)
+    }
+
+    fn realize_locked(&self, scheduler: &mut Scheduler, roots: &[Arc<Node>]) -> Result<(), Error> {
         if let Some(failure) = lock(&self.0.failure).take() {
             return Err(failure);
         }
-        let vars: Vec<_> =
-            std::mem::take(&mut *lock(&self.0.pending)).iter().filter_map(Weak::upgrade).collect();
-        let tensors: Vec<_> = vars.iter().map(|cell| cell.tensor()).collect();
         let mut all: Vec<Arc<Node>> = roots.to_vec();
-        all.extend(tensors.iter().map(|tensor| tensor.node.clone()));
-        drop(tensors);
+        let vars = std::mem::take(&mut *lock(&self.0.pending));
+        all.extend(vars.iter().filter_map(Weak::upgrade).map(|cell| cell.tensor().node.clone()));
         scheduler.realize(self, all)
     }
 
     /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.
+    /// While the device plans (it builds what fused operations mean, for one) the chain may grow on.
     pub(crate) fn realize_deep(&self, node: &Arc<Node>) {
-        if let Err(error) = self.realize(std::slice::from_ref(node)) {
+        let scheduler = self.0.scheduler.try_lock();
+        if let Ok(mut scheduler) = scheduler
+            && let Err(error) = self.realize_locked(&mut scheduler, std::slice::from_ref(node))
+        {
             *lock(&self.0.failure) = Some(error);
         }
     }

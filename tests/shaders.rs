@@ -77,6 +77,7 @@ fn barriers_stand_in_uniform_control_flow() {
             if line.contains("Barrier()") {
                 let uniform = |block: &&&str| {
                     block.starts_with("fn ")
+                        || block.starts_with(')') // the end of a longer head
                         || block.starts_with("if (LANES")
                         || block.starts_with("for (var half = LANES")
                 };

@@ -117,7 +117,9 @@ impl Tensor {
         if !self.dtype().is_float() {
             refuse!("requires_grad", "only floats have gradients, not {}", self.spec());
         }
-        self.node.set_leaf(true);
+        if !self.node.tracks {
+            self.node.set_leaf(); // an intermediate result has a gradient anyway
+        }
         self
     }
 

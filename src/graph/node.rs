@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::table::{Binary, Unary};
@@ -113,8 +114,8 @@ pub(crate) struct Node {
     pub at: &'static Location<'static>,
     /// Gradients flow through this node to one of its sources.
     pub tracks: bool,
-    /// Length of the longest pending chain that ends here.
-    depth: u32,
+    /// Length of the longest pending chain that ends here, or more: it is not counted anew when a source is computed.
+    depth: AtomicU32,
     /// User handles (`Tensor`s) on this node.
     held: AtomicU32,
     /// A leaf that asked for a gradient.
@@ -152,16 +153,37 @@ impl Node {
             device: device.clone(),
             at: Location::caller(),
             tracks,
-            depth,
+            depth: AtomicU32::new(depth),
             held: AtomicU32::new(0),
             leaf: AtomicBool::new(false),
             released: AtomicBool::new(false),
             state: Mutex::new(State { sources, ..State::default() }),
         });
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH && node.measure_depth() > MAX_DEPTH {
             device.realize_deep(&node);
         }
         node
+    }
+
+    /// Counts the depth of this node, and of every pending one behind it, anew.
+    fn measure_depth(self: &Arc<Node>) -> u32 {
+        let mut measured: FxHashSet<u64> = FxHashSet::default();
+        let mut stack: Vec<(Arc<Node>, bool)> = vec![(self.clone(), false)];
+        while let Some((node, entered)) = stack.pop() {
+            if measured.contains(&node.id) || node.is_computed() {
+                continue;
+            }
+            let sources = node.sources();
+            if entered {
+                let deepest = sources.iter().map(|edge| edge.node.pending_depth()).max().unwrap_or(0);
+                node.depth.store(1 + deepest, Ordering::Relaxed);
+                measured.insert(node.id);
+            } else {
+                stack.push((node, true));
+                stack.extend(sources.into_iter().map(|edge| (edge.node, false)));
+            }
+        }
+        self.depth.load(Ordering::Relaxed)
     }
 
     /// A node that has its value from the start.
@@ -191,23 +213,26 @@ impl Node {
 
     /// Gives the node its values; if no backward pass will walk through it any more, it forgets its sources.
     pub fn complete(&self, values: SmallVec<[Value; 1]>) {
-        let mut state = self.state();
-        state.values = values;
-        let forgotten = if self.keeps_sources() { Edges::new() } else { std::mem::take(&mut state.sources) };
-        drop(state);
-        drop_edges(forgotten);
+        let keeps_sources = self.keeps_sources();
+        self.state().values = values;
+        if !keeps_sources {
+            self.release();
+        }
     }
 
-    /// A backward pass may still walk from here to the sources.
+    /// A backward pass may still walk from here to the sources: some way to a leaf has not been given up.
     pub fn keeps_sources(&self) -> bool {
-        self.tracks && !self.is_released()
+        self.tracks
+            && !self.is_released()
+            && self.sources().iter().any(|edge| edge.node.needs_grad() && !edge.node.is_released())
     }
 
     pub fn is_released(&self) -> bool {
         self.released.load(Ordering::Acquire)
     }
 
-    /// Gives the graph behind this node up: no second backward pass.
+    /// Gives the graph behind this node up: no backward pass walks through it again. Once computed it forgets its
+    /// sources.
     pub fn release(&self) {
         self.released.store(true, Ordering::Release);
         let mut state = self.state();
@@ -221,8 +246,8 @@ impl Node {
         self.leaf.load(Ordering::Acquire)
     }
 
-    pub fn set_leaf(&self, requires_grad: bool) {
-        self.leaf.store(requires_grad, Ordering::Release);
+    pub fn set_leaf(&self) {
+        self.leaf.store(true, Ordering::Release);
     }
 
     pub fn needs_grad(&self) -> bool {
@@ -242,7 +267,7 @@ impl Node {
     }
 
     fn pending_depth(&self) -> u32 {
-        if self.depth == 1 || self.is_computed() { 0 } else { self.depth }
+        if self.is_computed() { 0 } else { self.depth.load(Ordering::Relaxed) }
     }
 
     pub fn shape(&self, out: u8) -> &Shape {
