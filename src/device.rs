@@ -23,10 +23,18 @@ pub struct Device(Arc<Inner>);
 struct Inner {
     backend: Backend,
     scheduler: Mutex<Scheduler>,
-    /// Vars that were given a tensor since the last realize.
-    pending: Mutex<Vec<Weak<Cell>>>,
+    /// What is to be computed with the next run, whatever that run is for.
+    pending: Mutex<Vec<Pending>>,
     /// A failure that had no read to come out of yet.
     failure: Mutex<Option<Error>>,
+}
+
+/// Something that is computed with the next run if it is still there.
+pub(crate) enum Pending {
+    /// A Var that was given another tensor.
+    Var(Weak<Cell>),
+    /// A tensor that a backward pass started from: its value costs little more while the rest is computed anyway.
+    Output(Weak<Node>),
 }
 
 pub(crate) enum Backend {
@@ -152,7 +160,7 @@ impl Device {
         self.limits().map(|limits| limits.binding_bytes.min(limits.buffer_bytes))
     }
 
-    /// Computes the nodes, and every pending `Var` with them. One lock spans planning and submitting; nothing waits.
+    /// Computes the nodes, and what is pending besides. One lock spans planning and submitting; nothing waits.
     pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
         if let Backend::Gpu(gpu) = &self.0.backend {
             gpu.wait_for_turn()?; // before the lock, not inside it
@@ -165,8 +173,11 @@ impl Device {
             return Err(failure);
         }
         let mut all: Vec<Arc<Node>> = roots.to_vec();
-        let vars = std::mem::take(&mut *lock(&self.0.pending));
-        all.extend(vars.iter().filter_map(Weak::upgrade).map(|cell| cell.tensor().node.clone()));
+        let pending = std::mem::take(&mut *lock(&self.0.pending));
+        all.extend(pending.iter().filter_map(|pending| match pending {
+            Pending::Var(cell) => cell.upgrade().map(|cell| cell.tensor().node.clone()),
+            Pending::Output(node) => node.upgrade().filter(|node| node.held() > 0),
+        }));
         scheduler.realize(self, all)
     }
 
@@ -181,15 +192,15 @@ impl Device {
         }
     }
 
-    /// Computes everything that Vars of this device still wait for.
-    pub(crate) fn realize_vars(&self) {
+    /// Computes what is pending.
+    pub(crate) fn realize_pending(&self) {
         if let Err(error) = self.realize(&[]) {
             *lock(&self.0.failure) = Some(error);
         }
     }
 
-    pub(crate) fn register(&self, cell: Weak<Cell>) {
-        lock(&self.0.pending).push(cell);
+    pub(crate) fn register(&self, pending: Pending) {
+        lock(&self.0.pending).push(pending);
     }
 
     pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Storage {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::device::Pending;
 use crate::graph::Node;
 use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
@@ -107,6 +108,10 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     no_grad(|| pass.run(&seeds, store));
     if !retain_graph {
         pass.nodes.iter().filter(|node| node.tracks).for_each(|node| node.release());
+    }
+    // A loss is read sooner or later, and is computed on the way to the gradients.
+    for output in outputs {
+        output.device().register(Pending::Output(Arc::downgrade(&output.node)));
     }
 }
 

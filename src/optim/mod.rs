@@ -43,7 +43,7 @@ fn update_each(params: &[Var], mut update: impl FnMut(usize, &Tensor, Tensor) ->
         }
     });
     if let Some(param) = params.first() {
-        param.tensor().device().realize_vars();
+        param.tensor().device().realize_pending();
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
         cheap: absorb::cheap(cone),
         out: Groups::default(),
     };
+    fuser.mark_shared();
     for item in (0..cone.items.len()).rev() {
         fuser.place(item);
     }
@@ -81,6 +82,25 @@ pub(super) struct Fuser<'a> {
 }
 
 impl Fuser<'_> {
+    /// Marks the computed values that wanted items are nothing but another name or shape of: they must be written, and
+    /// a kernel that has one at hand shall know it.
+    fn mark_shared(&mut self) {
+        for (i, item) in
+            self.cone.items.iter().enumerate().filter(|(_, item)| item.is_pending() && item.wanted)
+        {
+            if let Some((base, view)) = self.behind_movement(Source { item: i, out: 0 }, false)
+                && self.is_whole(base, &view)
+            {
+                self.root[base.item] |= self.cone.items[base.item].is_pending() && !item.expanded;
+            }
+        }
+    }
+
+    /// Whether a view is all of an item's elements in order.
+    fn is_whole(&self, base: Source, view: &View) -> bool {
+        view.is_contiguous() && view.shape.numel() == self.cone.spec(base).shape.numel()
+    }
+
     /// Gives an item that needs one its kernel. Items come newest first, so all consumers have spoken.
     fn place(&mut self, item: usize) {
         let it = &self.cone.items[item];
@@ -124,8 +144,7 @@ impl Fuser<'_> {
         let (base, view) = self.behind_movement(Source { item, out: 0 }, false)?;
         let at = &self.cone.items[base.item];
         let in_memory = !at.is_pending() || self.root[base.item] || !absorbable(&at.node.op);
-        let same = view.is_contiguous() && view.shape.numel() == self.cone.spec(base).shape.numel();
-        ((in_memory || same) && view.mask.is_none()).then_some((base, view))
+        ((in_memory || self.is_whole(base, &view)) && view.mask.is_none()).then_some((base, view))
     }
 
     /// The item behind a chain of movement, and the chain as a view of its memory. With `stop_at_roots` a movement

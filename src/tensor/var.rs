@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Tensor;
+use crate::device::Pending;
 use crate::shape::refuse;
 
 /// A named place that holds a tensor: a parameter, a running statistic, an optimizer's state.
@@ -78,7 +79,7 @@ impl Var {
 
     /// Computed by the next realize of the device, so that no chain of pending values grows.
     fn register(&self) {
-        self.tensor().device().register(Arc::downgrade(&self.0));
+        self.tensor().device().register(Pending::Var(Arc::downgrade(&self.0)));
     }
 
     /// The gradient that backward passes have added up since the tensor was put in, or since
