@@ -85,3 +85,9 @@ pub use schedule::Counters;
 pub use shape::{Dims, Mismatch, Shape, Spec};
 pub use tensor::var::Var;
 pub use tensor::{Operand, Tensor};
+
+// The tests' helpers are shared with `tests/`, which know the crate by its name.
+#[cfg(test)]
+extern crate self as wgrad;
+#[cfg(test)]
+mod tests;

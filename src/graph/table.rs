@@ -237,7 +237,7 @@ binary_rows! {
     }
     /// `a * b`
     Mul mul Numeric compares false {
-        wgsl: "({a} * {b})", float: |a, b| a * b, int: |a, b| a * b,
+        wgsl: "({a} * {b})", float: |a, b| a * b, int: i64::wrapping_mul,
         grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
         domain: -3.0..3.0, jumps: false,
     }

@@ -65,6 +65,13 @@ fn results(cone: &Cone, groups: &Groups, alive: &[bool]) -> Vec<Kept> {
         .collect()
 }
 
+/// A slot that may be written over, by a result of the same size and element type: a kernel binds a buffer once, as an
+/// array of one type.
+struct Donor {
+    slot: usize,
+    fit: (usize, Option<&'static str>),
+}
+
 struct Memory<'a> {
     cone: &'a Cone,
     scratch: &'a [usize],
@@ -99,7 +106,7 @@ impl Memory<'_> {
     }
 
     /// Operands that the kernel may write over: read for the last time, and only at the index that is written.
-    fn donors(&self, at: usize, group: &Group, donatable: impl Fn(usize) -> bool) -> Vec<(usize, usize)> {
+    fn donors(&self, at: usize, group: &Group, donatable: impl Fn(usize) -> bool) -> Vec<Donor> {
         let Kernel::Map(program) = &group.kernel else { return Vec::new() };
         let in_step = |read: usize| {
             let mut loads = program.loads.iter().filter(|load| load.read == read);
@@ -112,21 +119,23 @@ impl Memory<'_> {
                 _ => !self.lasting.contains(&access),
             };
             if free && self.last_read[&access] == at && in_step(read) {
-                donors.push((self.slot_of[&access], self.bytes(access)));
+                let fit = (self.bytes(access), self.storage(access));
+                donors.push(Donor { slot: self.slot_of[&access], fit });
             }
         }
         donors
     }
 
     /// The slot that a kernel writes.
-    fn place(&mut self, access: Access, donors: &mut Vec<(usize, usize)>) -> usize {
+    fn place(&mut self, access: Access, donors: &mut Vec<Donor>) -> usize {
         if let Some(&slot) = self.slot_of.get(&access) {
             return slot; // an earlier dispatch of the same operation wrote part of it
         }
         let bytes = self.bytes(access);
         let lasting = self.lasting.contains(&access);
-        let slot = if let Some(i) = donors.iter().position(|&(_, size)| size == bytes) {
-            donors.swap_remove(i).0
+        let fit = (bytes, self.storage(access));
+        let slot = if let Some(i) = donors.iter().position(|donor| donor.fit == fit) {
+            donors.swap_remove(i).slot
         } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
             self.idle.swap_remove(i)
         } else {
@@ -172,6 +181,14 @@ impl Memory<'_> {
         match access {
             Access::Item(source) => self.cone.spec(source).bytes(),
             Access::Scratch(i) => self.scratch[i],
+        }
+    }
+
+    /// The type of its elements in a shader; memory between two kernels has none until then, and is no donor's match.
+    fn storage(&self, access: Access) -> Option<&'static str> {
+        match access {
+            Access::Item(source) => Some(self.cone.spec(source).dtype.storage()),
+            Access::Scratch(_) => None,
         }
     }
 

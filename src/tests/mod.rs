@@ -1,0 +1,6 @@
+//! Tests that need to see inside: the rows of the table.
+
+#[path = "../../tests/common/mod.rs"]
+mod common;
+mod rows;
+mod special;
