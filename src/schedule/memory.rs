@@ -114,15 +114,19 @@ impl Memory<'_> {
         };
         let mut donors = Vec::new();
         for (read, &access) in group.reads.iter().enumerate() {
-            let free = match access {
+            let ours = match access {
                 Access::Item(source) if !self.pending(access) => donatable(source.item) && self.whole(source),
-                _ => !self.lasting.contains(&access),
+                _ => true,
             };
+            // What a result is a view of stays as it is.
+            let free = ours && !self.lasting.contains(&access);
             if free && self.last_read[&access] == at && in_step(read) {
                 let fit = (self.bytes(access), self.storage(access));
                 donors.push(Donor { slot: self.slot_of[&access], fit });
             }
         }
+        // What goes on from step to step keeps its place; temporaries are for other temporaries.
+        donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], Slot::Fresh { .. }));
         donors
     }
 
@@ -135,7 +139,7 @@ impl Memory<'_> {
         let lasting = self.lasting.contains(&access);
         let fit = (bytes, self.storage(access));
         let slot = if let Some(i) = donors.iter().position(|donor| donor.fit == fit) {
-            donors.swap_remove(i).slot
+            donors.remove(i).slot
         } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
             self.idle.swap_remove(i)
         } else {
