@@ -35,6 +35,26 @@ fn tanh_(x: f32) -> f32 {
     return select(select(large, small, abs(x) < 0.625), x, is_nan(x));
 }
 
+// Near 0 as 2 artanh(x / (2 + x)), whose series ends soon; 1 + x would lose x's last digits.
+fn log1p_(x: f32) -> f32 {
+    let s = x / (2.0 + x);
+    let u = s * s;
+    let small = 2.0 * s * (1.0 + u * (0.33333333 + u * (0.2 + u * (0.14285714 + u * 0.11111111))));
+    return select(log(1.0 + x), small, abs(x) < 0.4);
+}
+
+// Near 0 by Taylor's series; e^x - 1 would cancel.
+fn expm1_(x: f32) -> f32 {
+    var p = 1.0 + x * 0.125;
+    p = 1.0 + x * p * 0.14285714;
+    p = 1.0 + x * p * 0.16666667;
+    p = 1.0 + x * p * 0.2;
+    p = 1.0 + x * p * 0.25;
+    p = 1.0 + x * p * 0.33333333;
+    p = 1.0 + x * p * 0.5;
+    return select(exp(x) - 1.0, x * p, abs(x) < 0.5);
+}
+
 // |x| < 1: x + x P(x^2), error 1.2e-9 relative; beyond: 1 - exp(Q(|x|)), error 2e-11; from 4 on it is 1 in f32.
 fn erf_(x: f32) -> f32 {
     let u = x * x;

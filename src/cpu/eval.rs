@@ -166,6 +166,10 @@ pub(crate) fn move_array(movement: &Move, x: &Array, source: &Shape) -> Array {
                 }
             }
             Move::Flip(dims) => dims.iter().for_each(|&dim| coords[dim] = source[dim] - 1 - coords[dim]),
+            Move::Windows(windows) => {
+                let place = coords.pop().expect("windows have a dim of their own");
+                coords[windows.dim] = coords[windows.dim] * windows.step + place * windows.dilation;
+            }
         }
         Some(at(&coords))
     };

@@ -10,4 +10,4 @@ pub(crate) mod view;
 
 pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value};
 pub(crate) use table::{Binary, Unary};
-pub(crate) use view::{Move, View};
+pub(crate) use view::{Move, View, Windows};

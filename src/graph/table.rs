@@ -161,6 +161,16 @@ unary_rows! {
         wgsl: "log({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
         domain: 0.2..5.0, jumps: false,
     }
+    /// `ln(1 + x)`, accurate for small x.
+    Log1p log1p Float {
+        wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
+        domain: -0.9..3.0, jumps: false,
+    }
+    /// `e^x - 1`, accurate for small x.
+    Expm1 expm1 Float {
+        wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
+        domain: -3.0..3.0, jumps: false,
+    }
     /// Square root.
     Sqrt sqrt Float {
         wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,

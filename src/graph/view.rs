@@ -22,6 +22,24 @@ pub(crate) enum Move {
     Pad(SmallVec<[(usize, usize); 4]>),
     /// The dims that are reversed.
     Flip(SmallVec<[usize; 4]>),
+    /// Every place along a dim at which a window fits; the elements of each window along a new last dim.
+    Windows(Windows),
+}
+
+/// Windows of `size` elements, `dilation` apart, that start `step` apart along `dim`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Windows {
+    pub dim: usize,
+    pub size: usize,
+    pub step: usize,
+    pub dilation: usize,
+}
+
+impl Windows {
+    /// How many windows fit into `length` elements.
+    pub fn count(&self, length: usize) -> usize {
+        length.checked_sub(self.dilation * (self.size - 1) + 1).map_or(0, |room| room / self.step + 1)
+    }
 }
 
 impl Move {
@@ -33,6 +51,9 @@ impl Move {
             Move::Slice(ranges) => ranges.iter().map(|&(_, len)| len).collect(),
             Move::Pad(pads) => source.iter().zip(pads).map(|(size, (a, b))| a + size + b).collect(),
             Move::Flip(_) => source.clone(),
+            Move::Windows(windows) => source
+                .with(windows.dim, windows.count(source[windows.dim]))
+                .insert(source.rank(), windows.size),
         }
     }
 
@@ -45,6 +66,7 @@ impl Move {
             Move::Slice(_) => "slice",
             Move::Pad(_) => "pad",
             Move::Flip(_) => "flip",
+            Move::Windows(_) => "windows",
         }
     }
 }
@@ -87,6 +109,7 @@ impl View {
             Move::Slice(ranges) => self.slice(ranges),
             Move::Pad(pads) => self.pad(pads),
             Move::Flip(dims) => self.flip(dims),
+            Move::Windows(windows) => self.windows(windows)?,
         };
         view.shape = movement.shape(&self.shape);
         Some(view)
@@ -138,6 +161,22 @@ impl View {
             }
         }
         view
+    }
+
+    /// A mask along the dim would be no range of coordinates any more.
+    fn windows(&self, windows: &Windows) -> Option<View> {
+        let mut view = self.clone();
+        let stride = self.strides[windows.dim];
+        if let Some(mask) = &mut view.mask {
+            if mask[windows.dim] != (0, self.shape[windows.dim]) {
+                return None;
+            }
+            mask[windows.dim].1 = windows.count(self.shape[windows.dim]);
+            mask.push((0, windows.size));
+        }
+        view.strides[windows.dim] = stride * windows.step as isize;
+        view.strides.push(stride * windows.dilation as isize);
+        Some(view)
     }
 
     /// Both shapes are cut into the shortest runs of dims with equal products; within a run the old dims must merge
@@ -219,7 +258,7 @@ mod tests {
     /// A movement op for `shape`, drawn from `seed`.
     fn movement(shape: &Shape, seed: u32) -> Move {
         let pick = |dim: usize, n: usize| (seed >> (3 * dim + 3)) as usize % n.max(1);
-        match seed % 6 {
+        match seed % 7 {
             0 => {
                 let mut sizes: Vec<usize> = shape.to_vec();
                 match sizes.iter().position(|&size| size > 2 && size % 2 == 0) {
@@ -249,7 +288,12 @@ mod tests {
                     .collect(),
             ),
             4 => Move::Pad((0..shape.rank()).map(|dim| (pick(dim, 3), pick(dim + 1, 2))).collect()),
-            _ => Move::Flip((0..shape.rank()).filter(|&dim| pick(dim, 2) == 0).collect()),
+            5 => Move::Flip((0..shape.rank()).filter(|&dim| pick(dim, 2) == 0).collect()),
+            _ => {
+                let dim = pick(0, shape.rank());
+                let (size, dilation) = (1 + pick(1, 2).min(shape[dim] - 1), 1);
+                Move::Windows(Windows { dim, size, step: 1 + pick(2, 3), dilation })
+            }
         }
     }
 

@@ -19,6 +19,9 @@ pub(super) struct Blocked(pub usize);
 
 type PathId = usize;
 
+/// Instructions in a kernel. An item met on several paths is computed on each, and paths can multiply.
+const MAX_INSTRUCTIONS: usize = 512;
+
 /// One movement op on a path. `blame` is the item to write if strides cannot say it.
 struct Step {
     parent: PathId,
@@ -120,6 +123,9 @@ impl<'a, 'b> Emitter<'a, 'b> {
     }
 
     fn compute(&mut self, item: usize, path: PathId) -> Result<Reg, Blocked> {
+        if self.program.code.len() > MAX_INSTRUCTIONS && self.inside.contains(&item) {
+            return Err(Blocked(item));
+        }
         let cone = self.fuser.cone;
         let it = &cone.items[item];
         let (spec, sources) = (it.spec(0), &it.sources);

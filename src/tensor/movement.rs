@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{Tensor, same_device};
-use crate::graph::{Move, Op};
+use crate::graph::{Move, Op, Windows};
 use crate::shape::{Dims, Shape, Spec, refuse};
 
 impl Tensor {
@@ -15,6 +15,7 @@ impl Tensor {
             Move::Reshape(_) | Move::Expand(_) | Move::Slice(_) | Move::Pad(_) => shape == *self.shape(),
             Move::Permute(dims) => dims.is_sorted(),
             Move::Flip(dims) => dims.is_empty(),
+            Move::Windows(_) => false,
         };
         if still {
             self.clone()
@@ -176,6 +177,42 @@ impl Tensor {
     fn pad_dim(&self, dim: usize, before: usize, after: usize) -> Tensor {
         let pads = (0..self.rank()).map(|d| if d == dim { (before, after) } else { (0, 0) }).collect();
         self.moved(Move::Pad(pads))
+    }
+
+    /// `step - 1` zeros after each element along `dim`.
+    #[track_caller]
+    pub(crate) fn spread(&self, dim: usize, step: usize) -> Tensor {
+        if step == 1 {
+            return self.clone();
+        }
+        let rows = self.moved(Move::Reshape(self.shape().insert(dim + 1, 1))).pad_dim(dim + 1, 0, step - 1);
+        rows.moved(Move::Reshape(self.shape().with(dim, self.shape()[dim] * step)))
+    }
+
+    /// As many elements along `dim` as `length`: zeros before, then these, cut or filled up with zeros.
+    #[track_caller]
+    pub(crate) fn fit(&self, dim: usize, before: usize, length: usize) -> Tensor {
+        let kept = self.shape()[dim].min(length - before.min(length));
+        self.narrow(dim as i64, 0, kept).pad_dim(dim, before.min(length), length - kept - before.min(length))
+    }
+
+    /// The windows of `size` elements, `dilation` apart, that start `step` apart along `dim`: their elements are a new
+    /// last dim (PyTorch's `unfold`, with a dilation).
+    #[track_caller]
+    pub fn unfold(&self, dim: i64, size: usize, step: usize, dilation: usize) -> Tensor {
+        let at = self.dim_of("unfold", dim);
+        if size == 0 || step == 0 || dilation == 0 {
+            refuse!("unfold", "size {size}, step {step} and dilation {dilation} must be at least 1");
+        }
+        let windows = Windows { dim: at, size, step, dilation };
+        if windows.count(self.shape()[at]) == 0 {
+            refuse!(
+                "unfold",
+                "no window of {size} elements, {dilation} apart, fits dim {dim} of {}",
+                self.spec()
+            );
+        }
+        self.moved(Move::Windows(windows))
     }
 
     /// Zeros around the elements: pairs (before, after) from the last dim backwards, as PyTorch's `pad`; negative

@@ -16,6 +16,8 @@ fn unary_value(op: Unary, x: f64) -> f64 {
         Unary::Recip => x.powi(-1),
         Unary::Exp => x.cosh() + x.sinh(),
         Unary::Log => ((x * x - 1.0) / (2.0 * x)).asinh(),
+        Unary::Log1p => 2.0 * (x / (2.0 + x)).atanh(),
+        Unary::Expm1 => 2.0 * (x / 2.0).sinh() * (x / 2.0).exp(),
         Unary::Sqrt => (x.ln() / 2.0).exp(),
         Unary::Sin => (x - FRAC_PI_2).cos(),
         Unary::Cos => (x + FRAC_PI_2).sin(),
@@ -61,7 +63,14 @@ fn unary_tolerance(op: Unary) -> Tolerance {
         // Division: 2.5 ulp.
         Unary::Recip => F32,
         // WGSL allows sqrt and exp some ulp (3 + 2|x| of them), the log 2^-21 absolute near 1.
-        Unary::Exp | Unary::Log | Unary::Sqrt | Unary::Sigmoid | Unary::Tanh | Unary::Erf => F32,
+        Unary::Exp
+        | Unary::Log
+        | Unary::Log1p
+        | Unary::Expm1
+        | Unary::Sqrt
+        | Unary::Sigmoid
+        | Unary::Tanh
+        | Unary::Erf => F32,
         // WGSL allows 2^-11 absolute within [-π, π]; drivers keep far below it.
         Unary::Sin | Unary::Cos => Tolerance { atol: 1.0 / 2048.0, rtol: 0.0 },
     }
