@@ -83,6 +83,10 @@ pub use limits::{AdapterKind, Limits};
 pub use random::{Generator, generator, manual_seed, set_generator};
 pub use schedule::Counters;
 pub use shape::{Dims, Mismatch, Shape, Spec};
+pub use tensor::conv::Conv;
+pub use tensor::loss::{Classes, Reduction};
+pub use tensor::norm::BatchNorm;
+pub use tensor::pool::Pool2d;
 pub use tensor::var::Var;
 pub use tensor::{Operand, Tensor};
 

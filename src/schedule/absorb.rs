@@ -77,6 +77,7 @@ impl Fuser<'_> {
             let computable = item.is_pending()
                 && absorbable(&item.node.op)
                 && !self.written.contains(&n)
+                && !self.apart.contains(&n)
                 && !loads.contains(&n)
                 && inside.items.len() < 4 * MAX_CODE;
             let buffers = loads.len() + met.frontier.len() + item.sources.len() + inside.written.len();

@@ -159,7 +159,9 @@ impl<'a, 'b> Emitter<'a, 'b> {
         let inner = match self.known.get(&(path, item)) {
             Some(&inner) => inner,
             None => {
-                let inner = self.step(path, movement.clone(), item);
+                // What a reshape gives can be written in order; windows over a mask want the masked source written.
+                let blame = if let Move::Windows(_) = movement { source.item } else { item };
+                let inner = self.step(path, movement.clone(), blame);
                 self.known.insert((path, item), inner);
                 inner
             }

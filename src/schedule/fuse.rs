@@ -55,6 +55,7 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
         enabled,
         root: vec![false; cone.items.len()],
         written: FxHashSet::default(),
+        apart: FxHashSet::default(),
         cheap: absorb::cheap(cone),
         out: Groups::default(),
     };
@@ -76,6 +77,8 @@ pub(super) struct Fuser<'a> {
     pub root: Vec<bool>,
     /// Roots whose kernel exists already.
     pub written: FxHashSet<usize>,
+    /// Items that every kernel reads from memory: computed inside one they would be too much, or cannot be.
+    pub apart: FxHashSet<usize>,
     /// Items that are recomputed rather than read.
     pub cheap: Vec<bool>,
     out: Groups,
@@ -192,6 +195,13 @@ impl Fuser<'_> {
         (base, view)
     }
 
+    /// Has the item that a kernel cannot do without written to memory.
+    fn unblock(&mut self, Blocked(item): Blocked) {
+        self.root[item] = true;
+        let new = self.cone.items[item].is_pending() && self.apart.insert(item);
+        assert!(new, "a kernel waits for {}, which is in memory", self.cone.items[item].node.op.name());
+    }
+
     /// Elementwise: the item, with what it absorbs and what it can write besides.
     fn map(&mut self, item: usize) {
         loop {
@@ -213,7 +223,7 @@ impl Fuser<'_> {
                 Ok(results)
             });
             match result {
-                Err(Blocked(at)) => self.root[at] = true,
+                Err(blocked) => self.unblock(blocked),
                 Ok(results) => {
                     let (mut program, reads) = emitter.finish(results);
                     program.collapse(usize::MAX);
@@ -242,7 +252,7 @@ impl Fuser<'_> {
             let mut emitter = Emitter::new(self, &inside.items);
             let path = emitter.step(0, Move::Permute(order.clone()), source.item);
             match emitter.value(source, path, space.clone()) {
-                Err(Blocked(at)) => self.root[at] = true,
+                Err(blocked) => self.unblock(blocked),
                 Ok(result) => {
                     let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
                     return self.push_reduction(how, program, reads, boundary, item);
@@ -269,7 +279,7 @@ impl Fuser<'_> {
             };
             let (index, src) = (path(index), path(src));
             match emitter.scattered(item, index, src, dim, space.clone()) {
-                Err(Blocked(at)) => self.root[at] = true,
+                Err(blocked) => self.unblock(blocked),
                 Ok(result) => {
                     let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
                     return self.push_reduction(Reduce::Sum, program, reads, out.rank(), item);

@@ -185,7 +185,7 @@ impl Tensor {
         Tensor::build(Op::Cast(dtype), &[self], Spec::new(self.shape().clone(), dtype))
     }
 
-    /// Limits the elements to `[min, max]`. The gradient passes where the element is inside, limits included.
+    /// Limits the elements to `[min, max]`. The gradient passes where the element is inside, not at the limits.
     #[track_caller]
     pub fn clamp(&self, min: impl Into<Operand>, max: impl Into<Operand>) -> Tensor {
         self.clamp_min(min).clamp_max(max)
@@ -195,18 +195,18 @@ impl Tensor {
     #[track_caller]
     pub fn clamp_min(&self, min: impl Into<Operand>) -> Tensor {
         let min = min.into();
-        self.lt(min.clone()).where_(min, self)
+        self.le(min.clone()).where_(min, self)
     }
 
     /// `max` where an element is above it.
     #[track_caller]
     pub fn clamp_max(&self, max: impl Into<Operand>) -> Tensor {
         let max = max.into();
-        self.gt(max.clone()).where_(max, self)
+        self.ge(max.clone()).where_(max, self)
     }
 }
 
-/// Powers and activations.
+/// Powers.
 impl Tensor {
     /// `x * x`
     #[track_caller]
@@ -246,18 +246,6 @@ impl Tensor {
             }
         }
         power.unwrap_or_else(|| self.ones_like())
-    }
-
-    /// `x * sigmoid(x)` (Elfwing et al., 2017).
-    #[track_caller]
-    pub fn silu(&self) -> Tensor {
-        self * self.sigmoid()
-    }
-
-    /// `x Φ(x)` with the exact normal distribution function (Hendrycks and Gimpel, 2016).
-    #[track_caller]
-    pub fn gelu(&self) -> Tensor {
-        self * ((self * Const(std::f64::consts::FRAC_1_SQRT_2)).erf() + Const(1.0)) * Const(0.5)
     }
 }
 

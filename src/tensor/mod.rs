@@ -2,13 +2,21 @@
 //!
 //! In: calls. Out: nodes. Nothing is computed until a value is read or a step is taken.
 
+pub(crate) mod activation;
+pub(crate) mod attention;
+pub(crate) mod conv;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod indexing;
 pub(crate) mod linalg;
+pub(crate) mod loss;
 pub(crate) mod movement;
+pub(crate) mod norm;
+pub(crate) mod pool;
 pub(crate) mod reading;
+pub(crate) mod rearrange;
 pub(crate) mod reduction;
+pub(crate) mod scan;
 pub(crate) mod var;
 
 use std::fmt;

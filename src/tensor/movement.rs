@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Tensor, same_device};
+use super::Tensor;
 use crate::graph::{Move, Op, Windows};
 use crate::shape::{Dims, Shape, Spec, refuse};
 
@@ -166,7 +166,7 @@ impl Tensor {
 
     /// A dim of the tensor that exists: a scalar has none.
     #[track_caller]
-    fn dim_of(&self, op: &str, dim: i64) -> usize {
+    pub(crate) fn dim_of(&self, op: &str, dim: i64) -> usize {
         if self.rank() == 0 {
             refuse!(op, "dim {dim} is out of range for the scalar {}", self.spec());
         }
@@ -174,7 +174,7 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn pad_dim(&self, dim: usize, before: usize, after: usize) -> Tensor {
+    pub(crate) fn pad_dim(&self, dim: usize, before: usize, after: usize) -> Tensor {
         let pads = (0..self.rank()).map(|d| if d == dim { (before, after) } else { (0, 0) }).collect();
         self.moved(Move::Pad(pads))
     }
@@ -285,39 +285,5 @@ impl Tensor {
         let merged = self.shape()[start..=end].iter().product();
         let sizes = self.shape()[..start].iter().copied().chain([merged]);
         self.moved(Move::Reshape(sizes.chain(self.shape()[end + 1..].iter().copied()).collect()))
-    }
-
-    /// The tensors one after the other along `dim`; all other sizes must agree.
-    #[track_caller]
-    pub fn cat(tensors: &[&Tensor], dim: i64) -> Tensor {
-        same_device("cat", tensors);
-        let first = tensors[0];
-        let at = first.dim_of("cat", dim);
-        for x in tensors {
-            if x.dtype() != first.dtype()
-                || x.rank() != first.rank()
-                || x.shape().with(at, 0) != first.shape().with(at, 0)
-            {
-                refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
-            }
-        }
-        let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
-        // Each operand in its place among zeros; the places do not overlap, so their sum (or, of bools) is the result.
-        let mut before = 0;
-        let placed = tensors.iter().map(|x| {
-            let size = x.shape()[at];
-            before += size;
-            x.pad_dim(at, before - size, total - before)
-        });
-        let join =
-            |a: Tensor, b: Tensor| if a.dtype() == crate::DType::Bool { a.logical_or(b) } else { a + b };
-        placed.reduce(join).expect("there is an operand")
-    }
-
-    /// The tensors, all of one shape, along a new dim.
-    #[track_caller]
-    pub fn stack(tensors: &[&Tensor], dim: i64) -> Tensor {
-        let columns: Vec<Tensor> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
-        Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)
     }
 }

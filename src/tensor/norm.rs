@@ -1,0 +1,182 @@
+//! Normalisations and dropout.
+
+use super::{Const, Tensor};
+use crate::graph::Move;
+use crate::shape::{Dims, Shape, refuse};
+
+/// What training makes of a batch: the output and the running statistics to go on with.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    /// The normalised batch.
+    pub output: Tensor,
+    /// The running mean, moved towards the batch's.
+    pub running_mean: Tensor,
+    /// The running variance, moved towards the batch's (the unbiased one).
+    pub running_var: Tensor,
+}
+
+impl Tensor {
+    /// Mean 0 and variance 1 over the last dims, whose sizes are `normalized_shape`; then times `weight` plus `bias`
+    /// (Ba, Kiros and Hinton, 2016; PyTorch's `layer_norm`).
+    #[track_caller]
+    pub fn layer_norm(
+        &self,
+        normalized_shape: impl Into<Dims>,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
+        let dims = self.normalized("layer_norm", normalized_shape.into(), &[weight, bias]);
+        let normal = self.standardized(&dims, eps);
+        normal.scaled(weight, bias)
+    }
+
+    /// Divided by the root of the mean square over the last dims; then times `weight` (Zhang and Sennrich, 2019).
+    #[track_caller]
+    pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
+        let dims = self.normalized("rms_norm", normalized_shape.into(), &[weight]);
+        let scale = (self.square().mean_dim(&dims[..], true) + eps).rsqrt();
+        (self * scale).scaled(weight, None)
+    }
+
+    /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
+    /// times `weight` plus `bias` (Wu and He, 2018).
+    #[track_caller]
+    pub fn group_norm(
+        &self,
+        num_groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
+        if self.rank() < 2 || num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
+            refuse!("group_norm", "the channels (dim 1) of {} are no {num_groups} groups", self.spec());
+        }
+        let (samples, channels) = (self.shape()[0], self.shape()[1]);
+        self.check_channels("group_norm", &[weight, bias]);
+        let rest: usize = self.shape()[2..].iter().product();
+        let groups = self.moved(Move::Reshape([samples, num_groups, channels / num_groups * rest].into()));
+        let normal = groups.standardized(&[2], eps).moved(Move::Reshape(self.shape().clone()));
+        normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
+    }
+
+    /// Batch normalisation with statistics that are given: `(x - mean) / √(var + eps) * weight + bias` for each channel
+    /// (dim 1). What a trained model does.
+    #[track_caller]
+    pub fn batch_norm(
+        &self,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
+        self.check_channels("batch_norm", &[Some(running_mean), Some(running_var), weight, bias]);
+        let channel = |x: &Tensor| self.per_channel(Some(x)).expect("given");
+        let normal = (self - channel(running_mean)) * (channel(running_var) + eps).rsqrt();
+        normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
+    }
+
+    /// Batch normalisation with the batch's own statistics (Ioffe and Szegedy, 2015), and the running ones moved
+    /// towards them by `momentum`.
+    #[track_caller]
+    pub fn batch_norm_train(
+        &self,
+        running_mean: &Tensor,
+        running_var: &Tensor,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        momentum: f64,
+        eps: f64,
+    ) -> BatchNorm {
+        self.check_channels("batch_norm", &[Some(running_mean), Some(running_var), weight, bias]);
+        let dims: Vec<usize> = (0..self.rank()).filter(|&dim| dim != 1).collect();
+        let count: usize = dims.iter().map(|&dim| self.shape()[dim]).product();
+        if count < 2 {
+            refuse!(
+                "batch_norm",
+                "{} has {count} values a channel: training wants more than one",
+                self.spec()
+            );
+        }
+        let mean = self.mean_dim(&dims[..], true);
+        let centred = self - &mean;
+        let var = centred.square().mean_dim(&dims[..], true);
+        let normal = centred * (&var + eps).rsqrt();
+        let moved = |running: &Tensor, batch: &Tensor| {
+            let batch = batch.detach().moved(Move::Reshape(running.shape().clone()));
+            running * (1.0 - momentum) + batch * momentum
+        };
+        BatchNorm {
+            output: normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref()),
+            running_mean: moved(running_mean, &mean),
+            running_var: moved(running_var, &(var * Const(count as f64 / (count - 1) as f64))),
+        }
+    }
+
+    /// Each element is 0 with probability `p`, and divided by `1 - p` otherwise (Srivastava et al., 2014). The mask is
+    /// drawn from this thread's generator; backward sees the same one. Without `training` nothing happens.
+    #[track_caller]
+    pub fn dropout(&self, p: f64, training: bool) -> Tensor {
+        if !(0.0..=1.0).contains(&p) {
+            refuse!("dropout", "p is no probability: {p}");
+        }
+        if !training || p == 0.0 {
+            return self.clone();
+        }
+        if p == 1.0 {
+            return self * Const(0.0);
+        }
+        let kept = Tensor::rand(self.shape(), self.device()).ge(p);
+        kept.where_(self * (1.0 / (1.0 - p)), Const(0.0))
+    }
+
+    /// Mean 0 and variance 1 over the dims.
+    #[track_caller]
+    fn standardized(&self, dims: &[usize], eps: f64) -> Tensor {
+        let centred = self - self.mean_dim(dims, true);
+        let var = centred.square().mean_dim(dims, true);
+        centred * (var + eps).rsqrt()
+    }
+
+    #[track_caller]
+    fn scaled(self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Tensor {
+        let scaled = weight.map_or_else(|| self.clone(), |weight| &self * weight);
+        bias.map_or_else(|| scaled.clone(), |bias| &scaled + bias)
+    }
+
+    /// The last dims, which are those of `normalized_shape`.
+    #[track_caller]
+    fn normalized(&self, op: &str, normalized_shape: Dims, parameters: &[Option<&Tensor>]) -> Vec<usize> {
+        let shape = normalized_shape.sizes(op);
+        if shape.rank() == 0 || !self.shape().ends_with(&shape) {
+            refuse!(op, "normalized_shape {shape} does not end the shape of {}", self.spec());
+        }
+        if let Some(wrong) = parameters.iter().flatten().find(|x| *x.shape() != shape) {
+            refuse!(
+                op,
+                "a parameter {} does not fit normalized_shape {shape} of {}",
+                wrong.spec(),
+                self.spec()
+            );
+        }
+        (self.rank() - shape.rank()..self.rank()).collect()
+    }
+
+    #[track_caller]
+    fn check_channels(&self, op: &str, parameters: &[Option<&Tensor>]) {
+        if self.rank() < 2 {
+            refuse!(op, "{} has no channels (dim 1)", self.spec());
+        }
+        if let Some(wrong) = parameters.iter().flatten().find(|x| x.shape()[..] != self.shape()[1..2]) {
+            refuse!(op, "{} is not one number for each channel (dim 1) of {}", wrong.spec(), self.spec());
+        }
+    }
+
+    /// `[channels]` so that it broadcasts along dim 1.
+    #[track_caller]
+    fn per_channel(&self, parameter: Option<&Tensor>) -> Option<Tensor> {
+        let shape: Shape = (0..self.rank()).map(|dim| if dim == 1 { self.shape()[1] } else { 1 }).collect();
+        parameter.map(|x| x.moved(Move::Reshape(shape)))
+    }
+}

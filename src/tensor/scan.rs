@@ -1,0 +1,57 @@
+//! Products and running sums, from multiplications and additions alone: their gradients are right where elements are 0.
+
+use super::Tensor;
+use crate::graph::Move;
+use crate::shape::refuse;
+
+impl Tensor {
+    /// Product of all elements; of none, 1.
+    #[track_caller]
+    pub fn prod(&self) -> Tensor {
+        self.moved(Move::Reshape([self.numel()].into())).prod_dim(0, false)
+    }
+
+    /// Product along `dim`, by halves: `log2(n)` multiplications deep.
+    #[track_caller]
+    pub fn prod_dim(&self, dim: i64, keepdim: bool) -> Tensor {
+        let at = self.shape().dim("prod", dim);
+        if self.rank() == 0 {
+            return self.clone();
+        }
+        let (mut halves, mut odd) = (self.clone(), None::<Tensor>);
+        while halves.shape()[at] > 1 {
+            let (n, half) = (halves.shape()[at], halves.shape()[at] / 2);
+            let part = |start: usize, length: usize| halves.narrow(at as i64, start as i64, length);
+            if n % 2 == 1 {
+                let last = part(n - 1, 1);
+                odd = Some(odd.map_or_else(|| last.clone(), |odd| odd * &last));
+            }
+            halves = part(0, half) * part(half, half);
+        }
+        if halves.shape()[at] == 0 {
+            halves = Tensor::ones(halves.shape().with(at, 1), self.device()).to_dtype(self.dtype());
+        }
+        let product = odd.map_or_else(|| halves.clone(), |odd| &halves * odd);
+        if keepdim { product } else { product.squeeze(at as i64) }
+    }
+
+    /// Running sum along `dim`: element `i` is the sum of the elements 0 to `i`. Shifted sums, twice as far each time
+    /// (Hillis and Steele, 1986).
+    #[track_caller]
+    pub fn cumsum(&self, dim: i64) -> Tensor {
+        let at = self.shape().dim("cumsum", dim);
+        if self.dtype() == crate::DType::Bool {
+            refuse!("cumsum", "not defined for {}", self.spec());
+        }
+        if self.rank() == 0 {
+            return self.clone();
+        }
+        let n = self.shape()[at];
+        let (mut sums, mut shift) = (self.clone(), 1);
+        while shift < n {
+            sums = &sums + sums.fit(at, shift, n);
+            shift *= 2;
+        }
+        sums
+    }
+}
