@@ -232,9 +232,9 @@ impl Node {
     }
 
     /// Gives the graph behind this node up: no backward pass walks through it again. Once computed it forgets its
-    /// sources.
+    /// sources. A leaf, behind which no gradient goes, forgets its sources alone: graphs may be built on it again.
     pub fn release(&self) {
-        self.released.store(true, Ordering::Release);
+        self.released.store(self.tracks, Ordering::Release);
         let mut state = self.state();
         let forgotten =
             if state.values.is_empty() { Edges::new() } else { std::mem::take(&mut state.sources) };

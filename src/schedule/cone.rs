@@ -171,5 +171,14 @@ fn expand(node: &Arc<Node>) -> Edges {
     let Op::Fused(op) = &node.op else { unreachable!("only fused operations have a reference") };
     let inputs: Vec<Tensor> =
         node.sources().iter().map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
-    no_grad(|| op.reference(&inputs)).iter().map(Tensor::edge).collect()
+    let outputs = no_grad(|| op.reference(&inputs));
+    // What a kernel writes and what the reference means must agree: a mismatch is a defect of the operation's.
+    let specs: Vec<_> = outputs.iter().map(Tensor::spec).collect();
+    assert!(
+        specs.iter().copied().eq(&node.outs),
+        "the reference of {} gives {specs:?}, not {:?}",
+        op.name(),
+        node.outs
+    );
+    outputs.iter().map(Tensor::edge).collect()
 }

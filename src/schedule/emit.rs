@@ -116,7 +116,9 @@ impl<'a, 'b> Emitter<'a, 'b> {
         } else {
             let view = self.through(self.fuser.layout(source), path)?;
             let load = self.load(source, view);
-            self.push(Inst::Load(load))
+            // Two paths may come to the same view: it is read once.
+            let known = self.program.code.iter().position(|inst| matches!(inst, Inst::Load(i) if *i == load));
+            known.unwrap_or_else(|| self.push(Inst::Load(load)))
         };
         self.registers.insert((source, path), register);
         Ok(register)

@@ -266,7 +266,8 @@ macro_rules! operators {
                 binary(Binary::$row, self.into(), other.into())
             }
         }
-        operators!(@number $trait $method $row f32 f64 i32 Const);
+        // Of floats f64 alone: then the 1.0 of `(1.0 - &x).square()` can be of one type only, and needs no suffix.
+        operators!(@number $trait $method $row f64 i32 Const);
     )*};
     (@number $trait:ident $method:ident $row:ident $($number:ty)*) => {$(
         impl ops::$trait<&Tensor> for $number {

@@ -123,12 +123,12 @@ impl Tensor {
     pub fn logsumexp(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
         let dims = dims.into();
         let max = self.amax(dims.clone(), true).detach();
-        let sum = (self - &max).exp().sum_dim(dims, true).log() + &max;
-        if keepdim { sum } else { sum.moved(Move::Reshape(self.shape().without(&self.reduced_dims(&sum)))) }
-    }
-
-    fn reduced_dims(&self, kept: &Tensor) -> Vec<usize> {
-        (0..self.rank()).filter(|&dim| self.shape()[dim] != kept.shape()[dim]).collect()
+        let sum = (self - &max).exp().sum_dim(dims.clone(), true).log() + &max;
+        if keepdim {
+            return sum;
+        }
+        let dims = self.shape().dims("logsumexp", &dims);
+        sum.moved(Move::Reshape(self.shape().without(&dims)))
     }
 
     /// `e^x / Σ e^x` along `dim`.
