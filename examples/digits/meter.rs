@@ -1,0 +1,90 @@
+//! What is measured: the mean loss, how long steps take, and whether training still allocates after its first epoch.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use wgrad::{Counters, Device, Error, Tensor, Var};
+
+/// The mean of a number that each step gives. It adds up on the device, together with the steps, and is read once.
+pub struct Mean {
+    sum: Var,
+    count: usize,
+}
+
+impl Mean {
+    pub fn new(dev: &Device) -> Mean {
+        Mean { sum: Var::buffer(Tensor::zeros((), dev)), count: 0 }
+    }
+
+    pub fn add(&mut self, number: &Tensor) {
+        self.sum.set(self.sum.tensor() + number.detach());
+        self.count += 1;
+    }
+
+    /// The mean of all numbers since the last call.
+    pub fn take(&mut self) -> Result<f64, Error> {
+        let sum = self.sum.tensor();
+        self.sum.set(sum.zeros_like());
+        Ok(sum.item()? / std::mem::take(&mut self.count) as f64)
+    }
+}
+
+/// Times and counts.
+pub struct Meter {
+    start: Instant,
+    last: Instant,
+    first_step: Option<Duration>,
+    steps: Vec<Duration>,
+    /// What the device had done after the first epoch, and has done by now.
+    counters: Option<(Counters, Counters)>,
+}
+
+impl Meter {
+    /// `start` is when the process began.
+    pub fn new(start: Instant) -> Meter {
+        Meter { start, last: Instant::now(), first_step: None, steps: Vec::new(), counters: None }
+    }
+
+    /// After each step. Waits for the very first loss: the time to it is one of the figures.
+    pub fn step(&mut self, loss: &Tensor) -> Result<(), Error> {
+        if self.first_step.is_none() {
+            loss.item()?;
+            self.first_step = Some(self.start.elapsed());
+        }
+        self.steps.push(self.last.elapsed());
+        self.last = Instant::now();
+        Ok(())
+    }
+
+    /// After each epoch.
+    pub fn epoch(&mut self, dev: &Device) {
+        let now = dev.counters();
+        let (first, _) = self.counters.unwrap_or((now, now));
+        self.counters = Some((first, now));
+        self.last = Instant::now();
+    }
+}
+
+impl fmt::Display for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut steps = self.steps.clone();
+        steps.sort_unstable();
+        let seconds = self.first_step.unwrap_or_default().as_secs_f64();
+        let median = steps.get(steps.len() / 2).copied().unwrap_or_default().as_secs_f64() * 1e3;
+        write!(
+            f,
+            "The first step was done {seconds:.2} s after the start; the median step took {median:.2} ms."
+        )?;
+        let Some((first, now)) = self.counters else { return Ok(()) };
+        if now.kernels > 0 {
+            let growth = now.buffers - first.buffers;
+            let verdict = if growth == 0 { "as it should be" } else { "which should be 0: please report it" };
+            write!(
+                f,
+                "\nGPU buffers created: {} in the first epoch, {growth} after it, {verdict}.",
+                first.buffers
+            )?;
+        }
+        Ok(())
+    }
+}
