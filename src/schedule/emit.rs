@@ -114,7 +114,10 @@ impl<'a, 'b> Emitter<'a, 'b> {
         } else {
             let view = self.through(self.fuser.layout(source), path)?;
             let load = self.load(source, view);
-            self.push(Inst::Load(load))
+            // Two paths may be one view: then the element is loaded already.
+            let loaded =
+                self.program.code.iter().position(|inst| matches!(inst, Inst::Load(other) if *other == load));
+            loaded.unwrap_or_else(|| self.push(Inst::Load(load)))
         };
         self.registers.insert((source, path), register);
         Ok(register)
