@@ -81,14 +81,17 @@ impl Shape {
     pub(crate) fn broadcast(op: &str, a: &Shape, b: &Shape) -> Shape {
         let rank = a.rank().max(b.rank());
         let size = |shape: &Shape, dim: usize| (dim + shape.rank()).checked_sub(rank).map_or(1, |d| shape[d]);
-        (0..rank)
-            .map(|dim| match (size(a, dim), size(b, dim)) {
+        // A loop: in a closure the panic would be in this line, not in the user's.
+        let mut shape = Shape::default();
+        for dim in 0..rank {
+            shape.0.push(match (size(a, dim), size(b, dim)) {
                 (x, y) if x == y => x,
                 (1, y) => y,
                 (x, 1) => x,
                 (x, y) => refuse!(op, "shapes do not broadcast: {a} and {b} (dim {dim}: {x} against {y})"),
-            })
-            .collect()
+            });
+        }
+        shape
     }
 
     /// A dim as users count, from the front or (negative) from the end.
@@ -102,13 +105,23 @@ impl Shape {
         dim.rem_euclid(rank) as usize
     }
 
+    /// The dims as they are listed.
+    #[track_caller]
+    pub(crate) fn order(&self, op: &str, dims: &Dims) -> SmallVec<[usize; 4]> {
+        let mut out = SmallVec::new();
+        for &dim in &dims.0 {
+            out.push(self.dim(op, dim));
+        }
+        out
+    }
+
     /// Distinct dims in ascending order; an empty list means all of them.
     #[track_caller]
     pub(crate) fn dims(&self, op: &str, dims: &Dims) -> SmallVec<[usize; 4]> {
         if dims.0.is_empty() {
             return (0..self.rank()).collect();
         }
-        let mut out: SmallVec<[usize; 4]> = dims.0.iter().map(|&dim| self.dim(op, dim)).collect();
+        let mut out = self.order(op, dims);
         out.sort_unstable();
         if out.windows(2).any(|pair| pair[0] == pair[1]) {
             refuse!(op, "dims {dims} of {self} name a dim twice");

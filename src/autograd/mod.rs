@@ -219,8 +219,9 @@ impl Pass {
             if !node.needs_grad() || !seen.insert(node.id) {
                 continue;
             }
-            if !ends.contains(&node.id) {
-                if node.tracks && node.is_released() {
+            // A leaf that is still to be computed has sources too, but gradients end at it.
+            if node.tracks && !ends.contains(&node.id) {
+                if node.is_released() {
                     refuse!(
                         op,
                         "the graph behind {} (built at {}) was given up by an earlier backward pass; that pass must \

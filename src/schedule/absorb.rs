@@ -67,7 +67,13 @@ impl Fuser<'_> {
         let mut inside = Inside::default();
         let mut loads: FxHashSet<usize> = FxHashSet::default();
         let mut met = Met::default();
-        met.extend(sources, writes_more && !matches!(cone.items[root].node.op, Op::Move(_)));
+        // A gather reads its first operand from memory, also where it is the root itself.
+        let gathers = matches!(cone.items[root].node.op, Op::Gather(_));
+        let (read, computed) = sources.split_at(usize::from(gathers));
+        for &source in read {
+            loads.insert(self.operand(source, |_| true).0.item);
+        }
+        met.extend(computed, writes_more && !matches!(cone.items[root].node.op, Op::Move(_)));
         // One storage buffer stays for the result and one for the error word.
         let room = self.limits.storage_buffers as usize - 2;
         while let Some(n) = met.frontier.pop_last() {

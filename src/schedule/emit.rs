@@ -188,7 +188,13 @@ impl<'a, 'b> Emitter<'a, 'b> {
         view.strides[dim] = 0;
         view.shape = out;
         let view = self.through(view, path)?;
-        let index = self.emit(index, path)?;
+        let index_dtype = self.fuser.cone.spec(index).dtype;
+        let mut index = self.emit(index, path)?;
+        // In a padding nothing is gathered: an index that is computed there is no fault.
+        if self.pads(path) && !matches!(self.program.code[index], Inst::Load(_) | Inst::Mask(..)) {
+            let mask = self.through(View::contiguous(&it.spec(0).shape), path)?;
+            index = self.push(Inst::Mask(mask, index, index_dtype));
+        }
         let load = self.load_of(base, dtype, view);
         Ok(Inst::Gather { item, load, index, size, stride })
     }
@@ -201,6 +207,18 @@ impl<'a, 'b> Emitter<'a, 'b> {
     fn load_of(&mut self, source: Source, dtype: DType, view: View) -> usize {
         let read = position(&mut self.reads, Access::Item(source));
         position(&mut self.program.loads, Load { read, dtype, view })
+    }
+
+    /// Whether part of the index space lies outside of what is at the end of a path.
+    fn pads(&self, mut path: PathId) -> bool {
+        while path > 0 {
+            let step = &self.steps[path - 1];
+            if matches!(step.movement, Move::Pad(_)) {
+                return true;
+            }
+            path = step.parent;
+        }
+        false
     }
 
     /// A layout seen along a path.

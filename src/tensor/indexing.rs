@@ -84,6 +84,7 @@ impl Tensor {
         if weight.rank() != 2 {
             refuse!("embedding", "the weight must be [classes, width], not {}", weight.spec());
         }
+        self.check_indices("embedding", weight.size(0));
         let rows = weight.index_select(0, &self.reshape([-1]));
         rows.reshape(self.shape().insert(self.rank(), weight.shape()[1]))
     }

@@ -30,7 +30,7 @@ pub use elementwise::Operand;
 use crate::autograd::is_grad_enabled;
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::graph::{Edge, Node, Op};
+use crate::graph::{Edge, Move, Node, Op};
 use crate::ops::Fused;
 use crate::shape::{Mismatch, Shape, Spec, refuse};
 
@@ -66,6 +66,10 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
         let device = &sources[0].node.device;
+        // An operand that is only stretched is read through strides, and never written.
+        if !matches!(op, Op::Move(Move::Expand(_))) {
+            spec.check_size(op.name(), device);
+        }
         let tracks =
             is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.requires_grad_enabled());
         let edges = sources.iter().map(|x| x.edge()).collect();

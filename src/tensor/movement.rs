@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Tensor;
+use crate::autograd::is_grad_enabled;
 use crate::graph::{Move, Op, Windows};
 use crate::shape::{Dims, Shape, Spec, refuse};
 
@@ -53,8 +54,7 @@ impl Tensor {
     #[track_caller]
     pub fn permute(&self, dims: impl Into<Dims>) -> Tensor {
         let dims = dims.into();
-        let order: SmallVec<[usize; 4]> =
-            dims.0.iter().map(|&dim| self.shape().dim("permute", dim)).collect();
+        let order = self.shape().order("permute", &dims);
         let mut sorted = order.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..self.rank()) {
@@ -90,16 +90,15 @@ impl Tensor {
         let Some(new) = dims.0.len().checked_sub(self.rank()) else {
             refuse!("expand", "{} has more dims than {dims}", self.spec());
         };
-        let sizes: Shape = dims
-            .0
-            .iter()
-            .enumerate()
-            .map(|(dim, &size)| match dim.checked_sub(new).map(|dim| self.shape()[dim]) {
+        let mut sizes: SmallVec<[usize; 4]> = SmallVec::new();
+        for (dim, &size) in dims.0.iter().enumerate() {
+            sizes.push(match dim.checked_sub(new).map(|dim| self.shape()[dim]) {
                 Some(own) if size == -1 || size == own as i64 => own,
                 Some(1) | None if size >= 0 => size as usize,
                 _ => refuse!("expand", "{} does not expand to {dims} (dim {dim})", self.spec()),
-            })
-            .collect();
+            });
+        }
+        let sizes = Shape::from(&sizes[..]);
         Spec::new(sizes.clone(), self.dtype()).check_size("expand", self.device());
         self.broadcast_to(&sizes)
     }

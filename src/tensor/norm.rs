@@ -122,7 +122,7 @@ impl Tensor {
             refuse!("dropout", "p is no probability: {p}");
         }
         if !training || p == 0.0 {
-            return self.clone();
+            return self.unchanged();
         }
         if p == 1.0 {
             return self * Const(0.0);

@@ -37,7 +37,11 @@ impl Tensor {
     pub fn stack(tensors: &[&Tensor], dim: i64) -> Tensor {
         same_device("stack", tensors);
         if let Some(other) = tensors.iter().find(|x| x.spec() != tensors[0].spec()) {
-            refuse!("stack", "{} and {} differ", tensors[0].spec(), other.spec());
+            refuse!("stack", "{} and {} are not of one shape and dtype", tensors[0].spec(), other.spec());
+        }
+        let rank = tensors[0].rank() as i64;
+        if dim < -rank - 1 || dim > rank {
+            refuse!("stack", "dim {dim} is out of range for {}", tensors[0].spec());
         }
         let columns: Vec<Tensor> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
         Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)

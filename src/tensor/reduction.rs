@@ -40,23 +40,34 @@ impl Tensor {
         }
         let sum = self.reduce("mean", Reduce::Sum, &dims.into(), keepdim);
         let count = if sum.numel() == 0 { 1.0 } else { self.numel() as f64 / sum.numel() as f64 };
-        if count == 0.0 { sum / Const(0.0) } else { sum * Const(1.0 / count) }
+        // Of nothing: 0 times infinity. A division by 0 in a kernel's text may be anything.
+        sum * Const(1.0 / count)
     }
 
     /// The largest element over `dims`; NaN if there is one. Equal largest elements share the gradient evenly.
     #[track_caller]
     pub fn amax(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
-        self.extreme("amax", &dims.into(), keepdim)
+        let dims = dims.into();
+        self.check_extreme("amax", &dims);
+        self.reduce("amax", Reduce::Max, &dims, keepdim)
     }
 
     /// The smallest element over `dims`; NaN if there is one. Equal smallest elements share the gradient evenly.
     #[track_caller]
     pub fn amin(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
-        -(-self).extreme("amin", &dims.into(), keepdim)
+        let dims = dims.into();
+        self.check_extreme("amin", &dims);
+        // The order turned round: by the sign, or for integers by all bits, since the least i32 and a u32 have no negative.
+        let turned = |x: &Tensor| match self.dtype() {
+            DType::I32 => Const(-1.0) - x,
+            DType::U32 => Const(u32::MAX.into()) - x,
+            _ => -x,
+        };
+        turned(&turned(self).reduce("amin", Reduce::Max, &dims, keepdim))
     }
 
     #[track_caller]
-    fn extreme(&self, op: &str, dims: &Dims, keepdim: bool) -> Tensor {
+    fn check_extreme(&self, op: &str, dims: &Dims) {
         if self.dtype() == DType::Bool {
             refuse!(op, "not defined for {}", self.spec());
         }
@@ -64,7 +75,6 @@ impl Tensor {
         if reduced.iter().any(|&dim| self.shape()[dim] == 0) {
             refuse!(op, "{} has no elements along the dims {dims}", self.spec());
         }
-        self.reduce(op, Reduce::Max, dims, keepdim)
     }
 
     #[track_caller]
@@ -74,25 +84,27 @@ impl Tensor {
         let spec = Spec { shape: kept.collect(), dtype: self.dtype() };
         let trivial = dims.iter().all(|&dim| self.shape()[dim] == 1);
         let reduced =
-            if trivial { self.clone() } else { Tensor::build(Op::Reduce(how, dims.clone()), &[self], spec) };
+            if trivial { self.unchanged() } else { Tensor::build(Op::Reduce(how, dims.clone()), &[self], spec) };
         if keepdim { reduced } else { reduced.moved(Move::Reshape(reduced.shape().without(&dims))) }
     }
 
     /// The index of the first largest element along `dim`, an i32; a NaN counts as largest.
     #[track_caller]
     pub fn argmax(&self, dim: i64, keepdim: bool) -> Tensor {
-        self.arg_extreme("argmax", dim, keepdim, self.amax(dim, true))
+        self.shape().dim("argmax", dim);
+        self.arg_extreme(dim, keepdim, self.amax(dim, true))
     }
 
     /// The index of the first smallest element along `dim`, an i32; a NaN counts as smallest.
     #[track_caller]
     pub fn argmin(&self, dim: i64, keepdim: bool) -> Tensor {
-        self.arg_extreme("argmin", dim, keepdim, self.amin(dim, true))
+        self.shape().dim("argmin", dim);
+        self.arg_extreme(dim, keepdim, self.amin(dim, true))
     }
 
     #[track_caller]
-    fn arg_extreme(&self, op: &str, dim: i64, keepdim: bool, extreme: Tensor) -> Tensor {
-        let at = self.shape().dim(op, dim);
+    fn arg_extreme(&self, dim: i64, keepdim: bool, extreme: Tensor) -> Tensor {
+        let at = self.shape().dim("argmax", dim);
         if self.rank() == 0 {
             return self.zeros_like().to_dtype(DType::I32);
         }
@@ -106,10 +118,11 @@ impl Tensor {
     #[track_caller]
     pub fn var(&self, dims: impl Into<Dims>, correction: f64, keepdim: bool) -> Tensor {
         let dims = dims.into();
+        self.shape().dims("var", &dims);
         let mean = self.mean_dim(dims.clone(), true);
         let sum = (self - &mean).square().sum_dim(dims, keepdim);
         let count = if mean.numel() == 0 { 0.0 } else { self.numel() as f64 / mean.numel() as f64 };
-        sum / Const((count - correction).max(0.0))
+        sum * Const(1.0 / (count - correction).max(0.0))
     }
 
     /// Standard deviation over `dims`, the root of [`var`](Tensor::var).
@@ -122,18 +135,16 @@ impl Tensor {
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
         let dims = dims.into();
+        let gone = self.shape().dims("logsumexp", &dims);
         let max = self.amax(dims.clone(), true).detach();
-        let sum = (self - &max).exp().sum_dim(dims.clone(), true).log() + &max;
-        if keepdim {
-            return sum;
-        }
-        let dims = self.shape().dims("logsumexp", &dims);
-        sum.moved(Move::Reshape(self.shape().without(&dims)))
+        let sum = (self - &max).exp().sum_dim(dims, true).log() + &max;
+        if keepdim { sum } else { sum.moved(Move::Reshape(self.shape().without(&gone))) }
     }
 
     /// `e^x / Σ e^x` along `dim`.
     #[track_caller]
     pub fn softmax(&self, dim: i64) -> Tensor {
+        self.shape().dim("softmax", dim);
         let exp = (self - self.amax(dim, true).detach()).exp();
         &exp / exp.sum_dim(dim, true)
     }
@@ -141,6 +152,7 @@ impl Tensor {
     /// The logarithm of [`softmax`](Tensor::softmax), without loss of precision.
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Tensor {
+        self.shape().dim("log_softmax", dim);
         self - self.logsumexp(dim, true)
     }
 }

@@ -16,7 +16,7 @@ impl Tensor {
     pub fn prod_dim(&self, dim: i64, keepdim: bool) -> Tensor {
         let at = self.shape().dim("prod", dim);
         if self.rank() == 0 {
-            return self.clone();
+            return self.unchanged();
         }
         let (mut halves, mut odd) = (self.clone(), None::<Tensor>);
         while halves.shape()[at] > 1 {
@@ -44,7 +44,7 @@ impl Tensor {
             refuse!("cumsum", "not defined for {}", self.spec());
         }
         if self.rank() == 0 {
-            return self.clone();
+            return self.unchanged();
         }
         let n = self.shape()[at];
         let (mut sums, mut shift) = (self.clone(), 1);

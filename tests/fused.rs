@@ -1,0 +1,123 @@
+//! Ring 2: fused operations. Each kernel against its meaning in primitives: forward, gradient, second order.
+
+mod common;
+
+use common::{DIFFERENCES, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu, indices};
+use wgrad::{DType, Device, Tensor, autograd};
+
+/// `mean(log Σ e^x - x[target])`, row by row.
+fn cross_entropy(logits: &Host, target: &[i32]) -> f64 {
+    let classes = logits.shape[1];
+    let row = |(row, &class): (&[f64], &i32)| {
+        let max = row.iter().copied().fold(f64::MIN, f64::max);
+        max + row.iter().map(|x| (x - max).exp()).sum::<f64>().ln() - row[class as usize]
+    };
+    logits.data.chunks(classes).zip(target).map(row).sum::<f64>() / target.len() as f64
+}
+
+fn loss(target: &[i32]) -> impl Fn(&[Tensor]) -> Tensor + '_ {
+    move |xs| xs[0].cross_entropy(&Tensor::new(target, [target.len()], xs[0].device()))
+}
+
+/// In primitives, without the operation.
+fn by_hand(logits: &Tensor, target: &Tensor) -> Tensor {
+    let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
+    (logits.logsumexp(1, false) - picked).mean()
+}
+
+#[test]
+fn cross_entropy_of_small_batches() {
+    for (rows, classes) in [(1, 1), (1, 2), (3, 1), (5, 7), (2, 13), (8, 10), (9, 3)] {
+        let logits = Host::draw(rows as u64, &[rows, classes], -3.0..3.0);
+        let target = indices(classes as u64, rows, classes);
+        let want = Host::new(&[cross_entropy(&logits, &target)], &[]);
+        common::check(&format!("cross_entropy {rows}x{classes}"), &[logits], &loss(&target), &want, F32);
+    }
+}
+
+#[test]
+fn cross_entropy_of_large_batches() {
+    for (rows, classes) in [(4096, 1000), (997, 101), (1, 50_257)] {
+        let logits = Host::draw(1, &[rows, classes], -5.0..5.0);
+        let target = indices(2, rows, classes);
+        let on_gpu = loss(&target)(&[logits.tensor(&gpu())]).item().unwrap();
+        common::close("cross_entropy, large", &[on_gpu], &[cross_entropy(&logits, &target)], 0.0, 1e-5);
+        // A row's gradient is (softmax - one hot) / rows: e^(x - lse) with x to 5 and lse to 12 is good to 2e-6 of itself.
+        let gradient = Tolerance { atol: 1e-7 / rows as f64, rtol: 1e-5 };
+        let value = Tolerance { atol: 0.0, rtol: 1e-5 };
+        check_gpu("cross_entropy, large", &[logits], &loss(&target), value, gradient);
+    }
+}
+
+#[test]
+fn cross_entropy_of_extreme_logits() {
+    let logits = Host::new(&[1e4, -1e4, 0.0, -1e4, -1e4, -1e4, 1e4, 1e4, -1e4], &[3, 3]);
+    for target in [[0, 0, 0], [1, 1, 1], [2, 2, 2]] {
+        let want = Host::new(&[cross_entropy(&logits, &target)], &[]);
+        let (value, gradients) = common::run(std::slice::from_ref(&logits), &Device::cpu(), &loss(&target));
+        value.assert_close("cross_entropy, extreme", &want, F64);
+        let (on_gpu, on_gpu_gradients) = common::run(std::slice::from_ref(&logits), &gpu(), &loss(&target));
+        // Logits of 1e4 have a spacing of 1e-3 in f32, and so has their log-sum-exp.
+        on_gpu.assert_close("cross_entropy, extreme", &want, Tolerance { atol: 1e-3, rtol: 1e-6 });
+        // Each row's softmax is 1, 1/2, 1/3 or 0, but for the spacing of the log-sum-exp.
+        on_gpu_gradients[0].assert_close("its gradient", &gradients[0], Tolerance { atol: 1e-3, rtol: 0.0 });
+    }
+}
+
+/// The mask of an attention or of a vocabulary: a class that cannot be.
+#[test]
+fn cross_entropy_with_infinitely_unlikely_classes() {
+    let logits = Host::new(&[f64::NEG_INFINITY, 1.0, 2.0, 0.5, f64::NEG_INFINITY, 0.5], &[2, 3]);
+    let target = [2, 0];
+    for device in [Device::cpu(), gpu()] {
+        let (value, gradients) = common::run(std::slice::from_ref(&logits), &device, &loss(&target));
+        let want = ((1f64.exp() + 2f64.exp()).ln() - 2.0 + 2f64.ln()) / 2.0;
+        value.assert_close("cross_entropy", &Host::new(&[want], &[]), SUMS);
+        assert!(gradients[0].data.iter().all(|g| g.is_finite()), "{:?} on {device}", gradients[0].data);
+    }
+}
+
+#[test]
+fn cross_entropy_of_views_and_of_other_indices() {
+    let logits = Host::draw(6, &[4, 5], -2.0..2.0);
+    let f = |xs: &[Tensor]| {
+        let target = Tensor::new([3, 1, 0, 2, 1], [5], xs[0].device()).to_dtype(DType::U32);
+        (xs[0].t() * 2.0).cross_entropy(&target)
+    };
+    check_gradient("cross_entropy of a transpose", std::slice::from_ref(&logits), &f);
+    check_gpu("cross_entropy of a transpose", std::slice::from_ref(&logits), &f, F32, SUMS);
+    let f = |xs: &[Tensor]| xs[0].select(0, 1).cross_entropy(&Tensor::scalar(3, xs[0].device()));
+    check_gradient("cross_entropy of one sample", std::slice::from_ref(&logits), &f);
+    check_gpu("cross_entropy of one sample", std::slice::from_ref(&logits), &f, F32, SUMS);
+}
+
+/// The second order goes through the backward kernel's meaning: on the GPU too, and it is that of the primitives.
+#[test]
+fn second_order_of_cross_entropy() {
+    let logits = Host::draw(7, &[5, 7], -2.0..2.0);
+    let target = indices(3, 5, 7);
+    let second = |device: &Device, loss: &dyn Fn(&Tensor, &Tensor) -> Tensor| {
+        let x = logits.tensor(device).requires_grad();
+        let target = Tensor::new(&target, [5], device);
+        let first = autograd::grad(&loss(&x, &target), &[&x], true)[0].clone().unwrap();
+        Host::read(autograd::grad(&first.square().sum(), &[&x], false)[0].as_ref().unwrap())
+    };
+    let want = second(&Device::cpu(), &by_hand);
+    second(&Device::cpu(), &|x, t| x.cross_entropy(t)).assert_close("on the CPU", &want, DIFFERENCES);
+    second(&gpu(), &|x, t| x.cross_entropy(t)).assert_close("on the GPU", &want, F32);
+}
+
+/// A class that only the device sees, out of range: NaN, and an error at the first read.
+#[test]
+fn cross_entropy_of_a_computed_class_out_of_range() {
+    for device in [Device::cpu(), gpu()] {
+        let logits = Host::draw(8, &[3, 4], -2.0..2.0).tensor(&device);
+        let target = (Tensor::new([0.0, 4.0, 1.0], [3], &device) * 1.0).to_dtype(DType::I32);
+        let loss = logits.cross_entropy(&target);
+        let error = loss.item().expect_err("class 4 of 4");
+        assert!(matches!(error, wgrad::Error::Index { .. }), "{error} on {device}");
+        // The error is handed out once; afterwards all is well.
+        let fine = logits.cross_entropy(&target.clamp_max(3));
+        assert!(fine.item().unwrap().is_finite());
+    }
+}

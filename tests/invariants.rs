@@ -1,0 +1,380 @@
+//! The sentences that hold everywhere, one test or more each, by their numbers in ARCHITECTURE.md.
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use common::{Host, gpu};
+use futures::executor::block_on;
+use futures::future::join_all;
+use wgrad::{
+    AdapterKind, DType, Device, Error, Generator, GpuOptions, Limits, Tensor, Var, autograd, no_grad,
+};
+
+fn null() -> Device {
+    Device::null(Limits { kind: AdapterKind::Discrete, storage_buffers: 32, ..Limits::webgpu() })
+}
+
+// 1. A value is a cache on a node, not a change of the graph.
+
+#[test]
+fn a_loss_may_be_read_before_backward() {
+    let step = |read_first: bool| {
+        let device = null();
+        let x = Tensor::new([0f32; 64], [8, 8], &device);
+        let w = Var::parameter(Tensor::new([0f32; 64], [8, 8], &device));
+        let loss = x.matmul(&w.tensor()).tanh().matmul(&w.tensor()).square().mean();
+        if read_first {
+            loss.item().unwrap();
+        }
+        loss.backward();
+        w.set(w.tensor() - w.grad().unwrap() * 0.1);
+        loss.item().unwrap();
+        device.counters().kernels
+    };
+    let (together, apart) = (step(false), step(true));
+    // Two matrix products forward; what is read between them and backward is kept, not computed again.
+    assert!(apart <= together + 1, "{apart} kernels with a read in between, {together} without");
+}
+
+#[test]
+fn reading_first_changes_no_gradient() {
+    for device in [Device::cpu(), gpu()] {
+        let gradient = |read: bool| {
+            let x = Host::draw(1, &[5, 4], -1.0..1.0).tensor(&device).requires_grad();
+            let y = (&x * 2.0).tanh();
+            let loss = y.square().sum();
+            if read {
+                (loss.item().unwrap(), y.to_vec::<f32>().unwrap());
+            }
+            loss.backward();
+            Host::read(&x.grad().unwrap())
+        };
+        gradient(true).assert_close("gradient after a read", &gradient(false), common::F32);
+    }
+}
+
+/// A parameter that was set and not yet computed is a leaf like any other: the walk does not go on into its past.
+#[test]
+fn backward_ends_at_a_parameter_that_is_still_pending() {
+    for device in [Device::cpu(), gpu()] {
+        let w = Var::parameter(Tensor::new([1.0, 2.0], [2], &device));
+        for _ in 0..3 {
+            w.tensor().square().sum().backward();
+            // Nothing is read between the steps, and history is recorded.
+            w.set(w.tensor() - w.grad().unwrap() * 0.25);
+        }
+        assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [0.125, 0.25]);
+    }
+}
+
+// 2. backward gives its graph up, unless told to keep it.
+
+#[test]
+fn a_second_backward_is_refused() {
+    for read in [false, true] {
+        let x = Tensor::scalar(3.0, &Device::cpu()).requires_grad();
+        let y = x.square();
+        let loss = y.exp().sum();
+        loss.backward_retain_graph();
+        loss.backward();
+        if read {
+            loss.item().unwrap();
+        }
+        assert_eq!(x.grad().unwrap().item().unwrap(), 2.0 * 6.0 * 9f64.exp());
+        // Through the loss itself, and through what is built on a value behind it.
+        for again in [&loss, &y.log()] {
+            let panic =
+                catch_unwind(AssertUnwindSafe(|| again.backward())).expect_err("the graph was given up");
+            let message = panic.downcast_ref::<String>().unwrap();
+            assert!(
+                message.contains("backward_retain_graph") && message.contains("invariants.rs"),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[test]
+fn backward_adds_to_what_is_there() {
+    for device in [Device::cpu(), gpu()] {
+        let x = Tensor::new([1.0, 2.0], [2], &device).requires_grad();
+        (&x * 2.0).sum().backward();
+        (&x * &x).sum().backward();
+        assert_eq!(x.grad().unwrap().to_vec::<f32>().unwrap(), [4.0, 6.0]);
+        x.zero_grad();
+        assert!(x.grad().is_none());
+        let middle = &x * 3.0;
+        middle.retain_grad();
+        middle.square().sum().backward();
+        assert_eq!(middle.grad().unwrap().to_vec::<f32>().unwrap(), [6.0, 12.0]);
+        assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
+    }
+}
+
+/// In a test's own thread, whose stack is small.
+#[test]
+fn a_chain_of_100_000_operations() {
+    for device in [null(), Device::cpu()] {
+        let start = device.counters().bytes_live;
+        {
+            let x = Tensor::new([1.0, 2.0], [2], &device).requires_grad();
+            let y = (0..100_000).fold(x.clone(), |y, _| y * 1.00001);
+            y.sum().backward();
+            let gradient = x.grad().unwrap().to_vec::<f64>().unwrap();
+            if device.is_cpu() {
+                common::close("gradient", &gradient, &[1.00001f64.powi(100_000); 2], 0.0, 1e-9);
+            }
+        }
+        assert_eq!(device.counters().bytes_live, start, "everything is gone");
+    }
+}
+
+#[test]
+fn a_long_chain_that_nobody_computes_is_dropped() {
+    no_grad(|| {
+        let x = Tensor::new([1.0], [1], &null());
+        drop((0..100_000).fold(x, |y, _| -y));
+    });
+}
+
+// 3. A computed value with a live handle is kept.
+
+#[test]
+fn reading_the_loss_after_a_step_runs_nothing() {
+    let device = null();
+    let w = Var::parameter(Tensor::new([0f32; 16], [4, 4], &device));
+    // The root's gradient needs the root, so the step computes it.
+    let loss = w.tensor().square().sum().sqrt();
+    loss.backward();
+    w.set(w.tensor() - w.grad().unwrap() * 0.1);
+    w.tensor().realize().unwrap();
+    let runs = device.counters().runs;
+    loss.item().unwrap();
+    assert_eq!(device.counters().runs, runs);
+}
+
+// 5. A kernel's key has no sizes (plans' keys: tests/schedule.rs).
+
+#[test]
+fn another_size_compiles_nothing() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let step = |rows: usize, inner: usize| {
+        let x = Host::draw(1, &[rows, inner], -1.0..1.0).tensor(&device);
+        let w = Host::draw(2, &[inner, 5], -1.0..1.0).tensor(&device).requires_grad();
+        let loss = (x.matmul(&w).tanh() + x.sum_dim(1, true) * 0.1).square().mean();
+        loss.backward();
+        w.grad().unwrap().to_vec::<f32>().unwrap();
+    };
+    step(16, 8);
+    let compiled = device.counters().pipelines;
+    for (rows, inner) in [(17, 8), (3, 31), (300, 20)] {
+        step(rows, inner);
+        assert_eq!(device.counters().pipelines, compiled, "{rows} rows of {inner}");
+    }
+}
+
+/// 6. After the first steps a training step creates no buffer and no bind group.
+#[test]
+fn a_training_step_creates_nothing() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let w = Var::parameter(Host::draw(1, &[20, 10], -1.0..1.0).tensor(&device));
+    let (x, y) = (
+        Host::draw(2, &[32, 20], -1.0..1.0).tensor(&device),
+        Host::draw(3, &[32, 10], -1.0..1.0).tensor(&device),
+    );
+    let step = || {
+        let loss = (x.matmul(&w.tensor()).tanh() - &y).square().mean();
+        loss.backward();
+        w.set(w.tensor() - w.grad().unwrap() * 0.1);
+        loss.item().unwrap()
+    };
+    let first = step();
+    (0..10).for_each(|_| drop(step()));
+    let before = device.counters();
+    (0..20).for_each(|_| drop(step()));
+    let after = device.counters();
+    let made = |c: &wgrad::Counters| (c.buffers, c.bind_groups, c.pipelines, c.plans);
+    assert_eq!(made(&after), made(&before));
+    assert!(step() < first, "and it learns");
+}
+
+// 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's meaning.
+
+// 9. A failure of the world comes out of a read.
+
+/// An index that only the device sees: NaN, and an error that names operation and line. The CPU says the same.
+#[test]
+fn an_index_out_of_range_comes_out_of_the_first_read() {
+    for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
+        let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
+        for index in [[0.0, 3.0], [-1.0, 2.0]] {
+            let index = (Tensor::new(index, [2], &device) * 1.0).to_dtype(DType::I32);
+            let line = line!() + 1;
+            let y = x.gather(0, &index);
+            let error = y.to_vec::<f32>().expect_err("an index is out of range");
+            let text = error.to_string();
+            let Error::Index { op, at } = error else { panic!("{text} on {device}") };
+            assert_eq!((op, at.line()), ("gather", line), "{text}");
+            assert!(at.file().ends_with("invariants.rs"), "{text}");
+            if !device.is_cpu() {
+                // It was handed out; the value itself says which elements do not exist.
+                let values = y.to_vec::<f32>().unwrap();
+                assert_eq!(values.iter().filter(|x| x.is_nan()).count(), 1, "{values:?}");
+            }
+            let line = line!() + 1;
+            let y = x.zeros_like().scatter_add(0, &index, &Tensor::ones([2], &device));
+            let Err(Error::Index { op, at }) = y.to_vec::<f32>() else { panic!("scatter_add on {device}") };
+            assert_eq!((op, at.line()), ("scatter_add", line));
+        }
+        assert_eq!((&x + 1.0).to_vec::<f32>().unwrap(), [11.0, 21.0, 31.0], "all is well afterwards");
+    }
+}
+
+#[test]
+fn reads_have_async_twins() {
+    for device in [Device::cpu(), gpu(), null()] {
+        let tensors: Vec<Tensor> = (0..5).map(|i| Tensor::full([3], f64::from(i), &device) * 2.0).collect();
+        let reads = tensors.iter().map(|x| x.to_vec_async::<f32>());
+        let values: Vec<Vec<f32>> = block_on(join_all(reads)).into_iter().map(Result::unwrap).collect();
+        if device != null() && device.counters().runs > 0 && values[1][0] != 0.0 {
+            assert_eq!(values, [0.0, 2.0, 4.0, 6.0, 8.0].map(|x| vec![x; 3]));
+        }
+        assert_eq!(
+            block_on(tensors[3].sum().item_async()).unwrap(),
+            f64::from(values[3].iter().sum::<f32>())
+        );
+    }
+}
+
+// 10. Every limit is obeyed: tests/primitives/large.rs. Everything also runs under WebGPU's defaults:
+
+#[test]
+fn webgpus_default_limits_are_enough() {
+    let restricted = Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() }).unwrap();
+    let run = |device: &Device| {
+        let xs: Vec<Tensor> = (0..12).map(|i| Host::draw(i, &[6, 5], -1.0..1.0).tensor(device)).collect();
+        let x = xs[0].clone().requires_grad();
+        let wide = xs[1..].iter().fold(&x * 1.0, |sum, x| (sum + x).tanh());
+        let loss = wide.softmax(1).matmul(&xs[1].t()).cross_entropy(&Tensor::new([0; 6], [6], device));
+        loss.backward();
+        Host::read(&x.grad().unwrap())
+    };
+    run(&restricted).assert_close("a wide expression", &run(&Device::cpu_rounded()), common::SUMS);
+}
+
+// 11. The same program gives the same bits.
+
+#[test]
+fn the_same_program_gives_the_same_bits() {
+    let run = || {
+        wgrad::manual_seed(5);
+        let device = gpu();
+        let x = Host::draw(1, &[50, 40], -1.0..1.0).tensor(&device).requires_grad();
+        let keep = Tensor::rand([50, 40], &device).lt(0.8);
+        let index = Tensor::new(common::indices(2, 50, 7), [50, 1], &device).expand([50, 40]);
+        let rows = Tensor::zeros([7, 40], &device).scatter_add(0, &index, &keep.where_(&x, 0.0).exp());
+        let loss = rows.matmul(&rows.t()).log_softmax(1).mean();
+        loss.backward();
+        let bits = |x: &Tensor| x.to_vec::<f32>().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        (bits(&loss), bits(&x.grad().unwrap()))
+    };
+    let first = run();
+    (0..5).for_each(|_| assert_eq!(run(), first));
+}
+
+#[test]
+fn the_generator_is_saved_and_set() {
+    wgrad::manual_seed(9);
+    let draw = || Tensor::rand([4], &Device::cpu()).to_vec::<f32>().unwrap();
+    draw();
+    let saved: Generator = wgrad::generator();
+    let next = draw();
+    wgrad::set_generator(saved);
+    assert_eq!(draw(), next);
+}
+
+// 13. The only mutable thing is a Var, and nothing that accumulates grows.
+
+#[test]
+fn ten_thousand_accumulations_stay_flat() {
+    let device = null();
+    let mean = Var::buffer(Tensor::new([0f32; 100], [100], &device));
+    let batch = Tensor::new([0f32; 100], [100], &device);
+    let update = |n: usize| (0..n).for_each(|_| mean.set(mean.tensor() * 0.9 + &batch * 0.1));
+    update(100);
+    mean.tensor().realize().unwrap();
+    let live = device.counters().bytes_live;
+    update(10_000);
+    mean.tensor().realize().unwrap();
+    let after = device.counters();
+    assert_eq!(after.bytes_live, live);
+    assert!(after.bytes_peak <= 4 * live, "{} bytes at the most, {live} live", after.bytes_peak);
+}
+
+#[test]
+fn a_loss_summed_without_a_read_stays_flat() {
+    let device = null();
+    let w = Var::parameter(Tensor::new([0f32; 100], [100], &device));
+    let mut total = Tensor::zeros((), &device);
+    let mut live = 0;
+    for step in 0..20_000 {
+        let loss = w.tensor().square().sum();
+        loss.backward();
+        w.set(w.tensor() - w.grad().unwrap() * 0.1);
+        total = total + loss.detach();
+        if step == 5000 {
+            live = device.counters().bytes_live;
+        }
+    }
+    let after = device.counters();
+    assert!(after.bytes_live <= 2 * live.max(4096), "{} bytes live, {live} at step 5000", after.bytes_live);
+    assert!(after.bytes_peak <= 16 << 20, "{} bytes at the most", after.bytes_peak);
+    total.item().unwrap();
+}
+
+#[test]
+fn a_var_is_computed_with_whatever_is_read() {
+    let device = null();
+    let var = Var::buffer(Tensor::new([0f32; 4], [4], &device));
+    var.set(var.tensor() + 1.0);
+    Tensor::ones([3], &device).exp().realize().unwrap();
+    let runs = device.counters().runs;
+    var.tensor().to_vec::<f32>().unwrap();
+    assert_eq!(device.counters().runs, runs);
+}
+
+// Threads: gradient mode is a thread's own, and a device is shared.
+
+#[test]
+fn four_threads_share_a_device() {
+    let device = gpu();
+    let work = |seed: u64, device: &Device| {
+        let x = Host::draw(seed, &[20, 30], -1.0..1.0).tensor(device).requires_grad();
+        let mut sums = Vec::new();
+        for i in 0..20 {
+            let loss = (x.matmul(&x.t()) * (0.1 + f64::from(i) / 100.0)).tanh().mean();
+            let gradient = autograd::grad(&loss, &[&x], false)[0].clone().unwrap();
+            sums.push(gradient.sum().item().unwrap());
+            sums.push(loss.item().unwrap());
+        }
+        sums
+    };
+    let alone: Vec<Vec<f64>> = (0..4).map(|seed| work(seed, &device)).collect();
+    let together: Vec<Vec<f64>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4)
+            .map(|seed| {
+                scope.spawn({
+                    let device = &device;
+                    move || work(seed, device)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(together, alone);
+    no_grad(|| {
+        let other = std::thread::spawn(wgrad::is_grad_enabled).join().unwrap();
+        assert!(other && !wgrad::is_grad_enabled());
+    });
+}

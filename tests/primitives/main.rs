@@ -1,0 +1,12 @@
+//! Ring 1 of the primitives that are not rows of the table: value against plain loops, gradients against central
+//! differences, GPU against CPU.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod casts;
+mod indexing;
+mod large;
+mod matmul;
+mod movement;
+mod reductions;

@@ -1,0 +1,292 @@
+//! Ring 3: what is planned, counted on a device that computes nothing.
+
+mod common;
+
+use wgrad::{AdapterKind, Counters, Device, Limits, Tensor, Var, autograd};
+
+fn null(kind: AdapterKind) -> Device {
+    Device::null(Limits { kind, storage_buffers: 32, ..Limits::webgpu() })
+}
+
+fn kinds() -> [Device; 2] {
+    [null(AdapterKind::Discrete), null(AdapterKind::Software)]
+}
+
+fn leaf(shape: &[usize], device: &Device) -> Tensor {
+    Tensor::new(vec![0f32; shape.iter().product()], shape, device)
+}
+
+/// What the device did meanwhile: `bytes_live` and `bytes_peak` are as they are afterwards.
+fn during(device: &Device, f: impl FnOnce()) -> Counters {
+    let before = device.counters();
+    f();
+    let mut after = device.counters();
+    after.kernels -= before.kernels;
+    after.plans -= before.plans;
+    after.runs -= before.runs;
+    after
+}
+
+#[test]
+fn kernels_of_small_graphs() {
+    type Graph = fn(&Tensor, &Tensor) -> Vec<Tensor>;
+    let table: &[(&str, Graph, usize)] = &[
+        ("an elementwise chain", |x, y| vec![((x * y + 1.0).exp() - y).tanh()], 1),
+        ("a chain and its sum", |x, y| vec![(x * y).exp().sum_dim(1, false)], 1),
+        ("a sum and what follows it", |x, _| vec![x.sum_dim(1, true).sqrt() + 1.0], 2),
+        ("a broadcast operand", |x, y| vec![x + y.narrow(0, 0, 1)], 1),
+        ("movement alone", |x, _| vec![x.t().narrow(0, 1, 3)], 0),
+        ("movement inside", |x, y| vec![x.t().flip(0) * y.t()], 1),
+        // Its exponentials read two buffers, so they are written and not computed twice.
+        ("a softmax", |x, _| vec![x.softmax(1)], 4),
+        ("a matrix product", |x, y| vec![x.matmul(&y.t())], 1),
+        ("a product of products", |x, y| vec![x.matmul(&y.t()).matmul(x)], 2),
+        (
+            "a gather in a chain",
+            |x, _| vec![x.gather(0, &Tensor::arange(8, x.device()).reshape([8, 1])) * 2.0],
+            1,
+        ),
+        ("a sum of all, in one stage", |x, _| vec![x.sum()], 1),
+        (
+            "two results of one index space",
+            |x, y| {
+                let z = x * y;
+                vec![z.exp(), z]
+            },
+            1,
+        ),
+        ("a dropout mask", |x, _| vec![Tensor::rand(x.shape(), x.device()).lt(0.5).where_(x, 0.0)], 1),
+        ("a concatenation", |x, y| vec![Tensor::cat(&[x, y], 1)], 1),
+    ];
+    for device in kinds() {
+        let (x, y) = (leaf(&[8, 6], &device), leaf(&[8, 6], &device));
+        for (name, graph, kernels) in table {
+            let did = during(&device, || {
+                let results = graph(&x, &y);
+                results[0].realize().unwrap();
+            });
+            assert_eq!(did.kernels, *kernels, "{name}");
+        }
+    }
+}
+
+#[test]
+fn kernels_of_gradients() {
+    for device in kinds() {
+        let x = leaf(&[8, 6], &device).requires_grad();
+        // Forward is a sum, and the gradient is one kernel that computes the relu's operand again.
+        let did = during(&device, || {
+            let loss = (&x * 2.0).relu().sum();
+            let gradient = autograd::grad(&loss, &[&x], false)[0].clone().unwrap();
+            loss.realize().unwrap();
+            gradient.realize().unwrap();
+        });
+        assert_eq!(did.kernels, 2, "relu, forward and backward");
+        // Three gradients of one expression over one index space.
+        let leaves = [0, 1, 2].map(|_| leaf(&[64], &device).requires_grad());
+        let did = during(&device, || {
+            let loss = (&leaves[0] * &leaves[1] * &leaves[2]).sum();
+            let vars: Vec<Var> = autograd::grad(&loss, &leaves.each_ref(), false)
+                .into_iter()
+                .map(|gradient| Var::buffer(gradient.unwrap()))
+                .collect();
+            vars[0].tensor().realize().unwrap();
+        });
+        assert!(did.kernels <= 3, "three gradients took {} kernels", did.kernels);
+    }
+}
+
+/// A value that a user holds is written by the kernel that computes it on the way.
+#[test]
+fn a_wanted_intermediate_is_written_on_the_way() {
+    for device in kinds() {
+        let x = leaf(&[1000], &device);
+        let middle = x.exp();
+        let end = &middle * 2.0 + 1.0;
+        let did = during(&device, || {
+            end.realize().unwrap();
+            middle.realize().unwrap();
+        });
+        assert_eq!((did.kernels, did.runs), (1, 1));
+    }
+}
+
+#[test]
+fn a_value_is_computed_once() {
+    for device in kinds() {
+        let x = leaf(&[1000], &device);
+        let y = x.exp().sum();
+        let did = during(&device, || {
+            y.realize().unwrap();
+            y.item().unwrap();
+            let _again = y.clone().realize().unwrap();
+        });
+        assert_eq!(did.runs, 1);
+    }
+}
+
+/// A chain over one name writes over its own buffer.
+#[test]
+fn an_operand_that_nobody_holds_is_written_over() {
+    for device in kinds() {
+        let mut x = &leaf(&[1000], &device) * 1.0;
+        x.realize().unwrap();
+        let did = during(&device, || {
+            for _ in 0..100 {
+                x = &x * 1.1;
+                x.realize().unwrap();
+            }
+        });
+        // The first leaf is dropped, one buffer goes on.
+        assert_eq!((did.kernels, did.bytes_live), (100, 4000));
+        assert!(did.bytes_peak <= 8000, "{} bytes at the most", did.bytes_peak);
+        assert!(did.plans <= 2, "{} plans for one step", did.plans);
+    }
+}
+
+/// As above, but the assignment drops the old operand only after the new one was realised.
+#[test]
+fn a_held_operand_is_left_alone() {
+    let x = leaf(&[1000], &null(AdapterKind::Discrete));
+    let device = x.device().clone();
+    let (clone, view) = (x.clone(), x.detach().reshape([10, 100]));
+    let y = &x * 2.0;
+    drop(x);
+    y.realize().unwrap();
+    assert_eq!(device.counters().bytes_live, 8000, "a clone and a view forbid donation");
+    drop((clone, view));
+    assert_eq!(device.counters().bytes_live, 4000);
+}
+
+/// On devices that compute: whoever still refers to an operand sees its value unchanged.
+#[test]
+fn whoever_holds_an_operand_keeps_its_value() {
+    for device in [Device::cpu(), common::gpu()] {
+        let start = || &Tensor::new([1.0, 2.0, 3.0, 4.0], [4], &device) * 1.0;
+        let want = [1.0, 2.0, 3.0, 4.0];
+        let realised = || start().realize().unwrap().clone();
+
+        let (x, clone) = {
+            let x = realised();
+            (x.clone(), x)
+        };
+        let y = &x + 1.0;
+        drop(x);
+        y.realize().unwrap();
+        assert_eq!(clone.to_vec::<f32>().unwrap(), want, "a clone");
+
+        let x = realised();
+        let view = x.detach().flip(0);
+        view.realize().unwrap();
+        let y = &x + 1.0;
+        drop(x);
+        y.realize().unwrap();
+        assert_eq!(view.flip(0).to_vec::<f32>().unwrap(), want, "a view");
+
+        let x = realised();
+        let pending = &x * 10.0;
+        let y = &x + 1.0;
+        drop(x);
+        y.realize().unwrap();
+        assert_eq!(pending.to_vec::<f32>().unwrap(), want.map(|x| x * 10.0), "another pending node");
+
+        let x = realised().requires_grad();
+        let loss = x.square().sum();
+        drop(x);
+        loss.item().unwrap();
+        let var = Var::parameter(realised());
+        let loss = (var.tensor() * var.tensor()).sum();
+        var.set(var.tensor() * 0.5);
+        var.tensor().realize().unwrap();
+        loss.backward();
+        assert_eq!(loss.item().unwrap(), 30.0, "a graph that is still to be differentiated");
+        assert_eq!(var.tensor().to_vec::<f32>().unwrap(), want.map(|x| x * 0.5));
+    }
+}
+
+#[test]
+fn plans_are_kept_by_structure() {
+    for device in kinds() {
+        let x = leaf(&[100], &device);
+        let plans = |f: &dyn Fn()| during(&device, f).plans;
+        let scaled = |x: &Tensor, rate: f64| {
+            (x * rate + 1.0).sum().realize().unwrap();
+        };
+        assert_eq!(plans(&|| scaled(&x, 0.1)), 1);
+        assert_eq!(plans(&|| (0..10).for_each(|i| scaled(&x, f64::from(i)))), 0, "another scalar");
+        let doubled = |x: Tensor, drop_it: bool| {
+            let y = &x * 2.0;
+            let _kept = (!drop_it).then_some(x);
+            y.realize().unwrap();
+        };
+        assert_eq!(plans(&|| doubled(leaf(&[100], &device), false)), 1);
+        assert_eq!(plans(&|| doubled(leaf(&[100], &device), true)), 1, "an operand that may be written over");
+        assert_eq!(plans(&|| scaled(&leaf(&[101], &device), 0.1)), 1, "another shape");
+        let sum = |a: &Tensor, b: &Tensor| {
+            (a + b).realize().unwrap();
+        };
+        let other = leaf(&[100], &device);
+        assert_eq!(plans(&|| sum(&x, &x)), 1, "a + a");
+        assert_eq!(plans(&|| sum(&x, &other)), 1, "a + b");
+        assert_eq!(plans(&|| sum(&other, &x)), 0, "b + a");
+        assert_eq!(
+            plans(&|| {
+                Tensor::rand([100], &device).realize().unwrap();
+            }),
+            1
+        );
+        assert_eq!(
+            plans(&|| {
+                Tensor::rand([100], &device).realize().unwrap();
+            }),
+            0,
+            "another counter"
+        );
+        assert_eq!(
+            plans(&|| {
+                x.slice(0, Some(1), None, 1).exp().realize().unwrap();
+            }),
+            1
+        );
+        assert_eq!(
+            plans(&|| {
+                x.slice(0, Some(2), None, 1).exp().realize().unwrap();
+            }),
+            1,
+            "another slice"
+        );
+    }
+}
+
+/// A training step's memory: after the first steps it neither grows nor makes plans.
+#[test]
+fn a_training_step_is_steady() {
+    for device in kinds() {
+        let w = Var::parameter(leaf(&[20, 10], &device));
+        let (x, y) = (leaf(&[32, 20], &device), leaf(&[32, 10], &device));
+        let step = |rate: f64| {
+            let loss = (x.matmul(&w.tensor()).tanh() - &y).square().mean();
+            loss.backward();
+            w.set(w.tensor() - w.grad().unwrap() * rate);
+            loss.item().unwrap();
+        };
+        (0..3).for_each(|_| step(0.1));
+        let before = device.counters();
+        let did = during(&device, || (0..50).for_each(|i| step(0.1 / f64::from(i + 1))));
+        assert_eq!((did.plans, did.bytes_live, did.bytes_peak), (0, before.bytes_live, before.bytes_peak));
+        assert_eq!(did.runs % 50, 0);
+    }
+}
+
+/// WebGPU's default of 8 storage buffers splits a wide expression, and 32 do not.
+#[test]
+fn kernels_stop_at_the_storage_buffers() {
+    let sum = |device: &Device| {
+        let xs: Vec<Tensor> = (0..20).map(|_| leaf(&[64], device)).collect();
+        let all = xs[1..].iter().fold(xs[0].clone(), |sum, x| sum + x);
+        during(device, || drop(all.realize().unwrap().clone())).kernels
+    };
+    assert_eq!(sum(&null(AdapterKind::Discrete)), 1);
+    let few = sum(&Device::null(Limits::webgpu()));
+    assert!((3..=4).contains(&few), "{few} kernels of at most 8 buffers for 20 operands");
+}
