@@ -18,11 +18,16 @@ impl Tensor {
             Move::Flip(dims) => dims.is_empty(),
             Move::Windows(_) => false,
         };
-        if still {
-            self.clone()
-        } else {
-            Tensor::build(Op::Move(movement), &[self], Spec::new(shape, self.dtype()))
+        match still {
+            true => self.unchanged(),
+            false => Tensor::build(Op::Move(movement), &[self], Spec::new(shape, self.dtype())),
         }
+    }
+
+    /// What a method that changes nothing returns: this tensor, without its history where none is recorded.
+    #[track_caller]
+    pub(crate) fn unchanged(&self) -> Tensor {
+        if is_grad_enabled() || !self.requires_grad_enabled() { self.clone() } else { self.detach() }
     }
 
     /// The same elements, in row-major order, under another shape. One size may be -1: it follows from the others.

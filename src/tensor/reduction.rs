@@ -83,8 +83,11 @@ impl Tensor {
         let kept = self.shape().iter().enumerate().map(|(d, &size)| if dims.contains(&d) { 1 } else { size });
         let spec = Spec { shape: kept.collect(), dtype: self.dtype() };
         let trivial = dims.iter().all(|&dim| self.shape()[dim] == 1);
-        let reduced =
-            if trivial { self.unchanged() } else { Tensor::build(Op::Reduce(how, dims.clone()), &[self], spec) };
+        let reduced = if trivial {
+            self.unchanged()
+        } else {
+            Tensor::build(Op::Reduce(how, dims.clone()), &[self], spec)
+        };
         if keepdim { reduced } else { reduced.moved(Move::Reshape(reduced.shape().without(&dims))) }
     }
 
