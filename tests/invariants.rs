@@ -45,7 +45,8 @@ fn reading_first_changes_no_gradient() {
             let y = (&x * 2.0).tanh();
             let loss = y.square().sum();
             if read {
-                (loss.item().unwrap(), y.to_vec::<f32>().unwrap());
+                loss.item().unwrap();
+                y.to_vec::<f32>().unwrap();
             }
             loss.backward();
             Host::read(&x.grad().unwrap())
@@ -190,9 +191,13 @@ fn a_training_step_creates_nothing() {
         loss.item().unwrap()
     };
     let first = step();
-    (0..10).for_each(|_| drop(step()));
+    for _ in 0..10 {
+        step();
+    }
     let before = device.counters();
-    (0..20).for_each(|_| drop(step()));
+    for _ in 0..20 {
+        step();
+    }
     let after = device.counters();
     let made = |c: &wgrad::Counters| (c.buffers, c.bind_groups, c.pipelines, c.plans);
     assert_eq!(made(&after), made(&before));
@@ -233,17 +238,16 @@ fn an_index_out_of_range_comes_out_of_the_first_read() {
 
 #[test]
 fn reads_have_async_twins() {
-    for device in [Device::cpu(), gpu(), null()] {
+    for device in [Device::cpu(), gpu()] {
         let tensors: Vec<Tensor> = (0..5).map(|i| Tensor::full([3], f64::from(i), &device) * 2.0).collect();
+        // All of them at once: each waits for its own bytes.
         let reads = tensors.iter().map(|x| x.to_vec_async::<f32>());
         let values: Vec<Vec<f32>> = block_on(join_all(reads)).into_iter().map(Result::unwrap).collect();
-        if device != null() && device.counters().runs > 0 && values[1][0] != 0.0 {
-            assert_eq!(values, [0.0, 2.0, 4.0, 6.0, 8.0].map(|x| vec![x; 3]));
-        }
-        assert_eq!(
-            block_on(tensors[3].sum().item_async()).unwrap(),
-            f64::from(values[3].iter().sum::<f32>())
-        );
+        assert_eq!(values, [0.0, 2.0, 4.0, 6.0, 8.0].map(|x| vec![x; 3]));
+        assert_eq!(block_on(tensors[3].sum().item_async()).unwrap(), 18.0);
+        let index = Tensor::new([7.0], [1], &device).to_dtype(DType::I32);
+        let missing = block_on(tensors[0].gather(0, &index).to_vec_async::<f32>());
+        assert!(matches!(missing, Err(Error::Index { op: "gather", .. })), "{missing:?} on {device}");
     }
 }
 

@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::cone::{Cone, Source};
-use super::fuse::Fuser;
+use super::fuse::{Access, Fuser};
 use crate::graph::{Binary, Op};
 
 /// Operations in one kernel: enough for any layer, and bounded for what compiles it.
@@ -62,6 +62,51 @@ impl Fuser<'_> {
     /// Grows the kernel of `root` from its first sources. Items come newest first, so an item is met after all its
     /// consumers in the kernel. With `writes_more`, items that must be written anyway are written here.
     pub fn absorb(&mut self, root: usize, sources: &[Source], writes_more: bool) -> Inside {
+        let mut barred = FxHashSet::default();
+        loop {
+            let (inside, loads) = self.grow(root, sources, writes_more, &barred);
+            // What is written besides must not be needed by what the kernel reads, or each would wait for the other.
+            let needed = self.needed(&loads, &inside.written);
+            if needed.is_empty() {
+                return inside;
+            }
+            barred.extend(needed);
+        }
+    }
+
+    /// Those of `targets` without which the loads cannot be: a kernel that is placed waits for all that it reads, whichever
+    /// of its results is wanted.
+    fn needed(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
+        let Some(&oldest) = targets.iter().min() else { return Vec::new() };
+        // Sources are older than what they are sources of; only a kernel that is placed leads from an old item to a new one.
+        let oldest = oldest.min(self.written.iter().copied().min().unwrap_or(usize::MAX));
+        let mut seen = FxHashSet::default();
+        let mut stack: Vec<Access> =
+            loads.iter().map(|&item| Access::Item(Source { item, out: 0 })).collect();
+        while let Some(access) = stack.pop() {
+            if matches!(access, Access::Item(source) if source.item < oldest) || !seen.insert(access) {
+                continue;
+            }
+            if let Some(&group) = self.writer.get(&access) {
+                stack.extend(&self.out.groups[group].reads);
+            }
+            if let Access::Item(Source { item, .. }) = access {
+                stack.extend(self.cone.items[item].sources.iter().map(|&source| Access::Item(source)));
+            }
+        }
+        // What is elementwise has one output.
+        let reached = |&item: &usize| seen.contains(&Access::Item(Source { item, out: 0 }));
+        targets.iter().copied().filter(reached).collect()
+    }
+
+    /// One kernel, and what it reads.
+    fn grow(
+        &mut self,
+        root: usize,
+        sources: &[Source],
+        writes_more: bool,
+        barred: &FxHashSet<usize>,
+    ) -> (Inside, FxHashSet<usize>) {
         let cone = self.cone;
         let space = &cone.items[root].spec(0).shape;
         let mut inside = Inside::default();
@@ -93,8 +138,7 @@ impl Fuser<'_> {
                 && if must_write {
                     let here =
                         writes_more && fits && met.direct.contains(&n) && *item.spec(0).shape == **space;
-                    let here =
-                        here && !movement && !gathers && !loads.iter().any(|&load| cone.reaches(load, n));
+                    let here = here && !movement && !gathers && !barred.contains(&n);
                     if here {
                         inside.written.push(n);
                     }
@@ -115,7 +159,7 @@ impl Fuser<'_> {
             }
             met.extend(computed, met.direct.contains(&n) && !movement);
         }
-        inside
+        (inside, loads)
     }
 }
 
@@ -126,21 +170,6 @@ impl Cone {
             item = self.items[item].sources[0].item;
         }
         item
-    }
-
-    /// Whether `item` depends on `target`.
-    fn reaches(&self, item: usize, target: usize) -> bool {
-        let (mut stack, mut seen) = (vec![item], FxHashSet::default());
-        while let Some(item) = stack.pop() {
-            if item == target {
-                return true;
-            }
-            // Sources are older than what they are sources of.
-            if item > target && seen.insert(item) {
-                stack.extend(self.items[item].sources.iter().map(|source| source.item));
-            }
-        }
-        false
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
         written: FxHashSet::default(),
         apart: FxHashSet::default(),
         cheap: absorb::cheap(cone),
+        writer: FxHashMap::default(),
         out: Groups::default(),
     };
     fuser.mark_shared();
@@ -81,7 +82,9 @@ pub(super) struct Fuser<'a> {
     pub apart: FxHashSet<usize>,
     /// Items that are recomputed rather than read.
     pub cheap: Vec<bool>,
-    out: Groups,
+    /// Which group writes a buffer.
+    pub writer: FxHashMap<Access, usize>,
+    pub out: Groups,
 }
 
 impl Fuser<'_> {
@@ -394,6 +397,7 @@ impl Fuser<'_> {
     }
 
     fn push(&mut self, kernel: Kernel, reads: Vec<Access>, writes: SmallVec<[Access; 2]>, item: usize) {
+        self.writer.extend(writes.iter().map(|&access| (access, self.out.groups.len())));
         self.out.groups.push(Group { kernel, reads, writes, item });
     }
 }
@@ -437,7 +441,9 @@ fn in_order(mut groups: Vec<Group>) -> Vec<Group> {
     let mut order: Vec<usize> = Vec::new();
     let mut listed = vec![false; groups.len()];
     let mut stack: Vec<usize> = (0..groups.len()).rev().collect();
+    let most = groups.len() + groups.iter().map(|group| group.reads.len()).sum::<usize>();
     while let Some(&i) = stack.last() {
+        assert!(stack.len() <= most, "two kernels wait for one another");
         let before = stack.len();
         if !listed[i] {
             let needed = groups[i].reads.iter().filter_map(|access| writer.get(access).copied());

@@ -40,8 +40,7 @@ impl Tensor {
         }
         let sum = self.reduce("mean", Reduce::Sum, &dims.into(), keepdim);
         let count = if sum.numel() == 0 { 1.0 } else { self.numel() as f64 / sum.numel() as f64 };
-        // Of nothing: 0 times infinity. A division by 0 in a kernel's text may be anything.
-        sum * Const(1.0 / count)
+        sum.divided(count)
     }
 
     /// The largest element over `dims`; NaN if there is one. Equal largest elements share the gradient evenly.
@@ -125,7 +124,14 @@ impl Tensor {
         let mean = self.mean_dim(dims.clone(), true);
         let sum = (self - &mean).square().sum_dim(dims, keepdim);
         let count = if mean.numel() == 0 { 0.0 } else { self.numel() as f64 / mean.numel() as f64 };
-        sum * Const(1.0 / (count - correction).max(0.0))
+        sum.divided((count - correction).max(0.0))
+    }
+
+    /// Divided by a number of elements; NaN if there are none. Not as 0 / 0, nor as 0 times infinity: a driver may take
+    /// either for 0.
+    #[track_caller]
+    fn divided(&self, count: f64) -> Tensor {
+        if count == 0.0 { self + Const(f64::NAN) } else { self * Const(1.0 / count) }
     }
 
     /// Standard deviation over `dims`, the root of [`var`](Tensor::var).

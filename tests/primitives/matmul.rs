@@ -76,7 +76,8 @@ fn products_of_all_ranks() {
 /// Operands as they come, transposed, sliced and flipped: the GPU reads strides where it can.
 #[test]
 fn products_of_views() {
-    let table: &[(&str, Shapes, fn(&Tensor, &Tensor) -> Tensor)] = &[
+    type Product = fn(&Tensor, &Tensor) -> Tensor;
+    let table: &[(&str, Shapes, Product)] = &[
         ("NT", (&[5, 7], &[3, 7]), |a, b| a.matmul(&b.t())),
         ("TN", (&[7, 5], &[7, 3]), |a, b| a.t().matmul(b)),
         ("TT", (&[7, 5], &[3, 7]), |a, b| a.t().matmul(&b.t())),

@@ -38,7 +38,9 @@ fn variance(x: &[f64], correction: f64) -> f64 {
     x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (x.len() as f64 - correction)
 }
 
-const TABLE: &[(&str, Reduction, fn(&[f64]) -> f64, Tolerance)] = &[
+type Fold = fn(&[f64]) -> f64;
+
+const TABLE: &[(&str, Reduction, Fold, Tolerance)] = &[
     ("sum", |x, dims, keep| x.sum_dim(dims, keep), sum, SUMS),
     ("mean", |x, dims, keep| x.mean_dim(dims, keep), mean, F32),
     // A maximum is one of the elements; its gradient divides by a count.
