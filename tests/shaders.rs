@@ -7,8 +7,11 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+/// Values for the overrides of a file.
+type Constants = &'static [(&'static str, f64)];
+
 /// The overrides of each file, for CPU adapters and for GPUs.
-const OVERRIDES: &[(&str, &[&[(&str, f64)]])] = &[
+const OVERRIDES: &[(&str, &[Constants])] = &[
     ("elementwise", &[&[("GROUP", 64.0)]]),
     (
         "reduce",

@@ -224,7 +224,7 @@ impl Tensor {
     #[track_caller]
     pub fn pow(&self, exponent: impl Into<Operand>) -> Tensor {
         match exponent.into() {
-            Operand::Scalar(n) if n.fract() == 0.0 && n.abs() <= 16.0 => self.powi(n as i32),
+            Operand::Scalar(n) if n.fract() == 0.0 && n != 0.0 && n.abs() <= 16.0 => self.powi(n as i32),
             exponent => self.powf(exponent),
         }
     }
@@ -245,7 +245,7 @@ impl Tensor {
                 square = square.square();
             }
         }
-        power.unwrap_or_else(|| self.ones_like())
+        power.expect("the exponent is not 0")
     }
 }
 

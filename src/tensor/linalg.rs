@@ -53,8 +53,14 @@ impl Tensor {
             let shape = self.shape().with(self.rank() - 1, n);
             return product.moved(Move::Reshape(shape));
         }
-        let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
-        let batch = Shape::broadcast("matmul", &batch(self), &batch(other));
+        let [mine, theirs] = [self, other].map(|x| Shape::from(&x.shape()[..x.rank() - 2]));
+        let batch = match mine == theirs {
+            true => mine,
+            false => {
+                let what = format!("matmul: batch dims of {} x {}", self.spec(), other.spec());
+                Shape::broadcast(&what, &mine, &theirs)
+            }
+        };
         let with = |rows: usize, cols: usize| batch.insert(batch.rank(), rows).insert(batch.rank() + 1, cols);
         let spec = Spec { shape: with(m, n), dtype: self.dtype() };
         spec.check_size("matmul", self.device());
