@@ -54,13 +54,17 @@ impl Tensor {
             return product.moved(Move::Reshape(shape));
         }
         let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
+        if !Shape::broadcasts(&batch(self), &batch(other)) {
+            refuse!("matmul", "batch dims do not broadcast: {} x {}", self.spec(), other.spec());
+        }
         let batch = Shape::broadcast("matmul", &batch(self), &batch(other));
         let with = |rows: usize, cols: usize| batch.insert(batch.rank(), rows).insert(batch.rank() + 1, cols);
         let spec = Spec { shape: with(m, n), dtype: self.dtype() };
         spec.check_size("matmul", self.device());
         let (a, b) = (self.broadcast_to(&with(m, k)), other.broadcast_to(&with(k, n)));
         if k == 0 {
-            return Tensor::zeros(&spec.shape, self.device());
+            // Sums of nothing: zeros, with a history.
+            return a.sum_dim(-1, true) + b.sum_dim(-2, true);
         }
         Tensor::build(Op::MatMul, &[&a, &b], spec)
     }
