@@ -60,14 +60,8 @@ table! {
         Some(dim) => a.x(0).prod_dim(dim, a.keepdim()),
         None => a.x(0).prod(),
     };
-    "argmax" => |a| match a.attrs.int("dim") {
-        Some(dim) => a.x(0).argmax(dim, a.keepdim()),
-        None => Fault::NotThere("argmax of all".to_owned()).raise(),
-    };
-    "argmin" => |a| match a.attrs.int("dim") {
-        Some(dim) => a.x(0).argmin(dim, a.keepdim()),
-        None => Fault::NotThere("argmin of all".to_owned()).raise(),
-    };
+    "argmax" => |a| a.x(0).argmax(a.dims("dim"), a.keepdim());
+    "argmin" => |a| a.x(0).argmin(a.dims("dim"), a.keepdim());
     "cumsum" => |a| a.x(0).cumsum(a.dim("dim"));
     "softmax" => |a| a.x(0).softmax(a.dim("dim"));
     "log_softmax" => |a| a.x(0).log_softmax(a.dim("dim"));
@@ -132,7 +126,7 @@ table! {
     "scatter_add" => |a| a.x(0).scatter_add(a.dim("dim"), a.x(1), a.x(2));
     "masked_fill" => |a| a.x(0).masked_fill(a.x(1), a.number("value"));
     "embedding" => |a| match a.attrs.int("padding_idx") {
-        Some(_) => Fault::NotThere("embedding's padding_idx".to_owned()).raise(),
+        Some(padding) => a.x(0).embedding_padded(a.x(1), padding),
         None => a.x(0).embedding(a.x(1)),
     };
 
