@@ -58,7 +58,7 @@ pub(crate) struct Extremes {
 }
 
 impl Extremes {
-    fn of(values: impl Iterator<Item = i64>) -> Option<Extremes> {
+    pub fn of(values: impl Iterator<Item = i64>) -> Option<Extremes> {
         values.fold(None, |found: Option<Extremes>, x| {
             let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
                 return Some(Extremes { least: [x; 2], largest: [x; 2] });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use wgrad::autograd::{self, grad, grad_with};
+use wgrad::autograd::{self, functional, grad, grad_with};
 use wgrad::{Device, Tensor, no_grad};
 
 use crate::case::{Attrs, Case, list, text};
@@ -122,72 +122,45 @@ pub fn check(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-/// `jacobian`, `hessian`, `vjp` and `jvp`.
+/// `jacobian`, `hessian`, `vjp` and `jvp`: the steps are a function of the inputs in `wrt`.
 pub fn check_functional(case: &Case) -> Result<(), String> {
-    let mut program = leaves(case);
-    program.run(case.list("steps"));
-    let y = program.get(&case.json["of"]);
-    let wrt = program.all(case.list("wrt"));
+    let wrt = case.list("wrt");
+    let fixed = leaves(case);
+    let inputs: Vec<&Tensor> = fixed.all(wrt);
+    let function = |given: &[Tensor]| {
+        let given = wrt.iter().zip(given).map(|(name, value)| (text(name).to_owned(), value.clone()));
+        let values = fixed.values.clone().into_iter().chain(given).collect();
+        let mut program = Program { values, device: case.device };
+        program.run(case.list("steps"));
+        program.get(&case.json["of"]).clone()
+    };
     let wants = case.list("outputs");
     match case.op() {
         "jacobian" => {
-            for (i, (got, want)) in jacobian(y, &wrt).iter().zip(wants).enumerate() {
+            for (i, (got, want)) in functional::jacobian(function, &inputs).iter().zip(wants).enumerate() {
                 compare::tensor(case, &format!("jacobian {i}"), got, want)?;
             }
         }
         "hessian" => {
-            let gradients = grad(y, &wrt, true);
-            for (i, (gradient, wants)) in gradients.iter().zip(wants).enumerate() {
-                let zeros = wrt[i].zeros_like();
-                let rows = jacobian(gradient.as_ref().unwrap_or(&zeros), &wrt);
-                for (j, (got, want)) in rows.iter().zip(list(wants)).enumerate() {
+            for (i, (row, wants)) in functional::hessian(function, &inputs).iter().zip(wants).enumerate() {
+                for (j, (got, want)) in row.iter().zip(list(wants)).enumerate() {
                     compare::tensor(case, &format!("hessian {i} {j}"), got, want)?;
                 }
             }
         }
         "vjp" => {
-            compare::tensor(case, "output", y, &case.json["output"])?;
-            let gradients = grad_with(y, &case.tensor(&case.json["vector"]), &wrt, false);
+            let (y, gradients) = functional::vjp(function, &inputs, &case.tensor(&case.json["vector"]));
+            compare::tensor(case, "output", &y, &case.json["output"])?;
             for (i, (got, want)) in gradients.into_iter().zip(wants).enumerate() {
-                compare::gradient(case, &format!("input {i}"), got, want)?;
+                compare::gradient(case, &format!("input {i}"), Some(got), want)?;
             }
         }
         _ => {
-            compare::tensor(case, "output", y, &case.json["output"])?;
             let tangents: Vec<Tensor> = case.list("tangents").iter().map(|name| case.tensor(name)).collect();
-            compare::tensor(case, "tangent", &jvp(y, &wrt, &tangents), &case.json["output_tangent"])?;
+            let (y, tangent) = functional::jvp(function, &inputs, &tangents.iter().collect::<Vec<_>>());
+            compare::tensor(case, "output", &y, &case.json["output"])?;
+            compare::tensor(case, "tangent", &tangent, &case.json["output_tangent"])?;
         }
     }
     Ok(())
-}
-
-/// For each input the shape of `y`, then the input's: one backward pass an element of `y`.
-fn jacobian(y: &Tensor, wrt: &[&Tensor]) -> Vec<Tensor> {
-    let mut rows: Vec<Vec<Tensor>> = vec![Vec::new(); wrt.len()];
-    for i in 0..y.numel() {
-        let mut seed = vec![0.0f32; y.numel()];
-        seed[i] = 1.0;
-        let gradients = grad_with(y, &Tensor::new(seed, y.shape(), y.device()), wrt, false);
-        for ((rows, gradient), x) in rows.iter_mut().zip(gradients).zip(wrt) {
-            rows.push(gradient.unwrap_or_else(|| x.zeros_like()));
-        }
-    }
-    let shaped = |(rows, x): (&Vec<Tensor>, &&Tensor)| {
-        let shape: Vec<usize> = y.shape().iter().chain(x.shape().iter()).copied().collect();
-        Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0).reshape(shape)
-    };
-    rows.iter().zip(wrt).map(shaped).collect()
-}
-
-/// Forward mode from two reverse passes: the gradient is linear in its seed, and its derivative by the seed, times the
-/// tangents, is the tangent of `y`.
-fn jvp(y: &Tensor, wrt: &[&Tensor], tangents: &[Tensor]) -> Tensor {
-    let seed = y.zeros_like().requires_grad();
-    let gradients = grad_with(y, &seed, wrt, true);
-    let products = gradients
-        .iter()
-        .zip(tangents)
-        .flat_map(|(gradient, tangent)| Some((gradient.as_ref()? * tangent).sum()));
-    let along = products.reduce(|a, b| a + b);
-    along.and_then(|along| grad(&along, &[&seed], false)[0].clone()).unwrap_or_else(|| y.zeros_like())
 }
