@@ -18,7 +18,7 @@ fn min_i32(a: i32, b: i32) -> i32 { return min(a, b); }
 fn max_u32(a: u32, b: u32) -> u32 { return max(a, b); }
 fn min_u32(a: u32, b: u32) -> u32 { return min(a, b); }
 
-fn sign_f32(x: f32) -> f32 { return select(sign(x), x, is_nan(x)); }
+fn sign_f32(x: f32) -> f32 { return select(sign(x), 0.0, is_nan(x)); }
 fn sign_i32(x: i32) -> i32 { return sign(x); }
 
 fn relu_(x: f32) -> f32 {

@@ -46,8 +46,47 @@ pub(crate) enum Backend {
 /// The memory behind one or more values.
 pub(crate) struct Storage {
     pub data: Data,
-    /// The least and the largest element of integers that the host uploaded: what it knows of indices.
-    range: Option<(i64, i64)>,
+    /// What the host knows of integers that it uploaded.
+    extremes: Option<Extremes>,
+}
+
+/// The two least and the two largest values among integers, each pair of two values unless all are the same one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extremes {
+    least: [i64; 2],
+    largest: [i64; 2],
+}
+
+impl Extremes {
+    pub fn of(values: impl Iterator<Item = i64>) -> Option<Extremes> {
+        values.fold(None, |found: Option<Extremes>, x| {
+            let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
+                return Some(Extremes { least: [x; 2], largest: [x; 2] });
+            };
+            // A pair of one value twice has room for another.
+            let least = if x < a {
+                [x, a]
+            } else if x > a && (x < b || a == b) {
+                [a, x]
+            } else {
+                [a, b]
+            };
+            let largest = if x > z {
+                [x, z]
+            } else if x < z && (x > y || z == y) {
+                [z, x]
+            } else {
+                [z, y]
+            };
+            Some(Extremes { least, largest })
+        })
+    }
+
+    /// The least and the largest value other than `but`; `None` if there is no other.
+    pub fn without(&self, but: i64) -> Option<(i64, i64)> {
+        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != but);
+        other(self.least).zip(other(self.largest))
+    }
 }
 
 pub(crate) enum Data {
@@ -204,11 +243,9 @@ impl Device {
     }
 
     pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Storage {
-        let range = match T::to_array(if T::DTYPE.is_float() { &[] } else { data }) {
-            Array::Int(ints) => ints.iter().min().zip(ints.iter().max()).map(|(&a, &b)| (a.into(), b.into())),
-            Array::Uint(ints) => {
-                ints.iter().min().zip(ints.iter().max()).map(|(&a, &b)| (a.into(), b.into()))
-            }
+        let extremes = match T::to_array(if T::DTYPE.is_float() { &[] } else { data }) {
+            Array::Int(ints) => Extremes::of(ints.iter().map(|&x| x.into())),
+            Array::Uint(ints) => Extremes::of(ints.iter().map(|&x| x.into())),
             Array::Float(_) | Array::Bool(_) => None,
         };
         let data = match &self.0.backend {
@@ -223,7 +260,7 @@ impl Device {
                 }
             },
         };
-        Storage { data, range }
+        Storage { data, extremes }
     }
 
     pub(crate) fn read<T: Element>(&self, value: &Value) -> Result<Vec<T>, Error> {
@@ -250,11 +287,11 @@ impl Device {
 
 impl Storage {
     pub fn new(data: Data) -> Storage {
-        Storage { data, range: None }
+        Storage { data, extremes: None }
     }
 
-    pub fn range(&self) -> Option<(i64, i64)> {
-        self.range
+    pub fn extremes(&self) -> Option<Extremes> {
+        self.extremes
     }
 
     pub fn gpu(&self) -> Option<&gpu::Buffer> {

@@ -94,6 +94,11 @@ impl Shape {
         shape
     }
 
+    /// Whether [`broadcast`](Shape::broadcast) has an answer.
+    pub(crate) fn broadcasts(a: &Shape, b: &Shape) -> bool {
+        a.iter().rev().zip(b.iter().rev()).all(|(&x, &y)| x == y || x == 1 || y == 1)
+    }
+
     /// A dim as users count, from the front or (negative) from the end.
     #[track_caller]
     pub(crate) fn dim(&self, op: &str, dim: i64) -> usize {

@@ -3,6 +3,7 @@
 //! In: a tensor to differentiate. Out: gradients, which are ordinary graph: they can be differentiated again. Rules
 //! say what one node does; this driver alone orders, accumulates and stores.
 
+pub mod functional;
 pub(crate) mod rules;
 
 use std::cell::Cell;

@@ -214,9 +214,9 @@ unary_rows! {
         wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
         domain: 0.1..3.0, jumps: false,
     }
-    /// -1, 0 or 1; NaN stays NaN. Its gradient is 0.
+    /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
     Sign sign Signed {
-        wgsl: "sign_{t}({x})", float: |x| if x == 0.0 || x.is_nan() { x } else { x.signum() }, int: i64::signum,
+        wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
         grad: |x, _y, _g| x.zeros_like(),
         domain: -3.0..3.0, jumps: true,
     }

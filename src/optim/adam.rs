@@ -11,6 +11,7 @@ struct Moments {
     betas: (f64, f64),
     eps: f64,
     weight_decay: f64,
+    amsgrad: bool,
     states: Vec<Option<State>>,
 }
 
@@ -22,6 +23,8 @@ struct State {
     mean: Var,
     /// Of its square.
     square: Var,
+    /// The largest of those so far, with AMSGrad.
+    largest: Option<Var>,
 }
 
 /// Where weight decay acts.
@@ -38,11 +41,11 @@ impl Moments {
     fn new(name: &str, params: Vec<Var>, lr: f64, weight_decay: f64) -> Moments {
         check_positive(name, &[("lr", lr)]);
         let states = params.iter().map(|_| None).collect();
-        Moments { params, lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay, states }
+        Moments { params, lr, betas: (0.9, 0.999), eps: 1e-8, weight_decay, amsgrad: false, states }
     }
 
     fn step(&mut self, decay: Decay) {
-        let Moments { lr, betas, eps, weight_decay, ref mut states, .. } = *self;
+        let Moments { lr, betas, eps, weight_decay, amsgrad, ref mut states, .. } = *self;
         update_each(&self.params, |i, param, mut gradient| {
             let mut param = param.clone();
             if weight_decay != 0.0 {
@@ -55,13 +58,22 @@ impl Moments {
                 steps: 0,
                 mean: Var::buffer(param.zeros_like()),
                 square: Var::buffer(param.zeros_like()),
+                largest: amsgrad.then(|| Var::buffer(param.zeros_like())),
             });
             state.steps += 1;
             let mean = state.mean.tensor() * betas.0 + &gradient * (1.0 - betas.0);
             let square = state.square.tensor() * betas.1 + gradient.square() * (1.0 - betas.1);
             let size = lr / (1.0 - betas.0.powi(state.steps));
             let correction = 1.0 / (1.0 - betas.1.powi(state.steps)).sqrt();
-            let updated = param - &mean * size / (square.sqrt() * correction + eps);
+            let spread = match &state.largest {
+                Some(place) => {
+                    let largest = place.tensor().maximum(&square);
+                    place.set(largest.clone());
+                    largest
+                }
+                None => square.clone(),
+            };
+            let updated = param - &mean * size / (spread.sqrt() * correction + eps);
             state.mean.set(mean);
             state.square.set(square);
             updated
@@ -97,6 +109,13 @@ macro_rules! adam {
             pub fn eps(mut self, eps: f64) -> $name {
                 check_positive(stringify!($name), &[("eps", eps)]);
                 self.0.eps = eps;
+                self
+            }
+
+            /// Divides by the largest mean square so far, so that a rate never grows again (Reddi et al., 2018).
+            /// To be said before the first step.
+            pub fn amsgrad(mut self, amsgrad: bool) -> $name {
+                self.0.amsgrad = amsgrad;
                 self
             }
 

@@ -2,10 +2,18 @@
 //! one plan with the forward and the backward pass; rates and step counts are uniforms, so that changing them plans
 //! and compiles nothing.
 
+mod adagrad;
 mod adam;
+mod clip;
+mod rmsprop;
+mod schedule;
 mod sgd;
 
+pub use adagrad::Adagrad;
 pub use adam::{Adam, AdamW};
+pub use clip::clip_grad_norm;
+pub use rmsprop::RMSprop;
+pub use schedule::{CosineAnnealingLR, LinearLR, OneCycleLR, Schedule, StepLR};
 pub use sgd::SGD;
 
 use crate::no_grad;

@@ -2,7 +2,7 @@
 
 use super::{Const, Tensor, same_device};
 use crate::dtype::DType;
-use crate::shape::refuse;
+use crate::shape::{Shape, refuse};
 
 impl Tensor {
     /// `softmax(Q Kᵀ scale + mask) V` (Vaswani et al., 2017; PyTorch's definition): `self` is the queries
@@ -36,6 +36,13 @@ impl Tensor {
         }
         if is_causal && mask.is_some() {
             refuse!(op, "is_causal and a mask exclude each other");
+        }
+        let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
+        let scores = batch(self).insert(self.rank() - 2, self.size(-2)).insert(self.rank() - 1, key.size(-2));
+        if let Some(mask) = mask
+            && !Shape::broadcasts(mask.shape(), &scores)
+        {
+            refuse!(op, "the mask {} does not broadcast to the scores {scores}", mask.spec());
         }
         let scale = scale.unwrap_or(1.0 / (self.size(-1) as f64).sqrt());
         let mut scores = (self * scale).matmul(&key.transpose(-2, -1));

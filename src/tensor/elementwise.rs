@@ -83,10 +83,16 @@ pub(crate) fn unary(op: Unary, x: &Tensor) -> Tensor {
 /// Builds the node of a row of two operands, after broadcasting them.
 #[track_caller]
 pub(crate) fn binary(op: Binary, a: Operand, b: Operand) -> Tensor {
+    binary_as(op.row().name, op, a, b)
+}
+
+/// [`binary`] as a part of another method, which the messages name.
+#[track_caller]
+pub(crate) fn binary_as(name: &str, op: Binary, a: Operand, b: Operand) -> Tensor {
     let row = op.row();
-    let (a, b) = broadcast(row.name, a, b);
+    let (a, b) = broadcast(name, a, b);
     if !row.accepts.dtype(a.dtype()) {
-        refuse!(row.name, "not defined for {} and {}", a.spec(), b.spec());
+        refuse!(name, "not defined for {} and {}", a.spec(), b.spec());
     }
     let dtype = if row.compares { DType::Bool } else { a.dtype() };
     Tensor::build(Op::Binary(op), &[&a, &b], Spec::new(a.shape().clone(), dtype))
@@ -149,19 +155,25 @@ impl Tensor {
     /// ```
     #[track_caller]
     pub fn where_(&self, a: impl Into<Operand>, b: impl Into<Operand>) -> Tensor {
+        self.choose("where", a.into(), b.into())
+    }
+
+    /// [`where_`](Tensor::where_), also as a part of another method, which the messages name.
+    #[track_caller]
+    fn choose(&self, op: &str, a: Operand, b: Operand) -> Tensor {
         if self.dtype() != DType::Bool {
-            refuse!("where", "the condition must be bool, not {}", self.spec());
+            refuse!(op, "the condition must be bool, not {}", self.spec());
         }
-        let (a, b) = match (a.into(), b.into()) {
+        let (a, b) = match (a, b) {
             (a @ (Operand::Scalar(_) | Operand::Const(_)), b @ (Operand::Scalar(_) | Operand::Const(_))) => {
                 let like =
                     Tensor::leaf(Op::Const(0.0), Spec::new(self.shape().clone(), DType::F32), self.device());
-                (a.like("where", &like), b.like("where", &like))
+                (a.like(op, &like), b.like(op, &like))
             }
-            (a, b) => broadcast("where", a, b),
+            (a, b) => broadcast(op, a, b),
         };
-        same_device("where", &[self, &a]);
-        let shape = Shape::broadcast("where", self.shape(), a.shape());
+        same_device(op, &[self, &a]);
+        let shape = Shape::broadcast(op, self.shape(), a.shape());
         let (condition, a, b) = (self.broadcast_to(&shape), a.broadcast_to(&shape), b.broadcast_to(&shape));
         Tensor::build(Op::Where, &[&condition, &a, &b], a.spec().clone())
     }
@@ -169,7 +181,7 @@ impl Tensor {
     /// A copy with `value` where `mask` is true; the mask broadcasts.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Operand>) -> Tensor {
-        mask.where_(value, self)
+        mask.choose("masked_fill", value.into(), self.into())
     }
 
     /// The elements converted. Floats are cut towards zero, bools are 0 and 1, and numbers are true unless 0.

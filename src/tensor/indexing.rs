@@ -89,6 +89,19 @@ impl Tensor {
         rows.reshape(self.shape().insert(self.rank(), weight.shape()[1]))
     }
 
+    /// [`embedding`](Tensor::embedding) whose row `padding` learns nothing: its gradient is 0. A negative number counts
+    /// from the end.
+    #[track_caller]
+    pub fn embedding_padded(&self, weight: &Tensor, padding: i64) -> Tensor {
+        let rows = self.embedding(weight);
+        let classes = weight.shape()[0] as i64;
+        if padding < -classes || padding >= classes {
+            refuse!("embedding", "there is no padding row {padding} in the weight {}", weight.spec());
+        }
+        let padded = self.eq(padding.rem_euclid(classes) as f64).unsqueeze(-1);
+        padded.where_(rows.detach(), rows)
+    }
+
     /// The dim, after checking what every indexing method asks of its index.
     #[track_caller]
     fn indexed(&self, op: &str, dim: i64, index: &Tensor) -> usize {
@@ -105,12 +118,19 @@ impl Tensor {
     /// Refuses indices outside `0..size` where the host knows them: those that it uploaded itself.
     #[track_caller]
     pub(crate) fn check_indices(&self, op: &str, size: usize) {
-        let Some(range) = self.node.value(self.out).and_then(|value| value.storage.range()) else { return };
-        if self.node.sources().is_empty()
-            && matches!(self.node.op, Op::Input)
-            && (range.0 < 0 || range.1 >= size as i64)
-        {
-            let wrong = if range.0 < 0 { range.0 } else { range.1 };
+        self.check_indices_but(op, size, i64::MIN);
+    }
+
+    /// [`check_indices`](Tensor::check_indices), but for one value that may be anywhere.
+    #[track_caller]
+    pub(crate) fn check_indices_but(&self, op: &str, size: usize, but: i64) {
+        if !matches!(self.node.op, Op::Input) || !self.node.sources().is_empty() {
+            return;
+        }
+        let known = self.node.value(self.out).and_then(|value| value.storage.extremes());
+        let Some((least, largest)) = known.and_then(|extremes| extremes.without(but)) else { return };
+        if least < 0 || largest >= size as i64 {
+            let wrong = if least < 0 { least } else { largest };
             refuse!(op, "index {wrong} in {} is out of range: there are {size}", self.spec());
         }
     }

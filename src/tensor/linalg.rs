@@ -53,20 +53,18 @@ impl Tensor {
             let shape = self.shape().with(self.rank() - 1, n);
             return product.moved(Move::Reshape(shape));
         }
-        let [mine, theirs] = [self, other].map(|x| Shape::from(&x.shape()[..x.rank() - 2]));
-        let batch = match mine == theirs {
-            true => mine,
-            false => {
-                let what = format!("matmul: batch dims of {} x {}", self.spec(), other.spec());
-                Shape::broadcast(&what, &mine, &theirs)
-            }
-        };
+        let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
+        if !Shape::broadcasts(&batch(self), &batch(other)) {
+            refuse!("matmul", "batch dims do not broadcast: {} x {}", self.spec(), other.spec());
+        }
+        let batch = Shape::broadcast("matmul", &batch(self), &batch(other));
         let with = |rows: usize, cols: usize| batch.insert(batch.rank(), rows).insert(batch.rank() + 1, cols);
         let spec = Spec { shape: with(m, n), dtype: self.dtype() };
         spec.check_size("matmul", self.device());
         let (a, b) = (self.broadcast_to(&with(m, k)), other.broadcast_to(&with(k, n)));
         if k == 0 {
-            return Tensor::zeros(&spec.shape, self.device());
+            // Sums of nothing: zeros, with a history.
+            return a.sum_dim(-1, true) + b.sum_dim(-2, true);
         }
         Tensor::build(Op::MatMul, &[&a, &b], spec)
     }

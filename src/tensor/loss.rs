@@ -1,8 +1,9 @@
 //! Losses: how far from the target. `Reduction` says what becomes of the elements.
 
+use super::elementwise::binary_as;
 use super::{Const, Tensor};
 use crate::dtype::DType;
-use crate::graph::Move;
+use crate::graph::{Binary, Move};
 use crate::shape::refuse;
 
 /// What becomes of the losses of the elements.
@@ -43,13 +44,13 @@ impl Tensor {
     /// Mean of squared differences.
     #[track_caller]
     pub fn mse_loss(&self, target: &Tensor, reduction: Reduction) -> Tensor {
-        (self - target).square().reduced(reduction)
+        self.difference("mse_loss", target).square().reduced(reduction)
     }
 
     /// Mean of absolute differences.
     #[track_caller]
     pub fn l1_loss(&self, target: &Tensor, reduction: Reduction) -> Tensor {
-        (self - target).abs().reduced(reduction)
+        self.difference("l1_loss", target).abs().reduced(reduction)
     }
 
     /// `d²/(2 beta)` for differences below `beta`, else `|d| - beta/2` (Girshick, 2015); a beta of 0 is
@@ -62,7 +63,7 @@ impl Tensor {
         if beta == 0.0 {
             return self.l1_loss(target, reduction);
         }
-        let difference = self - target;
+        let difference = self.difference("smooth_l1_loss", target);
         let size = difference.abs();
         let square = difference.square() * (0.5 / beta);
         size.lt(beta).where_(square, &size - 0.5 * beta).reduced(reduction)
@@ -74,7 +75,7 @@ impl Tensor {
         if delta.is_nan() || delta <= 0.0 {
             refuse!("huber_loss", "delta must be positive: {delta}");
         }
-        let difference = self - target;
+        let difference = self.difference("huber_loss", target);
         let size = difference.abs();
         let line = (&size - 0.5 * delta) * delta;
         size.le(delta).where_(difference.square() * Const(0.5), line).reduced(reduction)
@@ -115,11 +116,11 @@ impl Tensor {
     #[track_caller]
     pub fn kl_div(&self, target: &Tensor, log_target: bool, reduction: Reduction) -> Tensor {
         let loss = if log_target {
-            target.exp() * (target - self)
+            -(target.exp() * self.difference("kl_div", target))
         } else {
             let some = target.gt(Const(0.0));
             let entropy = some.where_(target * some.where_(target, Const(1.0)).log(), Const(0.0));
-            entropy - target * self
+            entropy - binary_as("kl_div", Binary::Mul, target.into(), self.into())
         };
         loss.reduced(reduction)
     }
@@ -195,7 +196,7 @@ impl Tensor {
         }
         let target = target.to_dtype(DType::I32);
         let ignored = target.eq(classes.ignore_index as f64);
-        target.check_classes(op, self.shape()[dim], classes.ignore_index);
+        target.check_indices_but(op, self.shape()[dim], classes.ignore_index);
         let index = ignored.where_(Const(0.0), &target);
         let index = index.unsqueeze(dim as i64);
         let weight = self.class_weight(op, classes, dim as i64);
@@ -220,13 +221,10 @@ impl Tensor {
         }
     }
 
-    /// Refuses classes out of range where the host knows them.
+    /// `self - target`, broadcast; a mismatch names the loss.
     #[track_caller]
-    fn check_classes(&self, op: &str, classes: usize, ignore_index: i64) {
-        // One class may be outside on purpose; the host knows only the extremes, so only without it they tell.
-        if (0..classes as i64).contains(&ignore_index) || ignore_index == -100 {
-            self.check_indices(op, classes);
-        }
+    fn difference(&self, op: &str, target: &Tensor) -> Tensor {
+        binary_as(op, Binary::Sub, self.into(), target.into())
     }
 
     #[track_caller]

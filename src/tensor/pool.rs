@@ -126,14 +126,14 @@ impl Tensor {
             refuse!(op, "a padding of {padding:?} is more than half the window {kernel_size:?}");
         }
         let first = self.rank() - 2;
-        let [rows, columns] = [0, 1].map(|dim| match pool.windows(dim, self.shape()[first + dim]) {
-            Some(windows) => windows,
-            None => refuse!(
+        let fitting = [0, 1].map(|dim| pool.windows(dim, self.shape()[first + dim]));
+        let [Some(rows), Some(columns)] = fitting else {
+            refuse!(
                 op,
                 "the window {kernel_size:?} does not fit into {} (padded by {padding:?})",
                 self.spec()
-            ),
-        });
+            )
+        };
         let pads = [padding[1], columns.1, padding[0], rows.1].map(|pad| pad as i64);
         let mut windows = match fill {
             Some(fill) if pads.iter().any(|&pad| pad > 0) => self.pad_value(pads, fill),

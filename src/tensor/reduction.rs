@@ -91,25 +91,45 @@ impl Tensor {
     }
 
     /// The index of the first largest element along `dim`, an i32; a NaN counts as largest.
+    ///
+    /// Without a dim (`()`) it is the index among all elements in row-major order.
     #[track_caller]
-    pub fn argmax(&self, dim: i64, keepdim: bool) -> Tensor {
-        self.shape().dim("argmax", dim);
-        self.arg_extreme(dim, keepdim, self.amax(dim, true))
+    pub fn argmax(&self, dim: impl Into<Dims>, keepdim: bool) -> Tensor {
+        self.arg_extreme("argmax", &dim.into(), keepdim, |x, dim| x.amax(dim, true))
     }
 
     /// The index of the first smallest element along `dim`, an i32; a NaN counts as smallest.
+    ///
+    /// Without a dim (`()`) it is the index among all elements in row-major order.
     #[track_caller]
-    pub fn argmin(&self, dim: i64, keepdim: bool) -> Tensor {
-        self.shape().dim("argmin", dim);
-        self.arg_extreme(dim, keepdim, self.amin(dim, true))
+    pub fn argmin(&self, dim: impl Into<Dims>, keepdim: bool) -> Tensor {
+        self.arg_extreme("argmin", &dim.into(), keepdim, |x, dim| x.amin(dim, true))
     }
 
     #[track_caller]
-    fn arg_extreme(&self, dim: i64, keepdim: bool, extreme: Tensor) -> Tensor {
-        let at = self.shape().dim("argmax", dim);
+    fn arg_extreme(
+        &self,
+        op: &str,
+        dim: &Dims,
+        keepdim: bool,
+        extreme: fn(&Tensor, i64) -> Tensor,
+    ) -> Tensor {
+        self.check_extreme(op, dim);
+        let dim = match dim.0[..] {
+            [dim] => dim,
+            [] => {
+                let flat = self.moved(Move::Reshape([self.numel()].into()));
+                let index = flat.arg_extreme(op, &0.into(), false, extreme);
+                let kept = if keepdim { self.rank() } else { 0 };
+                return index.moved(Move::Reshape((0..kept).map(|_| 1).collect()));
+            }
+            _ => refuse!(op, "one dim or none, not {dim} of {}", self.spec()),
+        };
+        let at = self.shape().dim(op, dim);
         if self.rank() == 0 {
             return self.zeros_like().to_dtype(DType::I32);
         }
+        let extreme = extreme(self, dim);
         let hit = self.eq(&extreme).logical_or(self.ne(self));
         let size = self.shape()[at] as f64;
         let index = Tensor::iota(self.shape().clone(), at, self.device());
@@ -124,7 +144,12 @@ impl Tensor {
         let mean = self.mean_dim(dims.clone(), true);
         let sum = (self - &mean).square().sum_dim(dims, keepdim);
         let count = if mean.numel() == 0 { 0.0 } else { self.numel() as f64 / mean.numel() as f64 };
-        sum.divided((count - correction).max(0.0))
+        let freedom = count - correction;
+        if freedom > 0.0 {
+            return sum * Const(1.0 / freedom);
+        }
+        // A division by 0, said outright: a compiler of WGSL may take 0 times infinity for 0.
+        &sum * f64::INFINITY + sum.gt(Const(0.0)).where_(Const(0.0), f64::NAN)
     }
 
     /// Divided by a number of elements; NaN if there are none. Not as 0 / 0, nor as 0 times infinity: a driver may take
@@ -145,7 +170,12 @@ impl Tensor {
     pub fn logsumexp(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
         let dims = dims.into();
         let gone = self.shape().dims("logsumexp", &dims);
+        if gone.iter().any(|&dim| self.shape()[dim] == 0) {
+            return self.exp().sum_dim(dims, keepdim).log(); // of nothing: log 0
+        }
         let max = self.amax(dims.clone(), true).detach();
+        // Infinities less an infinity would be NaN.
+        let max = max.abs().eq(f64::INFINITY).where_(Const(0.0), max);
         let sum = (self - &max).exp().sum_dim(dims, true).log() + &max;
         if keepdim { sum } else { sum.moved(Move::Reshape(self.shape().without(&gone))) }
     }
@@ -162,6 +192,8 @@ impl Tensor {
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Tensor {
         self.shape().dim("log_softmax", dim);
-        self - self.logsumexp(dim, true)
+        // Less the maximum first: beside a large one the digits of the logarithm would be lost.
+        let shifted = self - self.amax(dim, true).detach();
+        &shifted - shifted.exp().sum_dim(dim, true).log()
     }
 }

@@ -1,6 +1,6 @@
 //! Products and running sums, from multiplications and additions alone: their gradients are right where elements are 0.
 
-use super::Tensor;
+use super::{Const, Tensor};
 use crate::graph::Move;
 use crate::shape::refuse;
 
@@ -29,7 +29,7 @@ impl Tensor {
             halves = part(0, half) * part(half, half);
         }
         if halves.shape()[at] == 0 {
-            halves = Tensor::ones(halves.shape().with(at, 1), self.device()).to_dtype(self.dtype());
+            halves = halves.sum_dim(at, true) + Const(1.0); // the product of nothing, with a history
         }
         let product = odd.map_or_else(|| halves.clone(), |odd| &halves * odd);
         if keepdim { product } else { product.squeeze(at as i64) }

@@ -93,6 +93,12 @@ impl Var {
         self.tensor().node.state().grad.take()
     }
 
+    /// Another gradient in place of the one that was taken.
+    pub(crate) fn put_grad(&self, gradient: Tensor) {
+        let replaced = self.tensor().node.state().grad.replace(gradient);
+        drop(replaced);
+    }
+
     /// Forgets the gradient.
     pub fn zero_grad(&self) {
         self.tensor().zero_grad();

@@ -2,5 +2,6 @@
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod extremes;
 mod rows;
 mod special;

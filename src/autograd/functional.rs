@@ -1,0 +1,137 @@
+//! Derivatives of functions: products with vectors, Jacobians, Hessians. All from reverse passes, which can be
+//! differentiated themselves.
+//!
+//! The function is called with fresh leaves of the inputs' values; what comes back has no history.
+
+use super::{check_seed, enable_grad, grad_with};
+use crate::shape::refuse;
+use crate::tensor::Tensor;
+
+/// The function's value, and the gradient of each input from the `vector` that flows into it: `vector · J`.
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::functional};
+/// let x = Tensor::new([1.0, 2.0], [2], &Device::cpu());
+/// let (y, gradients) = functional::vjp(|x| x[0].square(), &[&x], &Tensor::new([1.0, 10.0], [2], x.device()));
+/// assert_eq!(y.to_vec::<f32>().unwrap(), [1.0, 4.0]);
+/// assert_eq!(gradients[0].to_vec::<f32>().unwrap(), [2.0, 40.0]);
+/// ```
+#[track_caller]
+pub fn vjp(
+    f: impl FnOnce(&[Tensor]) -> Tensor,
+    inputs: &[&Tensor],
+    vector: &Tensor,
+) -> (Tensor, Vec<Tensor>) {
+    let (leaves, y) = apply(f, inputs);
+    check_seed("vjp", &y, vector);
+    let gradients = gradients(&y, vector, &leaves, false);
+    (y.detach(), gradients)
+}
+
+/// The function's value, and its change along the `tangents` of the inputs: `J · tangents`. Two reverse passes: the
+/// gradient is linear in the vector that flows in, and its own gradient for that vector is the product.
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::functional};
+/// let x = Tensor::new([1.0, 2.0], [2], &Device::cpu());
+/// let (_, tangent) = functional::jvp(|x| x[0].square(), &[&x], &[&Tensor::new([1.0, 10.0], [2], x.device())]);
+/// assert_eq!(tangent.to_vec::<f32>().unwrap(), [2.0, 40.0]);
+/// ```
+#[track_caller]
+pub fn jvp(
+    f: impl FnOnce(&[Tensor]) -> Tensor,
+    inputs: &[&Tensor],
+    tangents: &[&Tensor],
+) -> (Tensor, Tensor) {
+    if inputs.len() != tangents.len() {
+        refuse!("jvp", "{} inputs, but {} tangents", inputs.len(), tangents.len());
+    }
+    for (input, tangent) in inputs.iter().zip(tangents) {
+        if input.spec() != tangent.spec() {
+            refuse!("jvp", "a tangent {} does not fit the input {}", tangent.spec(), input.spec());
+        }
+    }
+    let (leaves, y) = apply(f, inputs);
+    let vector = y.zeros_like().requires_grad();
+    let tangent = enable_grad(|| {
+        let products = gradients(&y, &vector, &leaves, true);
+        let along = products.iter().zip(tangents).map(|(product, &tangent)| (product * tangent).sum());
+        along.reduce(|a, b| a + b).map(|along| {
+            let one = along.ones_like();
+            gradients(&along, &one, std::slice::from_ref(&vector), false).remove(0)
+        })
+    });
+    let tangent = tangent.unwrap_or_else(|| y.zeros_like());
+    (y.detach(), tangent)
+}
+
+/// For each input the derivative of every element of the result by every element of the input: the result's shape
+/// followed by the input's. One reverse pass for each element of the result.
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::functional};
+/// let x = Tensor::new([1.0, 2.0], [2], &Device::cpu());
+/// let jacobian = functional::jacobian(|x| x[0].square(), &[&x]).remove(0);
+/// assert_eq!(jacobian.to_vec::<f32>().unwrap(), [2.0, 0.0, 0.0, 4.0]);
+/// ```
+#[track_caller]
+pub fn jacobian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<Tensor> {
+    let (leaves, y) = apply(f, inputs);
+    rows(&y, &leaves)
+}
+
+/// The second derivatives of a scalar function: for inputs `i` and `j` the shape of the one followed by that of the
+/// other. One reverse pass for each element of the inputs.
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::functional};
+/// let x = Tensor::new([1.0, 2.0], [2], &Device::cpu());
+/// let hessian = functional::hessian(|x| x[0].prod().square(), &[&x]).remove(0).remove(0);
+/// assert_eq!(hessian.to_vec::<f32>().unwrap(), [8.0, 8.0, 8.0, 2.0]);
+/// ```
+#[track_caller]
+pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<Vec<Tensor>> {
+    let (leaves, y) = apply(f, inputs);
+    if y.numel() != 1 {
+        refuse!("hessian", "{} is no scalar", y.spec());
+    }
+    let first = enable_grad(|| gradients(&y, &y.ones_like(), &leaves, true));
+    first.iter().map(|gradient| rows(gradient, &leaves)).collect()
+}
+
+/// The function's value at fresh leaves.
+#[track_caller]
+fn apply(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> (Vec<Tensor>, Tensor) {
+    let mut leaves = Vec::new();
+    for input in inputs {
+        leaves.push(input.detach().requires_grad());
+    }
+    let y = enable_grad(|| f(&leaves));
+    (leaves, y)
+}
+
+/// Zeros where the output does not depend on an input.
+fn gradients(y: &Tensor, vector: &Tensor, leaves: &[Tensor], create_graph: bool) -> Vec<Tensor> {
+    let found = grad_with(y, vector, &leaves.iter().collect::<Vec<_>>(), create_graph);
+    found.into_iter().zip(leaves).map(|(found, leaf)| found.unwrap_or_else(|| leaf.zeros_like())).collect()
+}
+
+fn rows(y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
+    let mut rows: Vec<Vec<Tensor>> = vec![Vec::new(); leaves.len()];
+    for i in 0..y.numel() {
+        let mut seed = vec![0.0f32; y.numel()];
+        seed[i] = 1.0;
+        let seed = Tensor::new(seed, y.shape(), y.device());
+        for (rows, row) in rows.iter_mut().zip(gradients(y, &seed, leaves, false)) {
+            rows.push(row);
+        }
+    }
+    let joined = |(rows, leaf): (&Vec<Tensor>, &Tensor)| {
+        let shape: Vec<usize> = y.shape().iter().chain(leaf.shape().iter()).copied().collect();
+        if rows.is_empty() {
+            return Tensor::zeros(shape, y.device());
+        }
+        Tensor::stack(&rows.iter().collect::<Vec<_>>(), 0).reshape(shape)
+    };
+    rows.iter().zip(leaves).map(joined).collect()
+}

@@ -1,0 +1,51 @@
+//! Clipping: gradients that are too large together are made smaller together.
+
+use crate::no_grad;
+use crate::shape::refuse;
+use crate::tensor::var::Var;
+use crate::tensor::{Const, Tensor};
+
+/// Multiplies all gradients so that their norm together is at most `max_norm` (but for a 1e-6 that is added to the
+/// norm, as in PyTorch), and gives the norm before, which nothing has to wait for. `norm_type` is 1, 2, infinity or
+/// another positive number (Pascanu et al., 2013; PyTorch's `clip_grad_norm_`).
+///
+/// ```
+/// use wgrad::{Device, Tensor, Var, optim};
+/// let w = Var::parameter(Tensor::new([3.0, 4.0], [2], &Device::cpu()));
+/// (w.tensor().square().sum() * 0.5).backward();
+/// let norm = optim::clip_grad_norm(&[w.clone()], 1.0, 2.0);
+/// assert_eq!(norm.item().unwrap(), 5.0);
+/// assert!((w.grad().unwrap().to_vec::<f64>().unwrap()[0] - 0.6).abs() < 1e-6);
+/// ```
+#[track_caller]
+pub fn clip_grad_norm(params: &[Var], max_norm: f64, norm_type: f64) -> Tensor {
+    if norm_type.is_nan() || norm_type <= 0.0 || max_norm.is_nan() || max_norm < 0.0 {
+        refuse!("clip_grad_norm", "max_norm {max_norm} and norm_type {norm_type} must be positive");
+    }
+    let Some(first) = params.first() else { refuse!("clip_grad_norm", "there are no parameters") };
+    no_grad(|| {
+        let gradients: Vec<(&Var, Tensor)> =
+            params.iter().filter_map(|p| Some((p, p.take_grad()?))).collect();
+        let part = |gradient: &Tensor| match norm_type {
+            1.0 => gradient.abs().sum(),
+            2.0 => gradient.square().sum(),
+            f64::INFINITY => gradient.abs().amax((), false),
+            p => gradient.abs().powf(p).sum(),
+        };
+        let join = |a: Tensor, b: Tensor| if norm_type.is_infinite() { a.maximum(b) } else { a + b };
+        let parts =
+            gradients.iter().filter(|(_, gradient)| gradient.numel() > 0).map(|(_, gradient)| part(gradient));
+        let total = parts.reduce(join).unwrap_or_else(|| Tensor::zeros((), first.tensor().device()));
+        let norm = match norm_type {
+            1.0 | f64::INFINITY => total,
+            2.0 => total.sqrt(),
+            p => total.powf(1.0 / p),
+        };
+        let scale = (&norm + 1e-6).reciprocal() * max_norm;
+        let scale = scale.minimum(Const(1.0));
+        for (param, gradient) in gradients {
+            param.put_grad(gradient * &scale);
+        }
+        norm
+    })
+}

@@ -1,0 +1,194 @@
+//! Learning rates that change from step to step: each is a function of the step's number, and keeps no state.
+
+use std::f64::consts::PI;
+
+use super::Optimizer;
+use crate::shape::refuse;
+
+/// A learning rate for each step.
+///
+/// ```
+/// use wgrad::optim::{Optimizer, SGD, Schedule, StepLR};
+/// let mut optimizer = SGD::new(vec![], 0.1);
+/// let schedule = StepLR::new(0.1, 2, 0.5);
+/// for step in 0..4 {
+///     schedule.apply(step, &mut optimizer);
+///     optimizer.step();
+/// }
+/// assert_eq!(optimizer.lr(), 0.05);
+/// ```
+pub trait Schedule {
+    /// The learning rate of this step; the first is step 0.
+    fn lr(&self, step: usize) -> f64;
+
+    /// Gives it to an optimizer.
+    fn apply(&self, step: usize, optimizer: &mut dyn Optimizer) {
+        optimizer.set_lr(self.lr(step));
+    }
+}
+
+/// `gamma` times the rate every `step_size` steps
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html)).
+#[derive(Clone, Copy, Debug)]
+pub struct StepLR {
+    base_lr: f64,
+    step_size: usize,
+    gamma: f64,
+}
+
+impl StepLR {
+    /// Starts with `base_lr`.
+    #[track_caller]
+    pub fn new(base_lr: f64, step_size: usize, gamma: f64) -> StepLR {
+        if step_size == 0 {
+            refuse!("StepLR", "step_size must be at least 1");
+        }
+        StepLR { base_lr, step_size, gamma }
+    }
+}
+
+impl Schedule for StepLR {
+    fn lr(&self, step: usize) -> f64 {
+        self.base_lr * self.gamma.powf((step / self.step_size) as f64)
+    }
+}
+
+/// Half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).
+#[derive(Clone, Copy, Debug)]
+pub struct CosineAnnealingLR {
+    base_lr: f64,
+    t_max: usize,
+    eta_min: f64,
+}
+
+impl CosineAnnealingLR {
+    /// Down to 0, unless [`eta_min`](CosineAnnealingLR::eta_min) says otherwise.
+    #[track_caller]
+    pub fn new(base_lr: f64, t_max: usize) -> CosineAnnealingLR {
+        if t_max == 0 {
+            refuse!("CosineAnnealingLR", "t_max must be at least 1");
+        }
+        CosineAnnealingLR { base_lr, t_max, eta_min: 0.0 }
+    }
+
+    /// The least rate.
+    pub fn eta_min(mut self, eta_min: f64) -> CosineAnnealingLR {
+        self.eta_min = eta_min;
+        self
+    }
+}
+
+impl Schedule for CosineAnnealingLR {
+    fn lr(&self, step: usize) -> f64 {
+        cosine(self.base_lr, self.eta_min, step as f64 / self.t_max as f64)
+    }
+}
+
+/// From `start_factor` times the rate to `end_factor` times it, in equal steps
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html)).
+#[derive(Clone, Copy, Debug)]
+pub struct LinearLR {
+    base_lr: f64,
+    start_factor: f64,
+    end_factor: f64,
+    total_iters: usize,
+}
+
+impl LinearLR {
+    /// From `start_factor` to `end_factor` within `total_iters` steps.
+    #[track_caller]
+    pub fn new(base_lr: f64, start_factor: f64, end_factor: f64, total_iters: usize) -> LinearLR {
+        if start_factor <= 0.0 || start_factor > 1.0 || !(0.0..=1.0).contains(&end_factor) || total_iters == 0
+        {
+            refuse!(
+                "LinearLR",
+                "start_factor {start_factor} must be in (0, 1], end_factor {end_factor} in [0, 1], total_iters \
+                 {total_iters} at least 1"
+            );
+        }
+        LinearLR { base_lr, start_factor, end_factor, total_iters }
+    }
+}
+
+impl Schedule for LinearLR {
+    fn lr(&self, step: usize) -> f64 {
+        let part = step.min(self.total_iters) as f64 / self.total_iters as f64;
+        self.base_lr * line(self.start_factor, self.end_factor, part)
+    }
+}
+
+/// Up to `max_lr` and down to almost nothing (Smith and Topin, 2018;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)).
+#[derive(Clone, Copy, Debug)]
+pub struct OneCycleLR {
+    max_lr: f64,
+    total_steps: usize,
+    pct_start: f64,
+    div_factor: f64,
+    final_div_factor: f64,
+    linear: bool,
+}
+
+impl OneCycleLR {
+    /// Cosines, up during 30% of the steps; it starts at `max_lr / 25` and ends at a 10,000th of that.
+    #[track_caller]
+    pub fn new(max_lr: f64, total_steps: usize) -> OneCycleLR {
+        if total_steps == 0 {
+            refuse!("OneCycleLR", "total_steps must be at least 1");
+        }
+        let (pct_start, div_factor, final_div_factor) = (0.3, 25.0, 1e4);
+        OneCycleLR { max_lr, total_steps, pct_start, div_factor, final_div_factor, linear: false }
+    }
+
+    /// The share of the steps that goes up.
+    #[track_caller]
+    pub fn pct_start(mut self, pct_start: f64) -> OneCycleLR {
+        if !(0.0..=1.0).contains(&pct_start) {
+            refuse!("OneCycleLR", "pct_start must be in [0, 1]: {pct_start}");
+        }
+        self.pct_start = pct_start;
+        self
+    }
+
+    /// It starts at `max_lr / div_factor`.
+    pub fn div_factor(mut self, div_factor: f64) -> OneCycleLR {
+        self.div_factor = div_factor;
+        self
+    }
+
+    /// It ends at the start divided by this.
+    pub fn final_div_factor(mut self, final_div_factor: f64) -> OneCycleLR {
+        self.final_div_factor = final_div_factor;
+        self
+    }
+
+    /// Straight lines instead of cosines.
+    pub fn linear(mut self, linear: bool) -> OneCycleLR {
+        self.linear = linear;
+        self
+    }
+}
+
+impl Schedule for OneCycleLR {
+    fn lr(&self, step: usize) -> f64 {
+        let last = self.total_steps as f64 - 1.0;
+        let top = self.pct_start * self.total_steps as f64 - 1.0;
+        let step = (step as f64).min(last);
+        let first = self.max_lr / self.div_factor;
+        let between = if self.linear { line } else { cosine };
+        if step <= top {
+            between(first, self.max_lr, if top > 0.0 { step / top } else { 1.0 })
+        } else {
+            between(self.max_lr, first / self.final_div_factor, (step - top) / (last - top))
+        }
+    }
+}
+
+fn line(from: f64, to: f64, part: f64) -> f64 {
+    from + (to - from) * part
+}
+
+fn cosine(from: f64, to: f64, part: f64) -> f64 {
+    to + (from - to) * (1.0 + (PI * part).cos()) / 2.0
+}

@@ -1,0 +1,58 @@
+//! Ring 4: another library's answers, on the CPU reference and on the GPU, a test for each group.
+
+#[path = "../examples/conformance/bad.rs"]
+mod bad;
+#[path = "../examples/conformance/case.rs"]
+mod case;
+#[path = "../examples/conformance/compare.rs"]
+mod compare;
+#[path = "../examples/conformance/guard.rs"]
+mod guard;
+#[path = "../examples/conformance/ops.rs"]
+mod ops;
+#[path = "../examples/conformance/optim.rs"]
+mod optim;
+#[path = "../examples/conformance/program.rs"]
+mod program;
+#[path = "../examples/conformance/suite.rs"]
+mod suite;
+
+use std::path::Path;
+
+use wgrad::Device;
+
+fn folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance"))
+}
+
+fn check(name: &str, device: &Device) {
+    let group = case::Group::read(folder(), name).unwrap_or_else(|error| panic!("{error:?}"));
+    let (passed, failures) = suite::run(&group, device);
+    let lines: Vec<String> = failures.iter().map(|(id, wrong)| format!("\n  {id}: {wrong}")).collect();
+    assert!(failures.is_empty(), "{name}: {passed}/{}{}", group.cases.len(), lines.concat());
+}
+
+macro_rules! groups {
+    ($($group:ident)*) => {
+        mod cpu {
+            $(#[test] fn $group() { super::check(stringify!($group), &wgrad::Device::cpu()); })*
+        }
+        mod gpu {
+            $(#[test] fn $group() {
+                let device = wgrad::Device::gpu().unwrap_or_else(|error| panic!("{error}"));
+                super::check(stringify!($group), &device);
+            })*
+        }
+        /// A group that is added to the folder is added here.
+        #[test]
+        fn all_groups_are_tested() {
+            let mut tested = [$(stringify!($group)),*];
+            tested.sort_unstable();
+            assert_eq!(case::groups(folder()).unwrap_or_else(|error| panic!("{error:?}")), tested);
+        }
+    };
+}
+groups! {
+    elementwise unary compare reduction matmul softmax loss shape indexing norm conv attention
+    program higher_order optim schedulers training bad_inputs
+}
