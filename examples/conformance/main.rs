@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use wgrad::Device;
+use wgrad::{Device, GpuOptions};
 
 #[derive(Parser)]
 #[command(about = "Compares the library with a folder of cases and their answers")]
@@ -35,6 +35,8 @@ struct Cli {
 #[derive(Clone, Copy, ValueEnum)]
 enum Backend {
     Gpu,
+    /// The GPU with no more than WebGPU's default limits and no optional feature
+    Restricted,
     Cpu,
 }
 
@@ -42,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let device = match cli.device {
         Backend::Gpu => Device::gpu()?,
+        Backend::Restricted => Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() })?,
         Backend::Cpu => Device::cpu(),
     };
     let start = Instant::now();

@@ -3,6 +3,7 @@
 //! In: a tensor to differentiate. Out: gradients, which are ordinary graph: they can be differentiated again. Rules
 //! say what one node does; this driver alone orders, accumulates and stores.
 
+mod check;
 pub mod functional;
 pub(crate) mod rules;
 
@@ -15,6 +16,8 @@ use crate::device::Pending;
 use crate::graph::Node;
 use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
+
+pub use check::gradcheck;
 
 thread_local! {
     static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };

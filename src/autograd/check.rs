@@ -1,0 +1,75 @@
+//! `gradcheck`: is a gradient right? Central differences in f64 say.
+
+use super::{grad_with, no_grad};
+use crate::device::Device;
+use crate::error::Error;
+use crate::random::Generator;
+use crate::shape::{Mismatch, Shape, refuse};
+use crate::tensor::Tensor;
+
+/// Step of the differences: their error is about `step²` and `1e-16 / step`, 1e-10 in all.
+const STEP: f64 = 1e-6;
+
+/// How far a gradient may be off: `ATOL + RTOL * |difference|`.
+const ATOL: f64 = 1e-7;
+const RTOL: f64 = 1e-5;
+
+/// Compares the gradients of `f` with `(f(x + h) - f(x - h)) / 2h`, an element at a time, in f64 on the CPU reference.
+/// The results of `f` are weighted with fixed random numbers, so that none can hide behind another. The error names the
+/// first element that differs. `f` must be smooth near the inputs.
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::gradcheck};
+/// let x = Tensor::new([0.5, -1.5, 2.0], [3], &Device::cpu());
+/// gradcheck(|x| x[0].tanh() * x[0].exp(), &[&x]).unwrap();
+/// let wrong = gradcheck(|x| &x[0] * x[0].detach(), &[&x]).unwrap_err();
+/// assert!(wrong.0.starts_with("gradcheck: input 0 [0]"), "{}", wrong.0);
+/// ```
+#[track_caller]
+pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), Mismatch> {
+    let cpu = Device::cpu();
+    if let Some(other) = inputs.iter().find(|x| *x.device() != cpu || !x.dtype().is_float()) {
+        refuse!("gradcheck", "wants floats on the CPU reference, not {} on {}", other.spec(), other.device());
+    }
+    let read = |x: &Tensor| x.to_vec::<f64>().map_err(failed);
+    let data = inputs.iter().map(|x| read(x)).collect::<Result<Vec<_>, _>>()?;
+    let shapes: Vec<Shape> = inputs.iter().map(|x| x.shape().clone()).collect();
+    let leaf = |i: usize, data: &[f64]| Tensor::new(data, &shapes[i], &cpu);
+
+    let leaves: Vec<Tensor> = (0..data.len()).map(|i| leaf(i, &data[i]).requires_grad()).collect();
+    let y = f(&leaves);
+    let weights = Tensor::new(Generator::new(1).normal(y.numel()), y.shape(), &cpu);
+    let gradients = grad_with(&y, &weights, &leaves.iter().collect::<Vec<_>>(), false);
+    let value = |i: usize, data: &[f64]| -> Result<f64, Mismatch> {
+        let mut moved: Vec<Tensor> = leaves.iter().map(Tensor::detach).collect();
+        moved[i] = leaf(i, data);
+        no_grad(|| (f(&moved) * &weights).sum()).item().map_err(failed)
+    };
+    for (i, gradient) in gradients.iter().enumerate() {
+        let gradient = match gradient {
+            Some(gradient) => read(gradient)?,
+            None => vec![0.0; data[i].len()],
+        };
+        for (n, coords) in shapes[i].coords().enumerate() {
+            let at = |step: f64| {
+                let mut data = data[i].clone();
+                data[n] += step;
+                value(i, &data)
+            };
+            let difference = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
+            let close = (gradient[n] - difference).abs() <= ATOL + RTOL * difference.abs();
+            if !close {
+                return Err(Mismatch(format!(
+                    "gradcheck: input {i} {}: the gradient is {}, the central difference {difference}",
+                    Shape::from(&coords[..]),
+                    gradient[n]
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn failed(error: Error) -> Mismatch {
+    Mismatch(format!("gradcheck: {error}"))
+}
