@@ -119,6 +119,8 @@ fn philox(mut x: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// The known answers of the Random123 distribution (kat_vectors: philox4x32 10).
@@ -140,9 +142,11 @@ mod tests {
         let square = |data: &[f32]| data.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
         let uniform = generator.uniform(n);
         // Four standard errors: 4 * sqrt(1/12/n) and, for the squares, 4 * sqrt(4/45/n).
-        assert!((mean(&uniform) - 0.5).abs() < 0.0037 && (square(&uniform) - 1.0 / 3.0).abs() < 0.0038);
+        assert_abs_diff_eq!(mean(&uniform), 0.5, epsilon = 0.0037);
+        assert_abs_diff_eq!(square(&uniform), 1.0 / 3.0, epsilon = 0.0038);
         let normal = generator.normal(n);
-        assert!(mean(&normal).abs() < 0.0127 && (square(&normal) - 1.0).abs() < 0.0179);
+        assert_abs_diff_eq!(mean(&normal), 0.0, epsilon = 0.0127);
+        assert_abs_diff_eq!(square(&normal), 1.0, epsilon = 0.0179);
     }
 
     #[test]
