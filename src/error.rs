@@ -12,8 +12,8 @@ use std::path::PathBuf;
 pub enum Error {
     /// There is no GPU, not even a software one.
     #[error(
-        "no GPU adapter found among the backends {backends}. Install a driver; without a GPU, Mesa's software one will do \
-         (on Debian and Ubuntu: apt-get install mesa-vulkan-drivers libvulkan1). WGPU_BACKEND, where set, limits the backends"
+        "no GPU adapter found (asked: {backends}). Install a driver; Mesa's software one will do: \
+         apt-get install mesa-vulkan-drivers libvulkan1 (Debian, Ubuntu)"
     )]
     NoAdapter {
         /// The backends that were asked.

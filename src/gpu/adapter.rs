@@ -66,7 +66,9 @@ fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
     let instance = wgpu::Instance::new(instance);
     let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
     if adapters.is_empty() {
-        return Err(Error::NoAdapter { backends: format!("{backends:?}") });
+        let asked = backends & wgpu::Instance::enabled_backend_features();
+        let names: Vec<String> = asked.iter_names().map(|(name, _)| name.to_lowercase()).collect();
+        return Err(Error::NoAdapter { backends: names.join(", ") });
     }
     // Stable: among equals, the driver's own order stands.
     adapters.sort_by_key(|adapter| preference(adapter.get_info().device_type));
