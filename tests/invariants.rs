@@ -383,3 +383,28 @@ fn four_threads_share_a_device() {
         assert!(other && !wgrad::is_grad_enabled());
     });
 }
+
+/// A value may be a view of another's memory. What must read memory in order, or with strides that count upwards, then
+/// reads a copy of it.
+#[test]
+fn realised_views_are_operands_like_any_other() {
+    let data: Vec<f64> = (0..24).map(|x| f64::from(x) * 0.25 - 2.0).collect();
+    let results = [Device::cpu(), gpu()].map(|device| {
+        let x = Tensor::new(&data[..], [4, 6], &device);
+        let realised = |view: Tensor| view.realize().unwrap().clone();
+        let (turned, flipped) = (realised(x.t()), realised(x.flip(1)));
+        let batches = realised(x.reshape([2, 3, 2, 2]).permute([2, 1, 0, 3]));
+        let labels = Tensor::new([0, 1, 2, 3, 0, 1], [6], &device);
+        let read = |x: Tensor| x.to_vec::<f64>().unwrap();
+        [
+            read(turned.cross_entropy(&labels)),
+            read(flipped.matmul(&turned)),
+            read(batches.matmul(&batches.transpose(-2, -1))),
+        ]
+    });
+    for (name, (cpu, gpu)) in
+        ["cross_entropy", "matmul", "batches"].iter().zip(results[0].iter().zip(&results[1]))
+    {
+        common::close(name, gpu, cpu, 1e-5, 1e-5);
+    }
+}

@@ -14,8 +14,8 @@ use crate::limits::Limits;
 use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 
-/// An operation with kernels of its own. Public: a user's operation is a WGSL file and its meaning in primitives, and
-/// it is checked like ours.
+/// An operation with kernels of its own: WGSL, and its meaning in primitives. To be read; building one outside of the
+/// crate is to come.
 pub trait Fused: Debug + Send + Sync {
     /// The name in messages and profiles, and the stem of its files.
     fn name(&self) -> &'static str;

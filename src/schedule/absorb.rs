@@ -116,7 +116,7 @@ impl Fuser<'_> {
         let gathers = matches!(cone.items[root].node.op, Op::Gather(_));
         let (read, computed) = sources.split_at(usize::from(gathers));
         for &source in read {
-            loads.insert(self.operand(source, |_| true).0.item);
+            loads.insert(self.operand(source).0.item);
         }
         met.extend(computed, writes_more && !matches!(cone.items[root].node.op, Op::Move(_)));
         // One storage buffer stays for the result and one for the error word.
@@ -155,7 +155,7 @@ impl Fuser<'_> {
             // A gather reads its first operand from memory.
             let (read, computed) = item.sources.split_at(usize::from(gathers));
             for &source in read {
-                loads.insert(self.operand(source, |_| true).0.item);
+                loads.insert(self.operand(source).0.item);
             }
             met.extend(computed, met.direct.contains(&n) && !movement);
         }

@@ -182,7 +182,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
         let it = &self.fuser.cone.items[item];
         let [x, index] = it.sources[..] else { unreachable!("a gather has two operands") };
         let (out, dtype) = (it.spec(0).shape.clone(), it.spec(0).dtype);
-        let (base, mut view) = self.fuser.located(x, |_| true);
+        let (base, mut view) = self.fuser.located(x);
         let (size, stride) = (view.shape[dim], view.strides[dim]);
         // The index walks along the dim; the other coordinates are the result's own.
         view.strides[dim] = 0;

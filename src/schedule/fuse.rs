@@ -183,19 +183,41 @@ impl Fuser<'_> {
         }
     }
 
-    /// Where an operand that a kernel reads from memory lies: a strided view that `fits`, or else a buffer of its own.
-    pub fn located(&self, source: Source, fits: impl Fn(&View) -> bool) -> (Source, View) {
+    /// Where an operand that a kernel reads from memory lies, if strides can say it: an item's memory, and a view of it.
+    pub fn located(&self, source: Source) -> (Source, View) {
         match self.behind_movement(source, true) {
-            Some((base, view)) if view.mask.is_none() && fits(&view) => (base, view),
-            _ => (source, View::contiguous(&self.cone.spec(source).shape)),
+            Some((base, view)) if view.mask.is_none() => (base, view),
+            _ => (source, self.layout(source)),
         }
     }
 
     /// [`located`](Self::located), and sees to it that a kernel writes it.
-    pub fn operand(&mut self, source: Source, fits: impl Fn(&View) -> bool) -> (Source, View) {
-        let (base, view) = self.located(source, fits);
+    pub fn operand(&mut self, source: Source) -> (Source, View) {
+        let (base, view) = self.located(source);
         self.root[base.item] |= self.cone.items[base.item].is_pending();
         (base, view)
+    }
+
+    /// An operand for a kernel that can read only such views as `fits`: where it lies, or else laid out anew.
+    fn fitting_operand(&mut self, source: Source, fits: impl Fn(&View) -> bool) -> (Access, View) {
+        let (base, view) = self.located(source);
+        if fits(&view) {
+            self.operand(source);
+            return (Access::Item(base), view);
+        }
+        let spec = self.cone.spec(source).clone();
+        if self.cone.items[source.item].is_pending() {
+            self.root[source.item] = true;
+            return (Access::Item(source), View::contiguous(&spec.shape));
+        }
+        // A value that is itself a view.
+        let scratch = Access::Scratch(self.out.scratch.len());
+        self.out.scratch.push(spec.bytes());
+        let mut copy = Program::copy(view, spec.dtype);
+        copy.collapse(usize::MAX);
+        let reads = vec![Access::Item(source)];
+        self.push(Kernel::Map(copy), reads, SmallVec::from_elem(scratch, 1), source.item);
+        (scratch, View::contiguous(&spec.shape))
     }
 
     /// Has the item that a kernel cannot do without written to memory.
@@ -330,15 +352,17 @@ impl Fuser<'_> {
         let [left, right] = self.cone.items[item].sources[..] else { unreachable!("two operands") };
         let out = self.cone.items[item].spec(0).shape.clone();
         let rank = out.rank();
-        let (a, mut view_a) = self.operand(left, forward);
-        let (b, mut view_b) = self.operand(right, forward);
+        let (a, mut view_a) = self.fitting_operand(left, forward);
+        let (b, mut view_b) = self.fitting_operand(right, forward);
         let batch = |a: &View, b: &View| batches(&out[..rank - 2], [a, b]);
         // Batches that two strides cannot say are laid out anew.
         let (a, b, batches) = match batch(&view_a, &view_b) {
             Some(found) => (a, b, found),
             None => {
-                let (a, b) =
-                    (self.operand(left, View::is_contiguous), self.operand(right, View::is_contiguous));
+                let (a, b) = (
+                    self.fitting_operand(left, View::is_contiguous),
+                    self.fitting_operand(right, View::is_contiguous),
+                );
                 (view_a, view_b) = (a.1, b.1);
                 let found = batch(&view_a, &view_b).expect("contiguous batches are one dim");
                 (a.0, b.0, found)
@@ -358,7 +382,7 @@ impl Fuser<'_> {
             let (a, b) = (matrix(&view_a, strides[0]), matrix(&view_b, strides[1]));
             Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits })
         };
-        let reads = vec![Access::Item(a), Access::Item(b)];
+        let reads = vec![a, b];
         let out = Access::Item(Source { item, out: 0 });
         if splits == 1 {
             return self.push(kernel(1), reads, SmallVec::from_elem(out, 1), item);
@@ -378,8 +402,8 @@ impl Fuser<'_> {
     fn fused(&mut self, item: usize) {
         let Op::Fused(op) = &self.cone.items[item].node.op else { unreachable!("a fused operation") };
         let sources = self.cone.items[item].sources.clone();
-        let inputs: SmallVec<[Source; 4]> =
-            sources.iter().map(|&source| self.operand(source, View::is_contiguous).0).collect();
+        let inputs: SmallVec<[Access; 4]> =
+            sources.iter().map(|&source| self.fitting_operand(source, View::is_contiguous).0).collect();
         let specs = sources.iter().map(|&source| self.cone.spec(source).clone());
         let specs: Vec<_> = specs.chain(self.cone.items[item].node.outs.iter().cloned()).collect();
         let launches = op.launch(&specs, self.limits).expect("without a kernel it would be expanded");
@@ -387,7 +411,7 @@ impl Fuser<'_> {
             let (mut reads, mut writes) = (Vec::new(), SmallVec::new());
             for buffer in &launch.buffers {
                 match *buffer {
-                    Buffer::Input(i) => reads.push(Access::Item(inputs[i])),
+                    Buffer::Input(i) => reads.push(inputs[i]),
                     Buffer::Output(i) => writes.push(Access::Item(Source { item, out: i as u8 })),
                     Buffer::Fault => {}
                 }
