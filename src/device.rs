@@ -12,7 +12,7 @@ use crate::dtype::Element;
 use crate::error::Error;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Node, Value};
-use crate::limits::Limits;
+use crate::limits::{AdapterKind, Limits};
 use crate::schedule::{Counters, Null, NullBuffer, Scheduler};
 use crate::tensor::var::Cell;
 
@@ -105,6 +105,9 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Put elementwise operations and reductions together in one kernel. Off: one kernel a node.
     pub fuse: bool,
+    /// Choose kernels as for an adapter of this kind, whatever it is: so that those for real GPUs can be tested on a
+    /// software adapter. The limits stay the adapter's own.
+    pub kind: Option<AdapterKind>,
 }
 
 impl Default for GpuOptions {
@@ -113,6 +116,7 @@ impl Default for GpuOptions {
         GpuOptions {
             restricted: false,
             checked: false,
+            kind: None,
             fuse: std::env::var("WGRAD_FUSE").as_deref() != Ok("0"),
         }
     }
@@ -132,6 +136,7 @@ impl Device {
             adapter: None,
             restricted: options.restricted,
             checked: options.checked,
+            kind: options.kind,
         })?;
         Ok(Device::new(Backend::Gpu(gpu), options.fuse))
     }

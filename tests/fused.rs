@@ -3,7 +3,8 @@
 mod common;
 
 use common::{DIFFERENCES, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu, indices};
-use wgrad::{DType, Device, GpuOptions, Tensor, autograd};
+use wgrad::ops::{self, Buffer, Fused, Launch, Word};
+use wgrad::{DType, Device, GpuOptions, Limits, Mismatch, Spec, Tensor, autograd};
 
 /// `mean(log Σ e^x - x[target])`, row by row.
 fn cross_entropy(logits: &Host, target: &[i32]) -> f64 {
@@ -121,4 +122,100 @@ fn cross_entropy_of_a_computed_class_out_of_range() {
         let fine = logits.cross_entropy(&target.clamp_max(3));
         assert!(fine.item().unwrap().is_finite());
     }
+}
+
+/// `scale * Σ x²` of a vector in two dispatches, with partial sums in memory of its own.
+#[derive(Clone, Debug)]
+struct Energy {
+    scale: f64,
+    second: &'static str,
+}
+
+const ENERGY: &str = "
+    struct Params { n: u32, scale: f32 }
+    @group(0) @binding(0) var<uniform> params: Params;
+    @group(0) @binding(1) var<storage, read_write> parts: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> sum: array<f32>;
+    @compute @workgroup_size(1)
+    fn main() {
+        var total = 0.0;
+        for (var i = 0u; i < params.n; i += 1u) { total += parts[i]; }
+        sum[0] = params.scale * total;
+    }";
+
+impl Fused for Energy {
+    fn name(&self) -> &'static str {
+        "cross_entropy" // as another is called: a plan's key must not take the one for the other
+    }
+
+    fn scalars(&self) -> Vec<f64> {
+        vec![self.scale]
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        Ok(vec![Spec { shape: [].into(), dtype: inputs[0].dtype }])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        vec![inputs[0].square().sum() * self.scale]
+    }
+
+    fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
+        let (n, parts) = (io[0].shape.numel() as u32, io[0].shape.numel().div_ceil(16) as u32);
+        let scratch = Buffer::Scratch { index: 0, bytes: 4 * parts as usize };
+        let first = "
+            struct Params { n: u32 }
+            @group(0) @binding(0) var<uniform> params: Params;
+            @group(0) @binding(1) var<storage, read> x: array<f32>;
+            @group(0) @binding(2) var<storage, read_write> parts: array<f32>;
+            @compute @workgroup_size(1)
+            fn main(@builtin(workgroup_id) group: vec3<u32>) {
+                var sum = 0.0;
+                for (var i = 16u * group.x; i < min(16u * group.x + 16u, params.n); i += 1u) { sum += x[i] * x[i]; }
+                parts[group.x] = sum;
+            }";
+        let first = Launch::new(first)
+            .buffers([Buffer::Input(0), scratch])
+            .uniforms([Word::Size(n)])
+            .workgroups(parts);
+        let second = Launch::new(self.second)
+            .buffers([scratch, Buffer::Output(0)])
+            .uniforms([Word::Size(parts), Word::Scalar(0)]);
+        Some(vec![first, second])
+    }
+}
+
+#[test]
+fn an_operation_of_the_users_own() {
+    let tolerance = ops::Tolerance { atol: 1e-5, rtol: 1e-6 };
+    for n in [1, 16, 17, 1000] {
+        let x = Host::draw(9, &[n], -1.0..1.0).tensor(&gpu());
+        for scale in [0.5, 3.0] {
+            ops::check(Energy { scale, second: ENERGY }, &[&x], tolerance).unwrap();
+        }
+        // Of something pending, into something else, twice in one plan.
+        let energy = |x: &Tensor| Tensor::fused(Energy { scale: 1.0, second: ENERGY }, &[x]).remove(0);
+        let sum = (energy(&(&x * 2.0)) + energy(&x)) * 0.2;
+        let want = x.square().sum();
+        common::close("energy", &[sum.item().unwrap()], &[want.item().unwrap()], 0.0, 1e-5);
+    }
+}
+
+#[test]
+fn a_wrong_kernel_is_found_out() {
+    let x = Host::draw(9, &[100], -1.0..1.0).tensor(&gpu());
+    let wrong: &'static str = ENERGY.replace("i += 1u", "i += 2u").leak();
+    let tolerance = ops::Tolerance { atol: 1e-5, rtol: 1e-6 };
+    let error = ops::check(Energy { scale: 1.0, second: wrong }, &[&x], tolerance).unwrap_err();
+    assert!(error.0.starts_with("cross_entropy: output 0 []"), "{error}");
+}
+
+/// A kernel that reaches beyond its buffers does no harm: a user's shaders keep the driver's checks.
+#[test]
+fn a_kernel_out_of_bounds_is_held_back() {
+    let x = Host::draw(9, &[20], -1.0..1.0).tensor(&gpu());
+    let wild: &'static str = ENERGY.replace("parts[i]", "parts[i * 100000000u] + sum[i * 7919u]").leak();
+    let energy = Tensor::fused(Energy { scale: 1.0, second: wild }, &[&x]).remove(0);
+    energy.item().unwrap();
+    assert_eq!((&x - &x).sum().item().unwrap(), 0.0);
 }

@@ -138,6 +138,7 @@ fn lowered(label: &str, text: Text, constants: Vec<(&str, f64)>, workgroups: usi
             constants: constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             bindings: bindings.collect(),
             faults: text.faults,
+            trusted: true,
         },
         words: text.words,
         workgroups,
@@ -180,7 +181,9 @@ fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {
     for buffer in &launch.buffers {
         match buffer {
             ops::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
-            ops::Buffer::Output(_) => bindings.push((*writes.next().expect("a slot for each output"), true)),
+            ops::Buffer::Output(_) | ops::Buffer::Scratch { .. } => {
+                bindings.push((*writes.next().expect("a slot for each result"), true));
+            }
             ops::Buffer::Fault => faults = true,
         }
     }
@@ -191,14 +194,16 @@ fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {
         ops::Word::Site => Word::Site { item },
     };
     let text = Text {
-        source: codegen::whole(launch.source),
+        source: codegen::whole(&launch.source),
         words: launch.uniforms.iter().map(word).collect(),
         bindings,
         faults,
         places: launch.workgroups as usize,
     };
     let constants = launch.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
-    lowered(label, text, constants, launch.workgroups as usize, launch.work)
+    let mut lowered = lowered(label, text, constants, launch.workgroups as usize, launch.work);
+    lowered.shader.trusted = launch.trusted;
+    lowered
 }
 
 /// Workgroups over two dimensions, each within the limit. Kernels leave the surplus ones.

@@ -59,6 +59,8 @@ pub struct Options {
     pub restricted: bool,
     /// Shaders check indices, loops and divisions at run time.
     pub checked: bool,
+    /// Kernels are chosen as for an adapter of this kind. Its limits stay the adapter's own.
+    pub kind: Option<AdapterKind>,
 }
 
 /// An open device. To be shared as an `Arc`, by any number of threads.
@@ -119,7 +121,7 @@ impl Gpu {
             faults,
             health,
             device,
-            limits: opened.limits,
+            limits: Limits { kind: options.kind.unwrap_or(opened.limits.kind), ..opened.limits },
             description: opened.description,
         };
         gpu.health.check()?;

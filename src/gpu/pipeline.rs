@@ -33,13 +33,15 @@ pub struct Shader {
     pub bindings: Vec<Access>,
     /// Whether the error word, an `atomic<u32>`, follows the last of `bindings`.
     pub faults: bool,
+    /// Text of this crate, whose every index is proven: compiled without run-time checks.
+    pub trusted: bool,
 }
 
 impl Shader {
     fn identity(&self) -> impl Hash + Eq + '_ {
         let constants = self.constants.iter();
         let constants: Vec<_> = constants.map(|(name, v)| (name, v.to_bits())).collect();
-        (&self.source, constants, &self.bindings, self.faults)
+        (&self.source, constants, &self.bindings, self.faults, self.trusted)
     }
 
     fn signature(&self) -> Vec<Access> {
@@ -158,10 +160,16 @@ impl Pipelines {
             label: Some(&shader.label),
             source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
         };
-        // SAFETY: every shader is text of this crate or of a user's own fused operation, whose contract is that it indexes only
-        // inside its bindings, ends its loops and divides by no zero; `Options::checked` runs the same tests with the checks in.
-        #[expect(unsafe_code)]
-        let module = unsafe { self.device.create_shader_module_trusted(module, self.checks) };
+        let module = if shader.trusted {
+            // SAFETY: the shader is text of this crate, which indexes only inside its bindings, ends its loops and divides
+            // by no zero; `Options::checked` runs the same tests with the checks in.
+            #[expect(unsafe_code)]
+            unsafe {
+                self.device.create_shader_module_trusted(module, self.checks)
+            }
+        } else {
+            self.device.create_shader_module(module)
+        };
         let layout = self.layout(shader.signature());
         let constants: Vec<(&str, f64)> =
             shader.constants.iter().map(|(name, value)| (name.as_str(), *value)).collect();

@@ -1,8 +1,6 @@
 //! Softmax cross-entropy of logits and class indices: the loss of each row and its log-sum-exp in one pass, and the
 //! gradient of the logits in another. No softmax is ever in memory.
 
-use smallvec::{SmallVec, smallvec};
-
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
 use crate::limits::{AdapterKind, Limits};
@@ -89,7 +87,7 @@ impl Fused for CrossEntropy {
         let source = include_str!("../../shaders/cross_entropy.wgsl");
         let [logits, target] = [0, 1].map(Buffer::Input);
         let [loss, lse] = [0, 1].map(Buffer::Output);
-        rows_launch(source, &io[0], limits, smallvec![logits, target, loss, lse, Buffer::Fault])
+        rows_launch(source, &io[0], limits, [logits, target, loss, lse, Buffer::Fault])
     }
 }
 
@@ -111,7 +109,7 @@ impl Fused for CrossEntropyBackward {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let source = include_str!("../../shaders/cross_entropy_backward.wgsl");
         let [logits, target, lse, grad] = [0, 1, 2, 3].map(Buffer::Input);
-        rows_launch(source, &io[0], limits, smallvec![logits, target, lse, grad, Buffer::Output(0)])
+        rows_launch(source, &io[0], limits, [logits, target, lse, grad, Buffer::Output(0)])
     }
 }
 
@@ -121,18 +119,36 @@ fn rows_launch(
     source: &'static str,
     logits: &Spec,
     limits: &Limits,
-    buffers: SmallVec<[Buffer; 6]>,
+    buffers: [Buffer; 5],
 ) -> Option<Vec<Launch>> {
     let (rows, classes) = (logits.shape[0] as u32, logits.shape[1] as u32);
     let (lanes, group) = if limits.kind == AdapterKind::Software { (1, 8) } else { (64, 64) };
-    (2 * classes.div_ceil(lanes) < limits.loop_iterations).then(|| {
-        vec![Launch {
-            source,
-            constants: smallvec![("LANES", lanes), ("GROUP", group)],
-            buffers,
-            uniforms: smallvec![Word::Size(rows), Word::Size(classes), Word::Site],
-            workgroups: rows.div_ceil(group / lanes),
-            work: 8 * u64::from(rows) * u64::from(classes),
-        }]
-    })
+    let work = 8 * u64::from(rows) * u64::from(classes);
+    let launch = Launch::new(source)
+        .trusted()
+        .constant("LANES", lanes)
+        .constant("GROUP", group)
+        .buffers(buffers)
+        .uniforms([Word::Size(rows), Word::Size(classes), Word::Site])
+        .workgroups(rows.div_ceil(group / lanes))
+        .work(work);
+    (2 * classes.div_ceil(lanes) < limits.loop_iterations).then(|| vec![launch])
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+
+    let shapes = [(1, 1), (1, 2), (3, 1), (5, 7), (8, 64), (9, 65), (130, 13)];
+    // e^(x - lse) with both to 8: a few roundings of 5e-7.
+    let tolerance = Tolerance { atol: 2e-6, rtol: 2e-6 };
+    let both = |(rows, classes): (usize, usize)| {
+        let row = |range| Draw::Floats([rows].into(), range);
+        let mut inputs =
+            vec![Draw::Floats([rows, classes].into(), -4.0..4.0), Draw::Below([rows].into(), classes)];
+        let forward = Sample { op: std::sync::Arc::new(CrossEntropy), inputs: inputs.clone(), tolerance };
+        inputs.extend([row(4.0..6.0), row(-1.0..1.0)]);
+        [forward, Sample { op: std::sync::Arc::new(CrossEntropyBackward), inputs, tolerance }]
+    };
+    shapes.into_iter().flat_map(both).collect()
 }

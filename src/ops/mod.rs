@@ -3,31 +3,90 @@
 //! A fused operation carries its meaning in primitives. It runs that meaning where it has no kernel for a shape or a
 //! device, and differentiates it where it has no rule: so nothing ever detaches silently, and the CPU reference, the
 //! gradient and the test's oracle all come from one place.
+//!
+//! The trait is public: an operation of your own is a WGSL file and its meaning, built with [`Tensor::fused`] and
+//! proven by [`check`]. `examples/custom_op` is one, with a backward kernel that uses what the forward one saved.
 
+mod check;
 pub(crate) mod cross_entropy;
+mod launch;
 
+use std::any::Any;
 use std::fmt::Debug;
 
-use smallvec::SmallVec;
+#[cfg(test)]
+pub(crate) use check::check_shared;
+pub use check::{Tolerance, check};
+pub(crate) use launch::validate;
+pub use launch::{Buffer, Launch, Word};
 
 use crate::limits::Limits;
 use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 
-/// An operation with kernels of its own: WGSL, and its meaning in primitives. To be read; building one outside of the
-/// crate is to come.
-pub trait Fused: Debug + Send + Sync {
-    /// The name in messages and profiles, and the stem of its files.
+/// An operation with kernels of its own: WGSL, and its meaning in primitives.
+///
+/// ```
+/// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
+/// use wgrad::{Device, Limits, Mismatch, Spec, Tensor};
+///
+/// /// `x² + c` of a vector.
+/// #[derive(Clone, Debug)]
+/// struct SquarePlus(f64);
+///
+/// impl Fused for SquarePlus {
+///     fn name(&self) -> &'static str {
+///         "square_plus"
+///     }
+///     fn scalars(&self) -> Vec<f64> {
+///         vec![self.0]
+///     }
+///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+///         Ok(vec![inputs[0].clone()])
+///     }
+///     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+///         vec![inputs[0].square() + self.0]
+///     }
+///     fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
+///         let n = io[0].shape.numel() as u32;
+///         let source = "
+///             struct Params { n: u32, c: f32 }
+///             @group(0) @binding(0) var<uniform> params: Params;
+///             @group(0) @binding(1) var<storage, read> x: array<f32>;
+///             @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+///
+///             @compute @workgroup_size(64)
+///             fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+///                     @builtin(local_invocation_index) lane: u32) {
+///                 let i = (group.y * groups.x + group.x) * 64u + lane;
+///                 if (i < params.n) { y[i] = x[i] * x[i] + params.c; }
+///             }";
+///         let launch = Launch::new(source)
+///             .buffers([Buffer::Input(0), Buffer::Output(0)])
+///             .uniforms([Word::Size(n), Word::Scalar(0)])
+///             .workgroups(n.div_ceil(64));
+///         Some(vec![launch])
+///     }
+/// }
+///
+/// let x = Tensor::new([1.0, -2.0, 3.0], [3], &Device::auto());
+/// let y = Tensor::fused(SquarePlus(0.5), &[&x]).remove(0);
+/// assert_eq!(y.to_vec::<f32>()?, [1.5, 4.5, 9.5]);
+/// check(SquarePlus(0.5), &[&x], Tolerance { atol: 0.0, rtol: 1e-6 })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Fused: Any + Debug + Send + Sync {
+    /// The name in messages and profiles.
     fn name(&self) -> &'static str;
 
     /// What changes the shapes or the kernel's text: part of a plan's key, beside the name.
-    fn attributes(&self) -> SmallVec<[u64; 4]> {
-        SmallVec::new()
+    fn attributes(&self) -> Vec<u64> {
+        Vec::new()
     }
 
     /// Numbers of the user's (a rate, eps, p): uniforms, in no key. A launch names them by position.
-    fn scalars(&self) -> SmallVec<[f64; 4]> {
-        SmallVec::new()
+    fn scalars(&self) -> Vec<f64> {
+        Vec::new()
     }
 
     /// Shapes and dtypes: the results, then what backward wants saved. The method that builds the operation panics
@@ -43,55 +102,50 @@ pub trait Fused: Debug + Send + Sync {
         None
     }
 
-    /// Dispatches in order; `None`: run `reference`. Every buffer is contiguous.
+    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `reference`. Every buffer is contiguous,
+    /// and none is of size 0.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
         None
     }
 }
 
+/// An operation on inputs of some shapes, for the tests. Every operation has some in its own file.
+#[cfg(test)]
+pub(crate) struct Sample {
+    pub op: std::sync::Arc<dyn Fused>,
+    pub inputs: Vec<Draw>,
+    /// For outputs and gradients of about 1.
+    pub tolerance: Tolerance,
+}
+
+/// An input that is drawn at random.
+#[cfg(test)]
+#[derive(Clone)]
+pub(crate) enum Draw {
+    Floats(crate::shape::Shape, std::ops::Range<f32>),
+    /// Integers from 0 to below a number.
+    Below(crate::shape::Shape, usize),
+}
+
+#[cfg(test)]
+impl Draw {
+    pub fn spec(&self) -> Spec {
+        match self {
+            Draw::Floats(shape, _) => Spec { shape: shape.clone(), dtype: crate::DType::F32 },
+            Draw::Below(shape, _) => Spec { shape: shape.clone(), dtype: crate::DType::I32 },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn samples() -> Vec<Sample> {
+    [cross_entropy::samples()].into_iter().flatten().collect()
+}
+
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.
 pub struct Io<'a> {
-    /// Its operands. [`Tensor::requires_grad_enabled`] says which need a gradient.
+    /// Its operands. [`Tensor::requires_grad_enabled`] tells which need a gradient.
     pub inputs: &'a [Tensor],
     /// Its results, then what it saved.
     pub outputs: &'a [Tensor],
-}
-
-/// One dispatch of a fused operation.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Launch {
-    /// The WGSL program. Binding 0 is the uniform block, the buffers follow from binding 1 on.
-    pub source: &'static str,
-    /// Values for its `override` constants.
-    pub constants: SmallVec<[(&'static str, u32); 4]>,
-    /// What each storage binding is.
-    pub buffers: SmallVec<[Buffer; 6]>,
-    /// The words of the uniform block, in the order of its members.
-    pub uniforms: SmallVec<[Word; 8]>,
-    /// Workgroups wanted: any number; they are spread over two dimensions.
-    pub workgroups: u32,
-    /// Operations, roughly: it bounds a submission's time.
-    pub work: u64,
-}
-
-/// What a storage binding of a launch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Buffer {
-    /// An operand, read.
-    Input(usize),
-    /// A result, written.
-    Output(usize),
-    /// The error word, an `atomic<u32>`: a kernel that meets an index out of range does `atomicMin` of its site.
-    Fault,
-}
-
-/// A word of a launch's uniform block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Word {
-    /// A size that is known from the shapes.
-    Size(u32),
-    /// The operation's scalar of this position, as f32.
-    Scalar(usize),
-    /// The number by which a fault is traced to the user's line.
-    Site,
 }

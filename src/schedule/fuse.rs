@@ -18,7 +18,7 @@ use super::plan::{Kernel, MatMul, Matrix, Program, Reduction};
 use super::split::{k_splits, stages};
 use crate::graph::{Move, Op, Reduce, View};
 use crate::limits::Limits;
-use crate::ops::Buffer;
+use crate::ops::{self, Buffer};
 use crate::shape::Shape;
 
 /// A kernel and the items whose values it reads and writes.
@@ -407,16 +407,35 @@ impl Fuser<'_> {
         let specs = sources.iter().map(|&source| self.cone.spec(source).clone());
         let specs: Vec<_> = specs.chain(self.cone.items[item].node.outs.iter().cloned()).collect();
         let launches = op.launch(&specs, self.limits).expect("without a kernel it would be expanded");
-        for launch in launches.into_iter().rev() {
-            let (mut reads, mut writes) = (Vec::new(), SmallVec::new());
+        ops::validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
+        let mut scratch: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut groups = Vec::new();
+        for launch in launches {
+            let (mut reads, mut writes, mut later) = (Vec::new(), SmallVec::new(), Vec::new());
             for buffer in &launch.buffers {
                 match *buffer {
                     Buffer::Input(i) => reads.push(inputs[i]),
                     Buffer::Output(i) => writes.push(Access::Item(Source { item, out: i as u8 })),
+                    Buffer::Scratch { index, bytes } => {
+                        let known = scratch.get(&index).copied();
+                        later.extend(known.map(Access::Scratch));
+                        let buffer = known.unwrap_or_else(|| {
+                            self.out.scratch.push(0);
+                            self.out.scratch.len() - 1
+                        });
+                        scratch.insert(index, buffer);
+                        self.out.scratch[buffer] = self.out.scratch[buffer].max(bytes);
+                        writes.push(Access::Scratch(buffer));
+                    }
                     Buffer::Fault => {}
                 }
             }
-            self.push(Kernel::Fused(Box::new(launch)), reads, writes, item);
+            reads.append(&mut later); // bound as results, and not to be given away before
+            groups.push((Kernel::Fused(Box::new(launch)), reads, writes));
+        }
+        // Groups are listed newest first here.
+        for (kernel, reads, writes) in groups.into_iter().rev() {
+            self.push(kernel, reads, writes, item);
         }
     }
 
@@ -465,12 +484,15 @@ fn in_order(mut groups: Vec<Group>) -> Vec<Group> {
     let mut order: Vec<usize> = Vec::new();
     let mut listed = vec![false; groups.len()];
     let mut stack: Vec<usize> = (0..groups.len()).rev().collect();
-    let most = groups.len() + groups.iter().map(|group| group.reads.len()).sum::<usize>();
+    let most = 2 * groups.len() + groups.iter().map(|group| group.reads.len()).sum::<usize>();
     while let Some(&i) = stack.last() {
         assert!(stack.len() <= most, "two kernels wait for one another");
         let before = stack.len();
         if !listed[i] {
             let needed = groups[i].reads.iter().filter_map(|access| writer.get(access).copied());
+            // The dispatches of an operation follow one another.
+            let before = i.checked_sub(1).filter(|&j| groups[j].item == groups[i].item);
+            let needed = needed.chain(before);
             stack.extend(needed.filter(|&j| !listed[j] && j != i));
         }
         if stack.len() == before {

@@ -4,6 +4,7 @@
 //! numbered by first appearance), who is wanted or referred to, which inputs may be taken over. Not in the key: the
 //! user's scalars, seeds and counters, which are uniforms; node ids; the user's lines.
 
+use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -62,7 +63,11 @@ fn pending(item: &Item, key: &mut Recorder) {
         Op::Move(movement) => movement.hash(key),
         Op::Reduce(how, dims) => (how, dims).hash(key),
         Op::ScatterAdd(dim, size) => (dim, size).hash(key),
-        Op::Fused(op) => (op.name(), op.attributes()).hash(key),
+        Op::Fused(op) => {
+            // The type, not the name: a user's operation may be called like another.
+            let any: &dyn Any = op.as_ref();
+            (any.type_id(), op.attributes()).hash(key);
+        }
     }
     item.node.outs.hash(key);
     item.sources.hash(key);

@@ -96,7 +96,7 @@ impl Memory<'_> {
             let temporary = self.pending(access) && !self.lasting.contains(&access);
             if temporary
                 && self.last_read[&access] == at
-                && !writes.contains(&slot)
+                && !group.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != access)
                 && !self.idle.contains(&slot)
             {
                 self.idle.push(slot);

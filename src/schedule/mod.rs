@@ -168,6 +168,9 @@ fn has_kernel(node: &Node, limits: &Limits) -> bool {
     let inputs = node.sources();
     let specs = inputs.iter().map(|edge| edge.node.outs[edge.out as usize].clone());
     let specs: SmallVec<[Spec; 8]> = specs.chain(node.outs.iter().cloned()).collect();
+    if specs.iter().any(|spec| spec.shape.numel() == 0) {
+        return false;
+    }
     let launches = op.launch(&specs, limits);
     launches.is_some_and(|launches| {
         launches.iter().all(|launch| launch.buffers.len() <= limits.storage_buffers as usize)

@@ -84,9 +84,18 @@ impl Tensor {
         Tensor::from_node(node, 0)
     }
 
-    /// A fused operation: all its outputs, in order. Its own checks panic in the caller's line.
+    /// An operation with kernels of its own: all its outputs, in order. See [`Fused`].
+    ///
+    /// # Panics
+    ///
+    /// With what [`Fused::outputs`] says, in the caller's line.
     #[track_caller]
-    pub(crate) fn fused(op: impl Fused + 'static, inputs: &[&Tensor]) -> SmallVec<[Tensor; 2]> {
+    pub fn fused(op: impl Fused, inputs: &[&Tensor]) -> Vec<Tensor> {
+        Tensor::fused_shared(Arc::new(op), inputs)
+    }
+
+    #[track_caller]
+    pub(crate) fn fused_shared(op: Arc<dyn Fused>, inputs: &[&Tensor]) -> Vec<Tensor> {
         let device = same_device(op.name(), inputs);
         let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
         let outs = match op.outputs(&specs) {
@@ -98,7 +107,7 @@ impl Tensor {
             && inputs.iter().any(|x| x.requires_grad_enabled());
         let count = outs.len() as u8;
         let edges = inputs.iter().map(|x| x.edge()).collect();
-        let node = Node::new(Op::Fused(Arc::new(op)), edges, outs.into(), device, tracks);
+        let node = Node::new(Op::Fused(op), edges, outs.into(), device, tracks);
         (0..count).map(|out| Tensor::from_node(node.clone(), out)).collect()
     }
 

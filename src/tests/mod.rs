@@ -1,7 +1,9 @@
-//! Tests that need to see inside: the rows of the table.
+//! Tests that need to see inside: rows, fused operations, shaders.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod extremes;
+mod fused;
 mod rows;
+mod shaders;
 mod special;

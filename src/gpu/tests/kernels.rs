@@ -28,6 +28,7 @@ pub fn affine() -> Shader {
         constants: vec![("group".into(), 64.0)],
         bindings: vec![Access::Read, Access::ReadWrite],
         faults: false,
+        trusted: true,
     }
 }
 
@@ -49,6 +50,7 @@ pub fn add() -> Shader {
         constants: vec![],
         bindings: vec![Access::Read, Access::Read, Access::ReadWrite],
         faults: false,
+        trusted: true,
     }
 }
 
@@ -72,6 +74,7 @@ pub fn gather() -> Shader {
         constants: vec![],
         bindings: vec![Access::Read, Access::ReadWrite],
         faults: true,
+        trusted: true,
     }
 }
 

@@ -1,0 +1,132 @@
+//! Is a fused operation what it says it is? Its kernels against its meaning in f64.
+
+use std::sync::Arc;
+
+use super::Fused;
+use crate::autograd::grad_with;
+use crate::device::Device;
+use crate::error::Error;
+use crate::random::Generator;
+use crate::shape::{Mismatch, Shape};
+use crate::tensor::Tensor;
+
+/// How far a kernel may be off: `atol + rtol * |meaning|`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Absolute.
+    pub atol: f64,
+    /// Relative to the meaning's value.
+    pub rtol: f64,
+}
+
+/// Compares an operation on the inputs' device with its [`reference`](Fused::reference) in f64 on the CPU: every output,
+/// the gradient of each output for each input, and the gradients' own gradients. The error names the first element that
+/// differs. Gradients that flow in are random, so that none can hide behind another.
+///
+/// It says nothing about the meaning itself: compare that with something independent.
+#[track_caller]
+pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), Mismatch> {
+    check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance)
+}
+
+#[track_caller]
+pub(crate) fn check_shared(
+    op: &Arc<dyn Fused>,
+    inputs: &[&Tensor],
+    tolerance: Tolerance,
+) -> Result<(), Mismatch> {
+    let name = op.name();
+    let cpu = Device::cpu();
+    let failed = |error: Error| Mismatch(format!("{name}: {error}"));
+    let leaf = |x: &Tensor, device: &Device| {
+        let copy = x.to_device(device)?;
+        Ok(if copy.dtype().is_float() { copy.requires_grad() } else { copy })
+    };
+    let leaves = |device: &Device| inputs.iter().map(|x| leaf(x, device)).collect::<Result<Vec<_>, _>>();
+    let device = inputs.first().map_or(&cpu, |x| x.device());
+    let (ours, theirs) = (leaves(device).map_err(failed)?, leaves(&cpu).map_err(failed)?);
+    let outputs = Tensor::fused_shared(op.clone(), &ours.iter().collect::<Vec<_>>());
+    let meanings = op.reference(&theirs);
+    if meanings.len() != outputs.len() {
+        return Err(Mismatch(format!("{name}: {} outputs, but {} meanings", outputs.len(), meanings.len())));
+    }
+    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
+        compare(&format!("{name}: output {i}"), output, meaning, tolerance)?;
+    }
+    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
+        if !meaning.requires_grad_enabled() {
+            continue;
+        }
+        let first = gradients(&[(output, meaning)], &ours, &theirs, i as u64);
+        let label =
+            |order: &str, input: usize| format!("{name}: {order} gradient of output {i} by input {input}");
+        for (input, found, want) in &first {
+            compare(&label("the", *input), found, want, tolerance)?;
+        }
+        let pairs: Vec<_> = first.iter().map(|(_, found, want)| (found, want)).collect();
+        let differentiable = pairs.into_iter().filter(|(_, want)| want.requires_grad_enabled());
+        for (input, found, want) in
+            gradients(&differentiable.collect::<Vec<_>>(), &ours, &theirs, 100 + i as u64)
+        {
+            compare(&label("the second", input), &found, &want, tolerance)?;
+        }
+    }
+    Ok(())
+}
+
+/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the meaning. Zeros where
+/// there is none.
+fn gradients(
+    outputs: &[(&Tensor, &Tensor)],
+    ours: &[Tensor],
+    theirs: &[Tensor],
+    seed: u64,
+) -> Vec<(usize, Tensor, Tensor)> {
+    let weighted = |pick: fn(&(&Tensor, &Tensor)) -> Tensor| {
+        let sums = outputs.iter().zip(seed..).map(|(pair, seed)| {
+            let x = pick(pair);
+            let weights = Tensor::new(Generator::new(seed).normal(x.numel()), x.shape(), x.device());
+            (x * weights).sum()
+        });
+        sums.reduce(|a, b| a + b)
+    };
+    let of = |pick: fn(&(&Tensor, &Tensor)) -> Tensor, leaves: &[Tensor]| -> Vec<Tensor> {
+        let leaves: Vec<&Tensor> = leaves.iter().filter(|x| x.dtype().is_float()).collect();
+        let found = match weighted(pick) {
+            Some(loss) if loss.requires_grad_enabled() => grad_with(&loss, &loss.ones_like(), &leaves, true),
+            _ => vec![None; leaves.len()],
+        };
+        found.into_iter().zip(leaves).map(|(found, x)| found.unwrap_or_else(|| x.zeros_like())).collect()
+    };
+    let floats = (0..ours.len()).filter(|&i| ours[i].dtype().is_float());
+    let found = of(|pair| pair.0.clone(), ours).into_iter().zip(of(|pair| pair.1.clone(), theirs));
+    floats.zip(found).map(|(i, (found, want))| (i, found, want)).collect()
+}
+
+fn compare(
+    what: &str,
+    found: &Tensor,
+    want: &Tensor,
+    Tolerance { atol, rtol }: Tolerance,
+) -> Result<(), Mismatch> {
+    if found.spec() != want.spec() {
+        return Err(Mismatch(format!("{what} is {}, its meaning {}", found.spec(), want.spec())));
+    }
+    let read = |x: &Tensor| {
+        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| Mismatch(format!("{what}: {error}")))
+    };
+    let (found, values) = (read(found)?, read(want)?);
+    let same =
+        |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= atol + rtol * b.abs();
+    let wrong = (0..found.len()).find(|&i| !same(found[i], values[i]));
+    wrong.map_or(Ok(()), |i| {
+        let coords = want.shape().coords().nth(i).expect("it has an element there");
+        Err(Mismatch(format!(
+            "{what} {} is {:e}, its meaning {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |meaning|",
+            Shape::from(&coords[..]),
+            found[i],
+            values[i],
+            (found[i] - values[i]).abs()
+        )))
+    })
+}

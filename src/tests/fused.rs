@@ -1,0 +1,64 @@
+//! Ring 2: every fused operation's kernels against its meaning, at the sizes that its own file lists: outputs, gradients,
+//! second order. On the adapter as it is, at WebGPU's default limits, and with the kernels that real GPUs get.
+
+use wgrad::{AdapterKind, Device, Generator, GpuOptions, Tensor};
+
+use super::common::gpu;
+use crate::ops::{Draw, check_shared, samples};
+
+fn draw(input: &Draw, seed: u64, device: &Device) -> Tensor {
+    let mut generator = Generator::new(seed);
+    match input {
+        Draw::Floats(shape, range) => {
+            let drawn = generator.uniform(shape.numel()).into_iter();
+            let data: Vec<f32> = drawn.map(|x| range.start + x * (range.end - range.start)).collect();
+            Tensor::new(data, shape, device)
+        }
+        Draw::Below(shape, n) => {
+            let drawn = generator.uniform(shape.numel()).into_iter();
+            let data: Vec<i32> = drawn.map(|x| (f64::from(x) * *n as f64) as i32).collect();
+            Tensor::new(data, shape, device)
+        }
+    }
+}
+
+fn every_operation_on(device: &Device) {
+    for sample in samples() {
+        let inputs: Vec<Tensor> =
+            sample.inputs.iter().zip(1..).map(|(input, seed)| draw(input, seed, device)).collect();
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        let shapes: Vec<String> = inputs.iter().map(|x| x.to_string()).collect();
+        if let Err(mismatch) = check_shared(&sample.op, &inputs, sample.tolerance) {
+            panic!("of {} on {device}: {}", shapes.join(", "), mismatch.0);
+        }
+    }
+}
+
+#[test]
+fn every_operation_is_its_meaning() {
+    every_operation_on(&gpu());
+}
+
+#[test]
+fn every_operation_is_its_meaning_at_the_default_limits() {
+    every_operation_on(&Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() }).unwrap());
+}
+
+#[test]
+fn every_operation_is_its_meaning_with_the_kernels_for_gpus() {
+    let kind = Some(AdapterKind::Discrete);
+    every_operation_on(&Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap());
+}
+
+/// Else the tests above would compare a meaning with itself.
+#[test]
+fn every_operation_has_kernels_for_its_samples() {
+    let mut limits = wgrad::Limits::webgpu();
+    for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
+        limits.kind = kind;
+        for sample in samples() {
+            let launches = super::shaders::launches(&sample, &limits);
+            assert!(launches.is_some(), "{} on an adapter that is {kind:?}", sample.op.name());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Every WGSL file is a complete, valid program as it stands, and for every value of its overrides that the crate uses.
+//! Needs no GPU.
+
+use std::fs;
+
+use naga::back::PipelineConstants;
+use naga::back::pipeline_constants::process_overrides;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use crate::limits::{AdapterKind, Limits};
+use crate::ops::{Draw, Launch, Sample, samples};
+use crate::shape::Spec;
+
+/// Values for the overrides of a file.
+type Constants = &'static [(&'static str, f64)];
+
+/// The overrides of each file that is no fused operation's, for CPU adapters and for GPUs.
+const TEMPLATES: &[(&str, &[Constants])] = &[
+    ("elementwise", &[&[("GROUP", 64.0)]]),
+    (
+        "reduce",
+        &[
+            &[("GROUP", 8.0), ("LANES", 1.0)],
+            &[("GROUP", 64.0), ("LANES", 1.0)],
+            &[("GROUP", 64.0), ("LANES", 64.0)],
+        ],
+    ),
+    ("matmul", &[&[("GROUP_X", 8.0), ("GROUP_Y", 1.0)], &[("GROUP_X", 8.0), ("GROUP_Y", 8.0)]]),
+];
+
+fn read(stem: &str) -> String {
+    let path = format!("{}/shaders/{stem}.wgsl", env!("CARGO_MANIFEST_DIR"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The dispatches of a sample.
+pub fn launches(sample: &Sample, limits: &Limits) -> Option<Vec<Launch>> {
+    let inputs: Vec<Spec> = sample.inputs.iter().map(Draw::spec).collect();
+    let outputs = sample.op.outputs(&inputs).expect("a sample fits");
+    sample.op.launch(&[inputs, outputs].concat(), limits)
+}
+
+fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
+    let source = format!("{}\n{source}", read("common"));
+    let module = naga::front::wgsl::parse_str(&source)
+        .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let info = validator
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+    let constants: PipelineConstants =
+        overrides.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
+    if let Err(error) = process_overrides(&module, &info, None, &constants) {
+        panic!("{name} with {overrides:?}: {error}");
+    }
+}
+
+#[test]
+fn every_template_is_valid_for_its_overrides() {
+    for (stem, overrides) in TEMPLATES {
+        overrides.iter().for_each(|overrides| validate(stem, &read(stem), overrides));
+    }
+}
+
+#[test]
+fn every_fused_operation_is_valid_for_its_overrides() {
+    let mut limits = Limits::webgpu();
+    for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
+        limits.kind = kind;
+        for launch in samples().iter().filter_map(|sample| launches(sample, &limits)).flatten() {
+            let overrides = launch.constants.iter().map(|&(name, value)| (name, f64::from(value)));
+            validate("a fused operation", &launch.source, &overrides.collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn every_file_is_used() {
+    let limits = Limits::webgpu();
+    let fused: Vec<Launch> =
+        samples().iter().filter_map(|sample| launches(sample, &limits)).flatten().collect();
+    for stem in stems() {
+        let template = stem == "common" || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
+        let text = read(&stem);
+        assert!(template || fused.iter().any(|launch| launch.source == text), "{stem}.wgsl is in no test");
+    }
+}
+
+fn stems() -> Vec<String> {
+    let files = fs::read_dir(format!("{}/shaders", env!("CARGO_MANIFEST_DIR"))).expect("the folder is there");
+    let names =
+        files.map(|file| file.expect("it can be read").file_name().into_string().expect("a plain name"));
+    names.map(|name| name.strip_suffix(".wgsl").expect("only WGSL files are here").to_owned()).collect()
+}
+
+/// WGSL wants barriers in uniform control flow, and naga does not check it: no barrier may follow a `return` in the
+/// entry point, nor stand in a branch on anything but the overrides.
+#[test]
+fn barriers_stand_in_uniform_control_flow() {
+    for stem in stems() {
+        let source = read(&stem);
+        let mut blocks: Vec<&str> = Vec::new();
+        let mut returned = false;
+        for line in source.lines().map(|line| line.split("//").next().unwrap_or_default().trim()) {
+            if line.starts_with("fn ") {
+                returned = false;
+            }
+            returned |= line.contains("return;") && !line.contains("LANES ==");
+            if line.contains("Barrier()") {
+                let uniform = |block: &&&str| {
+                    block.starts_with("fn ")
+                        || block.starts_with(')') // the end of a longer head
+                        || block.starts_with("if (LANES")
+                        || block.starts_with("for (var half = LANES")
+                };
+                let divergent: Vec<_> = blocks.iter().filter(|block| !uniform(block)).collect();
+                assert!(divergent.is_empty() && !returned, "{stem}.wgsl: a barrier inside {divergent:?}");
+            }
+            for _ in 0..line.matches('}').count().min(blocks.len()).saturating_sub(line.matches('{').count())
+            {
+                blocks.pop();
+            }
+            for _ in 0..line.matches('{').count().saturating_sub(line.matches('}').count()) {
+                blocks.push(line);
+            }
+        }
+    }
+}
