@@ -7,6 +7,7 @@
 override GROUP_X: u32 = 8u; // tiles along n
 override GROUP_Y: u32 = 8u; // tiles along m
 
+// hook bindings
 struct Params {
     m: u32, n: u32, k: u32,
     splits: u32, part: u32,       // parts of K, and their length
@@ -20,14 +21,21 @@ struct Params {
 @group(0) @binding(1) var<storage, read> a: array<f32>; // [batch, m, k]
 @group(0) @binding(2) var<storage, read> b: array<f32>; // [batch, k, n]
 @group(0) @binding(3) var<storage, read_write> c: array<f32>; // [splits, batch, m, n]
+// end bindings
+
+// hook element
+fn load_a(i: u32) -> f32 { return a[i]; }
+fn load_b(i: u32) -> f32 { return b[i]; }
+fn store(i: u32, v: f32) { c[i] = v; }
+// end element
 
 fn store_row(base: u32, row: u32, col: u32, v: vec4<f32>) {
     if (row >= params.m) { return; }
     let at = base + row * params.n + col;
-    if (col < params.n) { c[at] = v.x; }
-    if (col + 1u < params.n) { c[at + 1u] = v.y; }
-    if (col + 2u < params.n) { c[at + 2u] = v.z; }
-    if (col + 3u < params.n) { c[at + 3u] = v.w; }
+    if (col < params.n) { store(at, v.x); }
+    if (col + 1u < params.n) { store(at + 1u, v.y); }
+    if (col + 2u < params.n) { store(at + 2u, v.z); }
+    if (col + 3u < params.n) { store(at + 3u, v.w); }
 }
 
 @compute @workgroup_size(GROUP_X, GROUP_Y)
@@ -57,11 +65,11 @@ fn main(
     var c2 = vec4<f32>();
     var c3 = vec4<f32>();
     for (var l = first; l < last; l += 1u) {
-        let bl = vec4(b[at_b.x], b[at_b.y], b[at_b.z], b[at_b.w]);
-        c0 += a[at_a.x] * bl;
-        c1 += a[at_a.y] * bl;
-        c2 += a[at_a.z] * bl;
-        c3 += a[at_a.w] * bl;
+        let bl = vec4(load_b(at_b.x), load_b(at_b.y), load_b(at_b.z), load_b(at_b.w));
+        c0 += load_a(at_a.x) * bl;
+        c1 += load_a(at_a.y) * bl;
+        c2 += load_a(at_a.z) * bl;
+        c3 += load_a(at_a.w) * bl;
         at_a += vec4(params.a_col);
         at_b += vec4(params.b_row);
     }

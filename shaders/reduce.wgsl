@@ -13,11 +13,11 @@ struct Params { outputs: u32, len: u32, splits: u32, part: u32 }
 // end bindings
 
 // hook reduction
-alias Element = f32;
-fn identity() -> Element { return 0.0; }
-fn combine(a: Element, b: Element) -> Element { return a + b; }
-fn value(o: u32, r: u32) -> Element { return x0[o * params.len + r]; }
-fn store(i: u32, v: Element) { y0[i] = v; }
+struct Element { a0: f32 }
+fn identity() -> Element { return Element(0.0); }
+fn combine(a: Element, b: Element) -> Element { return Element(a.a0 + b.a0); }
+fn value(o: u32, r: u32) -> Element { return Element(x0[o * params.len + r]); }
+fn store(i: u32, a: Element) { y0[i] = a.a0; }
 // end reduction
 
 // Terms are added in blocks, and blocks to the sum: the rounding error grows with their number, not that of the terms.

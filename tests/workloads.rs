@@ -28,7 +28,9 @@ fn dispatches_of_a_step() {
     for (name, bound) in bounds {
         for kind in [AdapterKind::Discrete, AdapterKind::Software] {
             let (many, few) = (dispatches(name, kind, 32), dispatches(name, kind, 8));
-            println!("{name} on {kind:?}: {many} dispatches with 32 storage buffers, {few} with 8; at most {bound}");
+            println!(
+                "{name} on {kind:?}: {many} dispatches with 32 storage buffers, {few} with 8; at most {bound}"
+            );
             if many > bound {
                 over.push(format!("{name} on {kind:?}: {many} > {bound}"));
             }

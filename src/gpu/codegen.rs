@@ -8,7 +8,8 @@ use std::fmt::Write;
 
 use crate::dtype::DType;
 use crate::graph::{Reduce, View};
-use crate::schedule::plan::{Inst, Load, Program, Reduction};
+use crate::schedule::plan::{Inst, Load, MatMul, Matrix, Program, Reduction};
+use crate::shape::Shape;
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
@@ -76,40 +77,81 @@ pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text 
 
 /// One stage of a reduction. `places` is the number of partial results.
 pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize]) -> Text {
-    let (program, inner) = (&reduction.program, reduction.inner);
-    let outputs: usize = program.space[..inner].iter().product();
-    let len: usize = program.space[inner..].iter().product();
-    let mut writer = Writer::new(program, reads, writes, false);
-    let sizes = [outputs, len, reduction.splits, len.div_ceil(reduction.splits)];
+    let Reduction { how, program, inner, splits, epilogue, .. } = reduction;
+    let outputs: usize = program.space[..*inner].iter().product();
+    let len: usize = program.space[*inner..].iter().product();
+    let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes);
+    let sizes = [outputs, len, *splits, len.div_ceil(*splits)];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
-    let dtype = reduction.dtype;
-    let (identity, combine) = match (reduction.how, dtype) {
-        (Reduce::Sum, _) => (writer.number(0.0, dtype), "a + b".to_owned()),
-        (Reduce::Max, DType::F32) => (
-            writer.param("lowest", "f32", Word::Fixed(f32::NEG_INFINITY.to_bits())),
-            "max_f32(a, b)".to_owned(),
-        ),
-        (Reduce::Max, DType::I32) => ("i32(-2147483648)".to_owned(), "max(a, b)".to_owned()),
-        (Reduce::Max, _) => ("0u".to_owned(), "max(a, b)".to_owned()),
-    };
+    let dtypes: Vec<DType> = program.results.iter().map(|&result| program.dtype(result)).collect();
+    let (mut members, mut identities, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+    for (n, (how, dtype)) in how.iter().zip(&dtypes).enumerate() {
+        members.push(format!("a{n}: {}", dtype.register()));
+        let (a, b) = (format!("a.a{n}"), format!("b.a{n}"));
+        let (identity, combine) = match (how, dtype) {
+            (Reduce::Sum, dtype) => (writer.number(0.0, *dtype), format!("{a} + {b}")),
+            (Reduce::Max, DType::F32) => {
+                let lowest = Word::Fixed(f32::NEG_INFINITY.to_bits());
+                (writer.param(&format!("lowest{n}"), "f32", lowest), format!("max_f32({a}, {b})"))
+            }
+            (Reduce::Max, DType::I32) => ("i32(-2147483648)".to_owned(), format!("max({a}, {b})")),
+            (Reduce::Max, _) => ("0u".to_owned(), format!("max({a}, {b})")),
+        };
+        identities.push(identity);
+        sums.push(combine);
+    }
     let mut value = String::new();
-    writer.coordinates(&mut value, "o", 0..inner);
-    writer.coordinates(&mut value, "r", inner..program.space.rank());
+    writer.coordinates(&mut value, "o", 0..*inner);
+    writer.coordinates(&mut value, "r", *inner..program.space.rank());
     writer.code(&mut value, Some(("o", "r")));
-    let (register, result) = (dtype.register(), program.results[0]);
-    let target = writer.target(0);
+    let results: Vec<String> = program.results.iter().map(|result| format!("v{result}")).collect();
     let hook = format!(
-        "alias Element = {register};\n\
-         fn identity() -> Element {{ return {identity}; }}\n\
-         fn combine(a: Element, b: Element) -> Element {{ return {combine}; }}\n\
-         fn value(o: u32, r: u32) -> Element {{\n{value}    return v{result};\n}}\n\
-         fn store(i: u32, v: Element) {{ {target}[i] = {}; }}\n",
-        dtype.store("v")
+        "struct Element {{ {} }}\n\
+         fn identity() -> Element {{ return Element({}); }}\n\
+         fn combine(a: Element, b: Element) -> Element {{ return Element({}); }}\n\
+         fn value(o: u32, r: u32) -> Element {{\n{value}    return Element({});\n}}\n\
+         fn store(i: u32, a: Element) {{\n{}}}\n",
+        members.join(", "),
+        identities.join(", "),
+        sums.join(", "),
+        results.join(", "),
+        writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes),
     );
     let source = fill(&fill(&whole(REDUCE), "reduction", &hook), "bindings", &writer.bindings());
-    writer.text(source, outputs * reduction.splits)
+    writer.text(source, outputs * splits)
+}
+
+/// A product of matrices, whose sizes and strides come first among the parameters.
+pub(super) fn matmul(
+    template: &str,
+    params: &[(&str, usize)],
+    product: &MatMul,
+    reads: &[usize],
+    writes: &[usize],
+    places: usize,
+) -> Text {
+    let operands = Program { loads: [&product.a, &product.b].map(operand).into(), ..Program::default() };
+    let mut writer = Writer::after(&operands, product.epilogue.as_ref(), reads, writes);
+    for (name, size) in params {
+        writer.param(name, "u32", Word::Fixed(*size as u32));
+    }
+    let name = |matrix: &Matrix| writer.buffer(reads[matrix.read]);
+    let mut hook = format!(
+        "fn load_a(i: u32) -> f32 {{ return {}[i]; }}\nfn load_b(i: u32) -> f32 {{ return {}[i]; }}\n",
+        name(&product.a),
+        name(&product.b)
+    );
+    let store = writer.store(product.epilogue.as_ref(), |_| "a".to_owned(), &[DType::F32]);
+    hook += &format!("fn store(i: u32, a: f32) {{\n{store}}}\n");
+    let source = fill(&fill(&whole(template), "element", &hook), "bindings", &writer.bindings());
+    writer.text(source, places)
+}
+
+/// A load that stands for a matrix where bindings are counted.
+fn operand(matrix: &Matrix) -> Load {
+    Load { read: matrix.read, dtype: DType::F32, view: View::contiguous(&Shape::default()) }
 }
 
 /// Four neighbours at a time: nothing needs a place's coordinates, and every operand is read in order or at one place.
@@ -132,7 +174,11 @@ fn is_constant(view: &View) -> bool {
 }
 
 struct Writer<'a> {
+    /// What is written at the moment.
     program: &'a Program,
+    /// Before the names of its parameters.
+    prefix: &'static str,
+    faults: bool,
     reads: &'a [usize],
     /// Distinct slots in binding order, with their element type and whether they are written.
     slots: Vec<(usize, &'static str, bool)>,
@@ -144,26 +190,74 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn new(program: &'a Program, reads: &'a [usize], writes: &'a [usize], vector: bool) -> Self {
+        let mut writer = Writer::bound(&[program], reads, writes);
+        writer.vector = vector;
+        writer.targets(program.results.iter().map(|&result| program.dtype(result)))
+    }
+
+    /// A program that reduces, and what is done with its results.
+    fn after(
+        program: &'a Program,
+        epilogue: Option<&'a Program>,
+        reads: &'a [usize],
+        writes: &'a [usize],
+    ) -> Self {
+        let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
+        let writer = Writer::bound(&programs, reads, writes);
+        let last = epilogue.unwrap_or(program);
+        let results = last.results.iter().map(|&result| last.dtype(result));
+        // A product of matrices has no code.
+        writer.targets(results.chain([DType::F32]))
+    }
+
+    /// With the programs' operands bound.
+    fn bound(programs: &[&'a Program], reads: &'a [usize], writes: &'a [usize]) -> Self {
         let mut slots: Vec<(usize, &'static str, bool)> = Vec::new();
-        for load in &program.loads {
+        for load in programs.iter().flat_map(|program| &program.loads) {
             let slot = reads[load.read];
             if !slots.iter().any(|(other, ..)| *other == slot) {
                 slots.push((slot, load.dtype.storage(), false));
             }
         }
-        Writer { program, reads, slots, writes, vector, params: String::new(), words: Vec::new() }
-            .with_targets()
+        let faults = programs.iter().any(|program| program.can_fault());
+        let (program, params, words) = (programs[0], String::new(), Vec::new());
+        Writer { program, prefix: "", faults, reads, slots, writes, vector: false, params, words }
     }
 
-    fn with_targets(mut self) -> Self {
-        for (i, &slot) in self.writes.iter().enumerate() {
-            let storage = self.result_dtype(i).storage();
+    fn targets(mut self, dtypes: impl Iterator<Item = DType>) -> Self {
+        for (&slot, dtype) in self.writes.iter().zip(dtypes) {
+            let storage = dtype.storage();
             match self.slots.iter_mut().find(|(other, ..)| *other == slot) {
                 Some((_, ty, written)) => (*ty, *written) = (storage, true),
                 None => self.slots.push((slot, storage, true)),
             }
         }
         self
+    }
+
+    /// The body of a function that writes the results `core` at place `i`, by way of the epilogue if there is one.
+    fn store(
+        &mut self,
+        epilogue: Option<&'a Program>,
+        core: impl Fn(usize) -> String,
+        dtypes: &[DType],
+    ) -> String {
+        let mut body = String::new();
+        let Some(epilogue) = epilogue else {
+            for (n, dtype) in dtypes.iter().enumerate() {
+                writeln!(body, "    {}[i] = {};", self.target(n), dtype.store(&core(n)))
+                    .expect("a string takes text");
+            }
+            return body;
+        };
+        (self.program, self.prefix) = (epilogue, "e_");
+        for inst in &epilogue.code {
+            if let Inst::Core(n, _) = inst {
+                writeln!(body, "    let core{n} = {};", core(*n)).expect("a string takes text");
+            }
+        }
+        self.elements(&mut body);
+        body
     }
 
     /// The name of a slot's binding.
@@ -178,6 +272,7 @@ impl<'a> Writer<'a> {
 
     /// Adds a member to the uniform block.
     fn param(&mut self, name: &str, ty: &str, word: Word) -> String {
+        let name = format!("{}{name}", self.prefix);
         write!(self.params, "{name}: {ty}, ").expect("a string takes text");
         self.words.push(word);
         format!("params.{name}")
@@ -270,6 +365,7 @@ impl<'a> Writer<'a> {
                 Inst::Load(i) if self.vector => format!("l{i}"),
                 Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { &linear }),
                 Inst::Const(x, dtype) => self.number(*x, *dtype),
+                Inst::Core(n, _) => format!("core{n}"),
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
                     dtype.register(),
@@ -345,15 +441,20 @@ impl<'a> Writer<'a> {
 
     fn scalar_element(&mut self) -> String {
         let mut body = String::from("fn element(i: u32) {\n");
-        if !self.program.views_are_plain() {
-            self.coordinates(&mut body, "i", 0..self.program.space.rank());
-        }
-        self.code(&mut body, None);
-        for (i, &result) in self.program.results.iter().enumerate() {
-            let value = self.result_dtype(i).store(&format!("v{result}"));
-            writeln!(body, "    {}[i] = {value};", self.target(i)).expect("a string takes text");
-        }
+        self.elements(&mut body);
         body + "}\n"
+    }
+
+    /// The program at place `i`, and its results written there.
+    fn elements(&mut self, body: &mut String) {
+        if !self.program.views_are_plain() {
+            self.coordinates(body, "i", 0..self.program.space.rank());
+        }
+        self.code(body, None);
+        for (n, &result) in self.program.results.iter().enumerate() {
+            let value = self.result_dtype(n).store(&format!("v{result}"));
+            writeln!(body, "    {}[i] = {value};", self.target(n)).expect("a string takes text");
+        }
     }
 
     /// `compute` on four neighbours.
@@ -412,7 +513,7 @@ impl<'a> Writer<'a> {
             writeln!(text, "@group(0) @binding({}) var<storage, {access}> {name}: array<{element}>;", i + 1)
                 .expect("a string takes text");
         }
-        if self.program.can_fault() {
+        if self.faults {
             let binding = self.slots.len() + 1;
             writeln!(text, "@group(0) @binding({binding}) var<storage, read_write> fault: atomic<u32>;")
                 .expect("a string takes text");
@@ -425,7 +526,7 @@ impl<'a> Writer<'a> {
             source,
             words: self.words,
             bindings: self.slots.iter().map(|&(slot, _, written)| (slot, written)).collect(),
-            faults: self.program.can_fault(),
+            faults: self.faults,
             places,
         }
     }

@@ -117,7 +117,8 @@ fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
             let group = if limits.kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
             let workgroups = text.places.div_ceil((group / reduction.lanes) as usize);
             let constants = vec![("GROUP", group.into()), ("LANES", reduction.lanes.into())];
-            lowered(label, text, constants, workgroups, cost(&reduction.program))
+            let work = cost(&reduction.program) + reduction.epilogue.as_ref().map_or(0, cost);
+            lowered(label, text, constants, workgroups, work)
         }
         Kernel::MatMul(product) => matmul(label, product, step, limits),
         Kernel::Fused(launch) => fused(label, launch, step),
@@ -151,26 +152,37 @@ fn access(written: bool) -> Access {
 }
 
 fn matmul(label: &str, product: &MatMul, step: &Step, limits: &Limits) -> Lowered {
-    let MatMul { batch, m, n, k, a, b, splits } = product;
+    let MatMul { batch, m, n, k, a, b, splits, epilogue } = product;
     // A CPU adapter wants a workgroup of one subgroup.
     let (group_x, group_y) = if limits.kind == AdapterKind::Software { (8, 1) } else { (8, 8) };
     let (tiles_m, tiles_n) = (m.div_ceil(4 * group_y), n.div_ceil(4 * group_x));
     let batches = batch[0] * batch[1];
-    let mut words = vec![*m, *n, *k, *splits, k.div_ceil(*splits), batch[1], tiles_m, tiles_n, batches];
-    for matrix in [a, b] {
-        words.extend([matrix.offset, matrix.batch[0], matrix.batch[1], matrix.row, matrix.col]);
-    }
-    // One matrix may be both operands.
-    let slots = [step.reads[0], step.reads[if step.reads.len() > 1 { 1 } else { 0 }], step.writes[0]];
-    let text = Text {
-        source: codegen::whole(include_str!("../../shaders/matmul.wgsl")),
-        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
-        bindings: vec![(slots[0], false), (slots[1], false), (slots[2], true)],
-        faults: false,
-        places: tiles_m * tiles_n * batches * splits,
-    };
-    let workgroups = text.places;
-    let work = 2 * (batches * m * n) as u64 * *k as u64;
+    let part = k.div_ceil(*splits);
+    let params = [
+        ("m", *m),
+        ("n", *n),
+        ("k", *k),
+        ("splits", *splits),
+        ("part", part),
+        ("inner", batch[1]),
+        ("tiles_m", tiles_m),
+        ("tiles_n", tiles_n),
+        ("batches", batches),
+        ("a_offset", a.offset),
+        ("a_outer", a.batch[0]),
+        ("a_inner", a.batch[1]),
+        ("a_row", a.row),
+        ("a_col", a.col),
+        ("b_offset", b.offset),
+        ("b_outer", b.batch[0]),
+        ("b_inner", b.batch[1]),
+        ("b_row", b.row),
+        ("b_col", b.col),
+    ];
+    let workgroups = tiles_m * tiles_n * batches * splits;
+    let template = include_str!("../../shaders/matmul.wgsl");
+    let text = codegen::matmul(template, &params, product, &step.reads, &step.writes, workgroups);
+    let work = 2 * (batches * m * n) as u64 * *k as u64 + epilogue.as_ref().map_or(0, cost);
     lowered(label, text, vec![("GROUP_X", group_x as f64), ("GROUP_Y", group_y as f64)], workgroups, work)
 }
 

@@ -96,6 +96,14 @@ impl View {
             && (0..self.shape.rank()).all(|d| self.shape[d] == 1 || self.strides[d] == plain[d] as isize)
     }
 
+    /// With the last two dims exchanged.
+    pub fn transposed(&self) -> Option<View> {
+        let rank = self.shape.rank();
+        let mut dims: SmallVec<[usize; 4]> = (0..rank).collect();
+        (rank >= 2).then(|| dims.swap(rank - 2, rank - 1))?;
+        self.apply(&Move::Permute(dims))
+    }
+
     /// This view seen through one more movement op.
     pub fn apply(&self, movement: &Move) -> Option<View> {
         let mut view = match movement {

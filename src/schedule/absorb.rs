@@ -15,19 +15,39 @@ const MAX_CODE: usize = 128;
 /// Operations that are recomputed rather than read.
 const CHEAP_CODE: usize = 8;
 
-/// What a kernel computes inside.
+/// What a kernel computes inside, and what it reads.
 #[derive(Default)]
 pub(super) struct Inside {
     pub items: FxHashSet<usize>,
     /// Those among them that it also writes.
     pub written: Vec<usize>,
+    pub loads: FxHashSet<usize>,
+    /// How often the kernel uses each item that it has met.
+    pub uses: FxHashMap<usize, u32>,
+}
+
+/// Where a kernel begins.
+#[derive(Clone)]
+pub(super) struct Start<'a> {
+    /// The item whose index space it has.
+    pub root: usize,
+    pub sources: &'a [Source],
+    /// Items that must be written anyway are written here, if they are at hand.
+    pub writes_more: bool,
+    /// Other items of this index space that it shall write, if it can.
+    pub siblings: SmallVec<[usize; 4]>,
+}
+
+impl<'a> Start<'a> {
+    pub fn new(root: usize, sources: &'a [Source], writes_more: bool) -> Start<'a> {
+        Start { root, sources, writes_more, siblings: SmallVec::new() }
+    }
 }
 
 /// What a growing kernel has met and not yet decided.
 #[derive(Default)]
 struct Met {
     frontier: BTreeSet<usize>,
-    /// How often the kernel uses each item.
     uses: FxHashMap<usize, u32>,
     /// Items reached through elementwise operations alone: they have the root's index space.
     direct: FxHashSet<usize>,
@@ -59,14 +79,21 @@ fn is_free(op: &Op) -> bool {
 }
 
 impl Fuser<'_> {
-    /// Grows the kernel of `root` from its first sources. Items come newest first, so an item is met after all its
-    /// consumers in the kernel. With `writes_more`, items that must be written anyway are written here.
-    pub fn absorb(&mut self, root: usize, sources: &[Source], writes_more: bool) -> Inside {
+    /// What the kernel reads is written by then.
+    pub fn absorb(&mut self, start: &Start) -> Inside {
+        let inside = self.grow(start);
+        inside.loads.iter().for_each(|&item| self.keep(item));
+        inside
+    }
+
+    /// Grows a kernel from its start. Items come newest first, so an item is met after all its consumers in the kernel.
+    /// Commits to nothing.
+    pub fn grow(&self, start: &Start) -> Inside {
         let mut barred = FxHashSet::default();
         loop {
-            let (inside, loads) = self.grow(root, sources, writes_more, &barred);
+            let inside = self.grow_without(start, &barred);
             // What is written besides must not be needed by what the kernel reads, or each would wait for the other.
-            let needed = self.needed(&loads, &inside.written);
+            let needed = self.needed(&inside.loads, &inside.written);
             if needed.is_empty() {
                 return inside;
             }
@@ -76,10 +103,10 @@ impl Fuser<'_> {
 
     /// Those of `targets` without which the loads cannot be: a kernel that is placed waits for all that it reads, whichever
     /// of its results is wanted.
-    fn needed(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
+    pub fn needed(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
         let Some(&oldest) = targets.iter().min() else { return Vec::new() };
         // Sources are older than what they are sources of; only a kernel that is placed leads from an old item to a new one.
-        let oldest = oldest.min(self.written.iter().copied().min().unwrap_or(usize::MAX));
+        let oldest = oldest.min(self.oldest);
         let mut seen = FxHashSet::default();
         let mut stack: Vec<Access> =
             loads.iter().map(|&item| Access::Item(Source { item, out: 0 })).collect();
@@ -91,6 +118,9 @@ impl Fuser<'_> {
                 stack.extend(&self.out.groups[group].reads);
             }
             if let Access::Item(Source { item, .. }) = access {
+                if let Some(&group) = self.merged.get(&item) {
+                    stack.extend(&self.out.groups[group].reads);
+                }
                 stack.extend(self.cone.items[item].sources.iter().map(|&source| Access::Item(source)));
             }
         }
@@ -99,67 +129,65 @@ impl Fuser<'_> {
         targets.iter().copied().filter(reached).collect()
     }
 
-    /// One kernel, and what it reads.
-    fn grow(
-        &mut self,
-        root: usize,
-        sources: &[Source],
-        writes_more: bool,
-        barred: &FxHashSet<usize>,
-    ) -> (Inside, FxHashSet<usize>) {
-        let cone = self.cone;
+    /// One kernel, whatever waits for whom.
+    fn grow_without(&self, start: &Start, barred: &FxHashSet<usize>) -> Inside {
+        let (cone, root) = (self.cone, start.root);
         let space = &cone.items[root].spec(0).shape;
         let mut inside = Inside::default();
-        let mut loads: FxHashSet<usize> = FxHashSet::default();
         let mut met = Met::default();
         // A gather reads its first operand from memory, also where it is the root itself.
         let gathers = matches!(cone.items[root].node.op, Op::Gather(_));
-        let (read, computed) = sources.split_at(usize::from(gathers));
-        for &source in read {
-            loads.insert(self.operand(source).0.item);
-        }
-        met.extend(computed, writes_more && !matches!(cone.items[root].node.op, Op::Move(_)));
+        let (read, computed) = start.sources.split_at(usize::from(gathers));
+        inside.loads.extend(read.iter().map(|&source| self.located(source).0.item));
+        met.extend(computed, start.writes_more && !matches!(cone.items[root].node.op, Op::Move(_)));
+        met.frontier.extend(&start.siblings);
+        met.direct.extend(&start.siblings);
         // One storage buffer stays for the result and one for the error word.
         let room = self.limits.storage_buffers as usize - 2;
         while let Some(n) = met.frontier.pop_last() {
             let item = &cone.items[n];
             let movement = matches!(item.node.op, Op::Move(_));
             let gathers = matches!(item.node.op, Op::Gather(_));
+            let uses = met.uses.get(&n).copied().unwrap_or(0);
             let computable = item.is_pending()
                 && absorbable(&item.node.op)
                 && !self.written.contains(&n)
                 && !self.apart.contains(&n)
-                && !loads.contains(&n)
+                && !inside.loads.contains(&n)
                 && inside.items.len() < 4 * MAX_CODE;
-            let buffers = loads.len() + met.frontier.len() + item.sources.len() + inside.written.len();
+            let buffers = inside.loads.len() + met.frontier.len() + item.sources.len() + inside.written.len();
             let fits = self.enabled && buffers <= room && inside.items.len() < MAX_CODE;
-            let must_write = self.root[n] || (item.wanted && !movement);
+            let must_write = self.root[n] || (item.wanted && !movement) || start.siblings.contains(&n);
             let absorbed = computable
                 && if must_write {
-                    let here =
-                        writes_more && fits && met.direct.contains(&n) && *item.spec(0).shape == **space;
-                    let here = here && !movement && !gathers && !barred.contains(&n);
+                    let here = start.writes_more
+                        && fits
+                        && met.direct.contains(&n)
+                        && *item.spec(0).shape == **space
+                        && !movement
+                        && !gathers
+                        && !barred.contains(&n);
                     if here {
                         inside.written.push(n);
                     }
                     here
                 } else {
-                    is_free(&item.node.op) || (fits && (met.uses[&n] == item.uses || self.cheap[n]))
+                    is_free(&item.node.op) || (fits && (uses == item.uses || self.cheap[n]))
                 };
             if !absorbed {
-                self.root[n] |= item.is_pending();
-                loads.insert(n);
+                if uses > 0 {
+                    inside.loads.insert(n);
+                }
                 continue;
             }
             inside.items.insert(n);
             // A gather reads its first operand from memory.
             let (read, computed) = item.sources.split_at(usize::from(gathers));
-            for &source in read {
-                loads.insert(self.operand(source).0.item);
-            }
+            inside.loads.extend(read.iter().map(|&source| self.located(source).0.item));
             met.extend(computed, met.direct.contains(&n) && !movement);
         }
-        (inside, loads)
+        inside.uses = met.uses;
+        inside
     }
 }
 
@@ -178,19 +206,23 @@ impl Cone {
 pub(super) fn cheap(cone: &Cone) -> Vec<bool> {
     // For each item: the one buffer it reads, if it reads any, and how many operations it takes; `None`: too many.
     let mut cost: Vec<Option<(Option<usize>, usize)>> = Vec::with_capacity(cone.items.len());
+    let mut cheap = Vec::with_capacity(cone.items.len());
     for (i, item) in cone.items.iter().enumerate() {
         let op = &item.node.op;
-        cost.push(if !item.is_pending() || !absorbable(op) || matches!(op, Op::Gather(_)) {
-            Some((Some(i), 0))
-        } else {
-            item.sources.iter().try_fold((None, usize::from(!is_free(op))), |(buffer, code), source| {
-                let (other, more) = cost[source.item]?;
-                let one = buffer.is_none() || other.is_none() || buffer == other;
-                (one && code + more <= CHEAP_CODE).then_some((buffer.or(other), code + more))
-            })
+        let in_memory = !item.is_pending() || !absorbable(op) || matches!(op, Op::Gather(_));
+        let computed = item.sources.iter().try_fold((None, usize::from(!is_free(op))), |sum, source| {
+            let ((buffer, code), (other, more)) = (sum, cost[source.item]?);
+            let one = buffer.is_none() || other.is_none() || buffer == other;
+            (one && code + more <= CHEAP_CODE).then_some((buffer.or(other), code + more))
+        });
+        cheap.push(in_memory || computed.is_some());
+        // What several kernels want and none computes again is a buffer for them.
+        cost.push(match computed {
+            _ if in_memory => Some((Some(i), 0)),
+            None if item.uses > 1 => Some((Some(i), 0)),
+            computed => computed,
         });
     }
-    let mut cheap: Vec<bool> = cost.iter().map(Option::is_some).collect();
     for item in &cone.items {
         if item.is_pending() && matches!(item.node.op, Op::Binary(Binary::Eq)) {
             let operands: SmallVec<[usize; 2]> =

@@ -32,6 +32,10 @@ struct Step {
 pub(super) struct Emitter<'a, 'b> {
     fuser: &'a Fuser<'b>,
     inside: &'a FxHashSet<usize>,
+    /// The reduction or product whose result is at hand at each place.
+    core: Option<usize>,
+    /// Whether it is wanted with its last two dims exchanged.
+    pub transposed: bool,
     /// Path `i` ends with step `i - 1`; path 0 is empty.
     steps: Vec<Step>,
     /// The path behind each movement item on each path.
@@ -46,12 +50,19 @@ impl<'a, 'b> Emitter<'a, 'b> {
         Emitter {
             fuser,
             inside,
+            core: None,
+            transposed: false,
             steps: Vec::new(),
             known: FxHashMap::default(),
             registers: FxHashMap::default(),
             program: Program::default(),
             reads: Vec::new(),
         }
+    }
+
+    /// Code that goes on from a reduction or product, at the place of each of its results.
+    pub fn after(fuser: &'a Fuser<'b>, inside: &'a FxHashSet<usize>, core: Option<usize>) -> Self {
+        Emitter { core, ..Emitter::new(fuser, inside) }
     }
 
     /// The item's own operation over its own shape.
@@ -113,6 +124,8 @@ impl<'a, 'b> Emitter<'a, 'b> {
         }
         let register = if self.inside.contains(&source.item) {
             self.compute(source.item, path)?
+        } else if self.core == Some(source.item) {
+            self.core_at(source, path)?
         } else {
             let view = self.through(self.fuser.layout(source), path)?;
             let load = self.load(source, view);
@@ -122,6 +135,22 @@ impl<'a, 'b> Emitter<'a, 'b> {
         };
         self.registers.insert((source, path), register);
         Ok(register)
+    }
+
+    /// The core's result, if each place wants the one that is at hand there: in order, or all of them transposed.
+    fn core_at(&mut self, source: Source, path: PathId) -> Result<Reg, Blocked> {
+        let layout = self.fuser.layout(source);
+        let view = self.through(layout.clone(), path)?;
+        let in_order = view.is_contiguous() && view.shape.numel() == self.program.space.numel();
+        let across =
+            || view.shape == self.program.space && layout.transposed().is_some_and(|other| other == view);
+        let transposed = !in_order;
+        let known = self.program.code.iter().position(|inst| matches!(inst, Inst::Core(..)));
+        if (transposed && !across()) || (known.is_some() && transposed != self.transposed) {
+            return Err(Blocked(source.item));
+        }
+        self.transposed = transposed;
+        Ok(known.unwrap_or_else(|| self.push(Inst::Core(0, self.fuser.cone.spec(source).dtype))))
     }
 
     fn compute(&mut self, item: usize, path: PathId) -> Result<Reg, Blocked> {
@@ -240,7 +269,7 @@ fn along(shape: &Shape, dim: usize) -> View {
 }
 
 /// Where an entry stands in a list, at whose end it is put if need be.
-fn position<T: PartialEq>(list: &mut Vec<T>, entry: T) -> usize {
+pub(super) fn position<T: PartialEq>(list: &mut Vec<T>, entry: T) -> usize {
     list.iter().position(|other| *other == entry).unwrap_or_else(|| {
         list.push(entry);
         list.len() - 1

@@ -5,21 +5,27 @@
 //! producer if all its consumers are inside, or if recomputing it reads no more than reading it. A producer that must
 //! be written anyway, and stands at hand in the same index space, is written by the same kernel. Absorbing stops at the
 //! adapter's storage buffers, and at `MAX_CODE` operations. Movement and numbers are always absorbed: they are index
-//! arithmetic and uniforms. Matrix products, scatters' and fused operations' operands are read from buffers, of
-//! movement they take strides.
+//! arithmetic and uniforms. Matrix products' and fused operations' operands are read from buffers, of movement they take
+//! strides. An elementwise kernel that goes on from a reduction, a scatter or a product place by place is its epilogue:
+//! one kernel does both. Elementwise kernels over one index space that read something in common are one kernel, and so
+//! are reductions of one index space.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::absorb::{self, absorbable};
+use super::absorb::{self, Inside, Start, absorbable};
 use super::cone::{Cone, Source};
-use super::emit::{Blocked, Emitter};
+use super::emit::{Blocked, Emitter, position};
 use super::plan::{Kernel, MatMul, Matrix, Program, Reduction};
 use super::split::{k_splits, stages};
+use crate::dtype::DType;
 use crate::graph::{Move, Op, Reduce, View};
 use crate::limits::Limits;
 use crate::ops::{self, Buffer};
 use crate::shape::Shape;
+
+/// Other results that a kernel looks for.
+const MOST_SIBLINGS: usize = 16;
 
 /// A kernel and the items whose values it reads and writes.
 pub(super) struct Group {
@@ -58,6 +64,8 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
         apart: FxHashSet::default(),
         cheap: absorb::cheap(cone),
         writer: FxHashMap::default(),
+        merged: FxHashMap::default(),
+        oldest: usize::MAX,
         out: Groups::default(),
     };
     fuser.mark_shared();
@@ -84,6 +92,10 @@ pub(super) struct Fuser<'a> {
     pub cheap: Vec<bool>,
     /// Which group writes a buffer.
     pub writer: FxHashMap<Access, usize>,
+    /// Reductions and products that no kernel reads from memory so far, and the group whose epilogue goes on from each.
+    pub merged: FxHashMap<usize, usize>,
+    /// The oldest item that a kernel computes by now.
+    pub oldest: usize,
     pub out: Groups,
 }
 
@@ -102,6 +114,19 @@ impl Fuser<'_> {
         }
     }
 
+    /// Sees to it that a kernel writes an item that another reads.
+    pub fn keep(&mut self, item: usize) {
+        self.root[item] |= self.cone.items[item].is_pending();
+        let Some(group) = self.merged.remove(&item) else { return };
+        let access = Access::Item(Source { item, out: 0 });
+        self.written.insert(item);
+        self.writer.insert(access, group);
+        let Group { kernel, writes, .. } = &mut self.out.groups[group];
+        writes.push(access);
+        let dtype = self.cone.items[item].spec(0).dtype;
+        kernel.epilogue_mut().expect("something goes on from it").write_core(0, dtype);
+    }
+
     /// Whether a view is all of an item's elements in order.
     fn is_whole(&self, base: Source, view: &View) -> bool {
         view.is_contiguous() && view.shape.numel() == self.cone.spec(base).shape.numel()
@@ -110,16 +135,15 @@ impl Fuser<'_> {
     /// Gives an item that needs one its kernel. Items come newest first, so all consumers have spoken.
     fn place(&mut self, item: usize) {
         let it = &self.cone.items[item];
-        if !it.is_pending() || self.written.contains(&item) || !(self.root[item] || it.wanted) {
+        let needed = it.is_pending() && (self.root[item] || it.wanted);
+        if !needed || self.written.contains(&item) || self.merged.contains_key(&item) {
             return;
         }
         if it.expanded {
             let outs =
                 it.sources.iter().map(|&source| (source, View::contiguous(&self.cone.spec(source).shape)));
             let outs: SmallVec<[(Source, View); 1]> = outs.collect();
-            for (source, _) in &outs {
-                self.root[source.item] = true;
-            }
+            outs.iter().for_each(|(source, _)| self.keep(source.item));
             self.out.aliases.insert(item, outs);
             return;
         }
@@ -127,19 +151,20 @@ impl Fuser<'_> {
             && let Op::Move(_) = it.node.op
             && let Some(alias) = self.alias(item)
         {
-            self.root[alias.0.item] |= self.cone.items[alias.0.item].is_pending();
+            self.keep(alias.0.item);
             self.out.aliases.insert(item, SmallVec::from_elem(alias, 1));
             return;
         }
-        self.root[item] = true;
-        self.written.insert(item);
+        self.finish(std::iter::once(item));
         if it.node.outs.iter().all(|spec| spec.shape.numel() == 0) {
             return; // nothing to write
         }
         match &it.node.op {
-            Op::Reduce(how, dims) => self.reduce(item, *how, dims),
-            Op::MatMul => self.matmul(item),
-            Op::ScatterAdd(dim, _) => self.scatter_add(item, *dim),
+            Op::Reduce(..) | Op::ScatterAdd(..) => {
+                let combined = self.reduction(item);
+                self.push_reduction(combined, None);
+            }
+            Op::MatMul => drop(self.matmul(item, None, false)),
             Op::Fused(_) => self.fused(item),
             _ => self.map(item),
         }
@@ -194,7 +219,7 @@ impl Fuser<'_> {
     /// [`located`](Self::located), and sees to it that a kernel writes it.
     pub fn operand(&mut self, source: Source) -> (Source, View) {
         let (base, view) = self.located(source);
-        self.root[base.item] |= self.cone.items[base.item].is_pending();
+        self.keep(base.item);
         (base, view)
     }
 
@@ -207,7 +232,7 @@ impl Fuser<'_> {
         }
         let spec = self.cone.spec(source).clone();
         if self.cone.items[source.item].is_pending() {
-            self.root[source.item] = true;
+            self.keep(source.item);
             return (Access::Item(source), View::contiguous(&spec.shape));
         }
         // A value that is itself a view.
@@ -227,128 +252,329 @@ impl Fuser<'_> {
         assert!(new, "a kernel waits for {}, which is in memory", self.cone.items[item].node.op.name());
     }
 
-    /// Elementwise: the item, with what it absorbs and what it can write besides.
+    /// Elementwise: the item, with what it absorbs and what it can write besides; as the epilogue of what it goes on
+    /// from, if there is such a reduction or product.
     fn map(&mut self, item: usize) {
+        let mut separate = !self.enabled;
         loop {
-            let inside = self.absorb(item, &self.cone.items[item].sources.clone(), true);
-            let mut emitter = Emitter::new(self, &inside.items);
-            let head = match &self.cone.items[item].node.op {
-                // Row-major order is what a reshape keeps: write the source's elements as they come.
-                Op::Move(Move::Reshape(_)) => {
-                    let source = self.cone.items[item].sources[0];
-                    emitter.value(source, 0, self.cone.spec(source).shape.clone())
+            let start = self.start(item);
+            let mut inside = self.grow(&start);
+            let core = if separate { None } else { self.core(item, &inside) };
+            if let Some(core) = core {
+                inside.loads.remove(&core);
+            }
+            let code = self.code(item, &inside, core);
+            if code.is_err() && core.is_some() {
+                separate = true; // not at its own place
+                continue;
+            }
+            inside.loads.iter().for_each(|&item| self.keep(item));
+            let (program, reads, transposed) = match code {
+                Err(blocked) => {
+                    self.unblock(blocked);
+                    continue;
                 }
-                _ => emitter.head(item),
+                Ok(code) => code,
             };
-            let result = head.and_then(|first| {
-                let mut results: SmallVec<[usize; 2]> = SmallVec::from_elem(first, 1);
-                for &other in &inside.written {
-                    results.push(emitter.head(other)?);
-                }
-                Ok(results)
-            });
-            match result {
+            let items = std::iter::once(item).chain(inside.written.iter().copied());
+            let writes: SmallVec<[Access; 2]> =
+                items.clone().map(|item| Access::Item(Source { item, out: 0 })).collect();
+            let Some(core) = core else {
+                self.finish(items);
+                self.push(Kernel::Map(program), reads, writes, item);
+                return;
+            };
+            let epilogue = Epilogue { program, reads, writes };
+            let transposable = !transposed || self.is_last_use(core, &inside);
+            if transposable && self.go_on(core, epilogue, transposed) {
+                self.finish(items);
+                return;
+            }
+            separate = true;
+        }
+    }
+
+    /// Notes that a kernel writes the items.
+    fn finish(&mut self, items: impl Iterator<Item = usize>) {
+        for item in items {
+            self.root[item] = true;
+            self.written.insert(item);
+            self.oldest = self.oldest.min(item);
+        }
+    }
+
+    /// The kernel of an item, and of others over its index space that must be written too and share an operand.
+    fn start(&self, item: usize) -> Start<'_> {
+        let items = &self.cone.items;
+        let mut start = Start::new(item, &items[item].sources, true);
+        if !self.enabled || matches!(items[item].node.op, Op::Move(_) | Op::Gather(_)) {
+            return start;
+        }
+        let mut inside = self.grow(&start);
+        for other in self.siblings(item, |op| absorbable(op) && !matches!(op, Op::Move(_) | Op::Gather(_))) {
+            let alone = self.grow(&Start::new(other, &items[other].sources, false));
+            if inside.items.contains(&other) || alone.loads.is_disjoint(&inside.loads) {
+                continue;
+            }
+            let mut wider = start.clone();
+            wider.siblings.push(other);
+            let both = self.grow(&wider);
+            let lossless = inside.written.iter().chain([&other]).all(|item| both.written.contains(item));
+            if lossless && self.needed(&both.loads, &[item]).is_empty() {
+                (start, inside) = (wider, both);
+            }
+        }
+        start
+    }
+
+    /// Older items of the same shape that kernels are known to need, and that none computes yet.
+    fn siblings(&self, item: usize, kind: impl Fn(&Op) -> bool) -> impl Iterator<Item = usize> {
+        let items = &self.cone.items;
+        let placed = |other: &usize| self.written.contains(other) || self.merged.contains_key(other);
+        (0..item)
+            .rev()
+            .filter(move |&other| items[other].is_pending() && (self.root[other] || items[other].wanted))
+            .filter(move |&other| {
+                kind(&items[other].node.op) && items[other].spec(0).shape == items[item].spec(0).shape
+            })
+            .filter(move |other| !placed(other))
+            .take(MOST_SIBLINGS)
+    }
+
+    /// The newest reduction or product of whose every result the kernel makes something, and that can wait for all else
+    /// that the kernel reads.
+    fn core(&self, item: usize, inside: &Inside) -> Option<usize> {
+        let items = &self.cone.items;
+        let mut cores: SmallVec<[usize; 4]> = inside
+            .loads
+            .iter()
+            .copied()
+            .filter(|&n| {
+                let combines = matches!(items[n].node.op, Op::Reduce(..) | Op::ScatterAdd(..) | Op::MatMul);
+                let placed = self.written.contains(&n) || self.merged.contains_key(&n);
+                let fits = items[n].spec(0).shape.numel() == items[item].spec(0).shape.numel();
+                items[n].is_pending() && combines && fits && !placed
+            })
+            .collect();
+        cores.sort_unstable_by(|a, b| b.cmp(a));
+        cores.into_iter().find(|&core| {
+            let mut others = inside.loads.clone();
+            others.remove(&core);
+            let buffers = others.len() + inside.written.len() + 5; // two operands, two results, the error word
+            others.extend(items[core].sources.iter().map(|source| source.item));
+            let targets: SmallVec<[usize; 8]> =
+                [core, item].into_iter().chain(inside.written.iter().copied()).collect();
+            buffers <= self.limits.storage_buffers as usize && self.needed(&others, &targets).is_empty()
+        })
+    }
+
+    /// Whether no other kernel can come to need the core: all that is made of it is made here, or written here.
+    fn is_last_use(&self, core: usize, inside: &Inside) -> bool {
+        let items = &self.cone.items;
+        let mut made: FxHashSet<usize> = std::iter::once(core).collect();
+        let mut ordered: Vec<usize> = inside.items.iter().copied().collect();
+        ordered.sort_unstable();
+        for item in ordered {
+            if items[item].sources.iter().any(|source| made.contains(&source.item))
+                && !inside.written.contains(&item)
+            {
+                made.insert(item);
+            }
+        }
+        let in_memory = items[core].wanted || self.root[core];
+        !in_memory && made.iter().all(|item| inside.uses.get(item) == Some(&items[*item].uses))
+    }
+
+    /// The code of a kernel: the item first, then what else it writes; and whether it wants the core transposed.
+    fn code(
+        &self,
+        item: usize,
+        inside: &Inside,
+        core: Option<usize>,
+    ) -> Result<(Program, Vec<Access>, bool), Blocked> {
+        let mut emitter = Emitter::after(self, &inside.items, core);
+        let first = match &self.cone.items[item].node.op {
+            // Row-major order is what a reshape keeps: write the source's elements as they come.
+            Op::Move(Move::Reshape(_)) => {
+                let source = self.cone.items[item].sources[0];
+                emitter.value(source, 0, self.cone.spec(source).shape.clone())
+            }
+            _ => emitter.head(item),
+        };
+        let mut results: SmallVec<[usize; 2]> = SmallVec::from_elem(first?, 1);
+        for &other in &inside.written {
+            results.push(emitter.head(other)?);
+        }
+        let transposed = emitter.transposed;
+        let (mut program, reads) = emitter.finish(results);
+        program.collapse(usize::MAX);
+        Ok((program, reads, transposed))
+    }
+
+    /// Places a reduction or product with its epilogue, unless that takes more buffers than a kernel can have.
+    fn go_on(&mut self, core: usize, mut epilogue: Epilogue, transposed: bool) -> bool {
+        let product = matches!(self.cone.items[core].node.op, Op::MatMul);
+        if transposed && !product {
+            return false;
+        }
+        if self.root[core] || self.cone.items[core].wanted {
+            epilogue.writes.push(Access::Item(Source { item: core, out: 0 }));
+            epilogue.program.write_core(0, self.cone.items[core].spec(0).dtype);
+            self.written.insert(core);
+        }
+        let group = if product {
+            self.matmul(core, Some(epilogue), transposed)
+        } else {
+            let combined = self.reduction(core);
+            let room = self.limits.storage_buffers as usize - 2; // one may be written later, and the error word
+            let buffers = combined.reads.len() + epilogue.reads.len() + epilogue.writes.len();
+            if buffers + combined.items.len() - 1 > room {
+                self.written.remove(&core);
+                return false;
+            }
+            self.push_reduction(combined, Some(epilogue))
+        };
+        if !self.written.contains(&core) {
+            self.merged.insert(core, group);
+        }
+        self.oldest = self.oldest.min(core);
+        true
+    }
+
+    /// What a reduction or scatter combines, with what it absorbs, and the siblings that it takes along.
+    fn reduction(&mut self, item: usize) -> Combined {
+        let siblings = self.reduced_siblings(item);
+        loop {
+            let combined = match &self.cone.items[item].node.op {
+                Op::ScatterAdd(dim, _) => self.scattered(item, *dim),
+                _ => self.reduced(item, &siblings),
+            };
+            match combined {
                 Err(blocked) => self.unblock(blocked),
-                Ok(results) => {
-                    let (mut program, reads) = emitter.finish(results);
-                    program.collapse(usize::MAX);
-                    let writes = std::iter::once(item).chain(inside.written.iter().copied());
-                    let writes = writes.map(|item| Access::Item(Source { item, out: 0 })).collect();
-                    for &other in &inside.written {
-                        self.root[other] = true;
-                        self.written.insert(other);
-                    }
-                    self.push(Kernel::Map(program), reads, writes, item);
-                    return;
-                }
+                Ok(combined) => return combined,
             }
         }
     }
 
-    fn reduce(&mut self, item: usize, how: Reduce, dims: &[usize]) {
-        let source = self.cone.items[item].sources[0];
-        let shape = self.cone.spec(source).shape.clone();
+    /// Reductions of the same index space that read something in common.
+    fn reduced_siblings(&self, item: usize) -> SmallVec<[usize; 2]> {
+        let items = &self.cone.items;
+        let mut siblings = SmallVec::new();
+        let Op::Reduce(_, dims) = &items[item].node.op else { return siblings };
+        if !self.enabled {
+            return siblings;
+        }
+        let shape = |item: usize| &self.cone.spec(items[item].sources[0]).shape;
+        let loads = |item: usize| self.grow(&Start::new(item, &items[item].sources, false)).loads;
+        let mut all = loads(item);
+        for other in self.siblings(item, |op| matches!(op, Op::Reduce(_, others) if others == dims)) {
+            let more = loads(other);
+            let buffers = all.union(&more).count() + siblings.len() + 4; // two results here, one for later, the error word
+            let apart = shape(other) != shape(item) || more.is_disjoint(&all);
+            if apart || buffers > self.limits.storage_buffers as usize {
+                continue;
+            }
+            let both: FxHashSet<usize> = all.union(&more).copied().collect();
+            let targets: SmallVec<[usize; 4]> =
+                [item, other].into_iter().chain(siblings.iter().copied()).collect();
+            if self.needed(&both, &targets).is_empty() {
+                siblings.push(other);
+                all = both;
+            }
+        }
+        siblings
+    }
+
+    fn reduced(&mut self, item: usize, siblings: &[usize]) -> Result<Combined, Blocked> {
+        let items = &self.cone.items;
+        let Op::Reduce(_, dims) = &items[item].node.op else { unreachable!("a reduction") };
+        let all: SmallVec<[usize; 2]> = std::iter::once(item).chain(siblings.iter().copied()).collect();
+        let sources: SmallVec<[Source; 2]> = all.iter().map(|&item| items[item].sources[0]).collect();
+        let shape = self.cone.spec(sources[0]).shape.clone();
         let outer: SmallVec<[usize; 4]> = (0..shape.rank()).filter(|dim| !dims.contains(dim)).collect();
         let boundary = outer.len();
         let order: SmallVec<[usize; 4]> = outer.into_iter().chain(dims.iter().copied()).collect();
         let space: Shape = order.iter().map(|&dim| shape[dim]).collect();
-        loop {
-            let inside = self.absorb(item, &[source], false);
-            let mut emitter = Emitter::new(self, &inside.items);
+        let inside = self.absorb(&Start::new(item, &sources, false));
+        let mut emitter = Emitter::new(self, &inside.items);
+        let mut results = SmallVec::new();
+        for &source in &sources {
             let path = emitter.step(0, Move::Permute(order.clone()), source.item);
-            match emitter.value(source, path, space.clone()) {
-                Err(blocked) => self.unblock(blocked),
-                Ok(result) => {
-                    let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
-                    return self.push_reduction(how, program, reads, boundary, item);
-                }
-            }
+            results.push(emitter.value(source, path, space.clone())?);
         }
+        let how = all.iter().map(|&item| match items[item].node.op {
+            Op::Reduce(how, _) => how,
+            _ => unreachable!("a sibling is a reduction"),
+        });
+        let (how, (program, reads)) = (how.collect(), emitter.finish(results));
+        Ok(Combined { items: all, how, program, reads, boundary })
     }
 
     /// A sum over all places of the index that equal the output's index: no atomics, one order, the same bits.
-    fn scatter_add(&mut self, item: usize, dim: usize) {
+    fn scattered(&mut self, item: usize, dim: usize) -> Result<Combined, Blocked> {
         let [index, src] = self.cone.items[item].sources[..] else { unreachable!("index and src") };
         let out = self.cone.items[item].spec(0).shape.clone();
         let shape = self.cone.spec(index).shape.clone();
         let last = (0..shape.rank()).filter(|&d| d != dim).chain([dim]).collect();
         let room = shape.with(dim, 1).insert(shape.rank(), shape[dim]);
         let space = out.insert(out.rank(), shape[dim]);
-        loop {
-            let inside = self.absorb(item, &[index, src], false);
-            let mut emitter = Emitter::new(self, &inside.items);
-            let mut path = |source: Source| {
-                let path = emitter.step(0, Move::Expand(space.clone()), source.item);
-                let path = emitter.step(path, Move::Reshape(room.clone()), source.item);
-                (source, emitter.step(path, Move::Permute(SmallVec::clone(&last)), source.item))
-            };
-            let (index, src) = (path(index), path(src));
-            match emitter.scattered(item, index, src, dim, space.clone()) {
-                Err(blocked) => self.unblock(blocked),
-                Ok(result) => {
-                    let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
-                    return self.push_reduction(Reduce::Sum, program, reads, out.rank(), item);
-                }
-            }
-        }
+        let inside = self.absorb(&Start::new(item, &[index, src], false));
+        let mut emitter = Emitter::new(self, &inside.items);
+        let mut path = |source: Source| {
+            let path = emitter.step(0, Move::Expand(space.clone()), source.item);
+            let path = emitter.step(path, Move::Reshape(room.clone()), source.item);
+            (source, emitter.step(path, Move::Permute(SmallVec::clone(&last)), source.item))
+        };
+        let (index, src) = (path(index), path(src));
+        let result = emitter.scattered(item, index, src, dim, space.clone())?;
+        let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
+        let (items, how) = (SmallVec::from_elem(item, 1), SmallVec::from_elem(Reduce::Sum, 1));
+        Ok(Combined { items, how, program, reads, boundary: out.rank() })
     }
 
-    /// One stage, or two where one would loop too long or leave most of the device idle.
-    fn push_reduction(
-        &mut self,
-        how: Reduce,
-        mut program: Program,
-        reads: Vec<Access>,
-        boundary: usize,
-        item: usize,
-    ) {
-        let out = Access::Item(Source { item, out: 0 });
-        let dtype = self.cone.items[item].spec(0).dtype;
+    /// One stage, or two where one would loop too long or leave most of the device idle. Gives the group that has the
+    /// results.
+    fn push_reduction(&mut self, combined: Combined, epilogue: Option<Epilogue>) -> usize {
+        let Combined { items, how, mut program, mut reads, boundary } = combined;
+        let item = items[0];
+        let dtypes: SmallVec<[DType; 2]> =
+            program.results.iter().map(|&result| program.dtype(result)).collect();
         let inner = program.collapse(boundary);
         let outputs: usize = program.space[..inner].iter().product();
         let length: usize = program.space[inner..].iter().product();
         let (splits, lanes) = stages(self.limits, outputs, length, program.rows_are_contiguous(inner));
+        let own = items.iter().map(|&item| Access::Item(Source { item, out: 0 }));
+        self.finish(items.iter().copied().skip(usize::from(epilogue.is_some())));
+        let first = |splits, epilogue| {
+            Kernel::Reduce(Reduction { how: how.clone(), program, inner, splits, lanes, epilogue })
+        };
         if splits == 1 {
-            let kernel = Kernel::Reduce(Reduction { how, dtype, program, inner, splits, lanes });
-            return self.push(kernel, reads, SmallVec::from_elem(out, 1), item);
+            let (epilogue, writes) = Epilogue::onto(epilogue, &mut reads, own, &dtypes);
+            return self.push(first(1, epilogue), reads, writes, item);
         }
-        let scratch = Access::Scratch(self.out.scratch.len());
-        self.out.scratch.push(outputs * splits * dtype.bytes());
+        let scratch = dtypes.iter().map(|dtype| {
+            self.out.scratch.push(outputs * splits * dtype.bytes());
+            Access::Scratch(self.out.scratch.len() - 1)
+        });
+        let scratch: SmallVec<[Access; 2]> = scratch.collect();
+        let mut partial = scratch.to_vec();
+        let (epilogue, writes) = Epilogue::onto(epilogue, &mut partial, own, &dtypes);
         // Groups are listed newest first here.
-        let second = Reduction {
-            how,
-            dtype,
-            program: Program::copy(View::contiguous(&[outputs, splits].into()), dtype),
+        let second = Kernel::Reduce(Reduction {
+            how: how.clone(),
+            program: Program::copies(View::contiguous(&[outputs, splits].into()), &dtypes),
             inner: 1,
             splits: 1,
             lanes: stages(self.limits, outputs, splits, true).1,
-        };
-        let first = Kernel::Reduce(Reduction { how, dtype, program, inner, splits, lanes });
-        self.push(Kernel::Reduce(second), vec![scratch], SmallVec::from_elem(out, 1), item);
-        self.push(first, reads, SmallVec::from_elem(scratch, 1), item);
+            epilogue,
+        });
+        let group = self.push(second, partial, writes, item);
+        self.push(first(splits, None), reads, scratch, item);
+        group
     }
 
-    fn matmul(&mut self, item: usize) {
+    /// The product, or its transpose: that of the transposed operands. Gives the group that has the results.
+    fn matmul(&mut self, item: usize, epilogue: Option<Epilogue>, transposed: bool) -> usize {
         let [left, right] = self.cone.items[item].sources[..] else { unreachable!("two operands") };
         let out = self.cone.items[item].spec(0).shape.clone();
         let rank = out.rank();
@@ -369,34 +595,42 @@ impl Fuser<'_> {
             }
         };
         let (sizes, strides) = batches;
-        let matrix = |view: &View, batch: [usize; 2]| Matrix {
+        let mut reads = vec![a];
+        let mut matrix = |access: Access, view: &View, batch: [usize; 2]| Matrix {
+            read: position(&mut reads, access),
             offset: view.offset as usize,
             batch,
             row: view.strides[rank - 2] as usize,
             col: view.strides[rank - 1] as usize,
         };
-        let (m, n, k) = (out[rank - 2], out[rank - 1], view_a.shape[rank - 1]);
+        let (mut a, mut b) = (matrix(a, &view_a, strides[0]), matrix(b, &view_b, strides[1]));
+        let (mut m, mut n, k) = (out[rank - 2], out[rank - 1], view_a.shape[rank - 1]);
+        if transposed {
+            (a, b, m, n) = (b.transposed(), a.transposed(), n, m);
+        }
         let outputs = out.numel();
         let splits = k_splits(self.limits, k);
-        let kernel = |splits| {
-            let (a, b) = (matrix(&view_a, strides[0]), matrix(&view_b, strides[1]));
-            Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits })
-        };
-        let reads = vec![a, b];
-        let out = Access::Item(Source { item, out: 0 });
-        if splits == 1 {
-            return self.push(kernel(1), reads, SmallVec::from_elem(out, 1), item);
-        }
+        let product =
+            |splits, epilogue| Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits, epilogue });
+        let own = std::iter::once(Access::Item(Source { item, out: 0 }));
         let dtype = self.cone.items[item].spec(0).dtype;
+        if splits == 1 {
+            let (epilogue, writes) = Epilogue::onto(epilogue, &mut reads, own, &[dtype]);
+            return self.push(product(1, epilogue), reads, writes, item);
+        }
         let scratch = Access::Scratch(self.out.scratch.len());
         self.out.scratch.push(outputs * splits * dtype.bytes());
+        let mut partial = vec![scratch];
+        let (epilogue, writes) = Epilogue::onto(epilogue, &mut partial, own, &[dtype]);
         // The partial products follow one another: the sum runs over the outer dim.
         let view =
             View::contiguous(&[splits, outputs].into()).apply(&Move::Permute(SmallVec::from_slice(&[1, 0])));
         let program = Program::copy(view.expect("strides can say a transpose"), dtype);
-        let sum = Reduction { how: Reduce::Sum, dtype, program, inner: 1, splits: 1, lanes: 1 };
-        self.push(Kernel::Reduce(sum), vec![scratch], SmallVec::from_elem(out, 1), item);
-        self.push(kernel(splits), reads, SmallVec::from_elem(scratch, 1), item);
+        let how = SmallVec::from_elem(Reduce::Sum, 1);
+        let sum = Reduction { how, program, inner: 1, splits: 1, lanes: 1, epilogue };
+        let group = self.push(Kernel::Reduce(sum), partial, writes, item);
+        self.push(product(splits, None), reads, SmallVec::from_elem(scratch, 1), item);
+        group
     }
 
     fn fused(&mut self, item: usize) {
@@ -439,9 +673,58 @@ impl Fuser<'_> {
         }
     }
 
-    fn push(&mut self, kernel: Kernel, reads: Vec<Access>, writes: SmallVec<[Access; 2]>, item: usize) {
-        self.writer.extend(writes.iter().map(|&access| (access, self.out.groups.len())));
+    fn push(
+        &mut self,
+        kernel: Kernel,
+        reads: Vec<Access>,
+        writes: SmallVec<[Access; 2]>,
+        item: usize,
+    ) -> usize {
+        let group = self.out.groups.len();
+        self.writer.extend(writes.iter().map(|&access| (access, group)));
         self.out.groups.push(Group { kernel, reads, writes, item });
+        group
+    }
+}
+
+/// Reductions of one index space before they are placed.
+struct Combined {
+    items: SmallVec<[usize; 2]>,
+    how: SmallVec<[Reduce; 2]>,
+    program: Program,
+    reads: Vec<Access>,
+    /// The first dim of the program's space that is reduced.
+    boundary: usize,
+}
+
+/// What goes on from a reduction or product before it has a kernel.
+struct Epilogue {
+    program: Program,
+    reads: Vec<Access>,
+    writes: SmallVec<[Access; 2]>,
+}
+
+impl Epilogue {
+    /// Put onto a kernel: its reads are the kernel's too. Gives the kernel's writes, which without an epilogue are its
+    /// own results; with one, the epilogue stands for the first of them.
+    fn onto(
+        epilogue: Option<Epilogue>,
+        kernel_reads: &mut Vec<Access>,
+        mut own: impl Iterator<Item = Access>,
+        dtypes: &[DType],
+    ) -> (Option<Program>, SmallVec<[Access; 2]>) {
+        let Some(Epilogue { mut program, reads, mut writes }) = epilogue else {
+            return (None, own.collect());
+        };
+        own.next();
+        for load in &mut program.loads {
+            load.read = position(kernel_reads, reads[load.read]);
+        }
+        for (result, access) in (1..).zip(own) {
+            program.write_core(result, dtypes[result]);
+            writes.push(access);
+        }
+        (Some(program), writes)
     }
 }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::cone::{Cone, Source};
 use super::fuse::{Access, Group, Groups};
-use super::plan::{Kernel, Placed, Plan, Slot, Step};
+use super::plan::{Placed, Plan, Slot, Step};
 use crate::graph::View;
 
 pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
@@ -107,11 +107,6 @@ impl Memory<'_> {
 
     /// Operands that the kernel may write over: read for the last time, and only at the index that is written.
     fn donors(&self, at: usize, group: &Group, donatable: impl Fn(usize) -> bool) -> Vec<Donor> {
-        let Kernel::Map(program) = &group.kernel else { return Vec::new() };
-        let in_step = |read: usize| {
-            let mut loads = program.loads.iter().filter(|load| load.read == read);
-            loads.all(|load| load.view.is_contiguous() && load.view.shape == program.space)
-        };
         let mut donors = Vec::new();
         for (read, &access) in group.reads.iter().enumerate() {
             let ours = match access {
@@ -120,7 +115,7 @@ impl Memory<'_> {
             };
             // What a result is a view of stays as it is.
             let free = ours && !self.lasting.contains(&access);
-            if free && self.last_read[&access] == at && in_step(read) {
+            if free && self.last_read[&access] == at && group.kernel.reads_in_step(read) {
                 let fit = (self.bytes(access), self.storage(access));
                 donors.push(Donor { slot: self.slot_of[&access], fit });
             }

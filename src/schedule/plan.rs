@@ -86,6 +86,8 @@ pub(crate) type Reg = usize;
 #[derive(Clone, Debug)]
 pub(crate) enum Inst {
     Load(usize),
+    /// What the reduction or product has come to at this place: its n-th result.
+    Core(usize, DType),
     /// The element at the index in a register, counted in `stride` from where the load's view points.
     Gather {
         item: usize,
@@ -115,11 +117,10 @@ pub(crate) enum Inst {
     },
 }
 
-/// A reduction, or one stage of it.
+/// A reduction, or one stage of it: each of the program's results by itself.
 #[derive(Debug)]
 pub(crate) struct Reduction {
-    pub how: Reduce,
-    pub dtype: DType,
+    pub how: SmallVec<[Reduce; 2]>,
     pub program: Program,
     /// The first dim of the program's space that is reduced.
     pub inner: usize,
@@ -127,10 +128,12 @@ pub(crate) struct Reduction {
     pub splits: usize,
     /// Invocations that share one partial result.
     pub lanes: u32,
+    /// What is done with the results before they are written; without it they are written as they are.
+    pub epilogue: Option<Program>,
 }
 
 /// `C[z] = A[z] B[z]` with any strides; `splits` partial products over parts of K follow one another.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) struct MatMul {
     /// Two batch dims, the outer one first.
     pub batch: [usize; 2],
@@ -140,14 +143,50 @@ pub(crate) struct MatMul {
     pub a: Matrix,
     pub b: Matrix,
     pub splits: usize,
+    /// What is done with each element before it is written.
+    pub epilogue: Option<Program>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Matrix {
+    /// Which of the step's reads.
+    pub read: usize,
     pub offset: usize,
     pub batch: [usize; 2],
     pub row: usize,
     pub col: usize,
+}
+
+impl Matrix {
+    pub fn transposed(self) -> Matrix {
+        Matrix { row: self.col, col: self.row, ..self }
+    }
+}
+
+impl Kernel {
+    /// What is done with the results before they are written.
+    pub fn epilogue_mut(&mut self) -> Option<&mut Program> {
+        match self {
+            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(MatMul { epilogue, .. }) => {
+                epilogue.as_mut()
+            }
+            Kernel::Map(_) | Kernel::Fused(_) => None,
+        }
+    }
+
+    /// Whether the kernel reads this only at the place that it writes, so that it may write over it.
+    pub fn reads_in_step(&self, read: usize) -> bool {
+        match self {
+            Kernel::Map(program) => program.reads_in_step(read),
+            Kernel::Reduce(Reduction { program, epilogue: Some(epilogue), .. }) => {
+                program.loads.iter().all(|load| load.read != read) && epilogue.reads_in_step(read)
+            }
+            Kernel::MatMul(MatMul { a, b, epilogue: Some(epilogue), .. }) => {
+                a.read != read && b.read != read && epilogue.reads_in_step(read)
+            }
+            Kernel::Reduce(_) | Kernel::MatMul(_) | Kernel::Fused(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for Plan {
@@ -170,12 +209,14 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Kernel::Map(program) => write!(f, "elementwise {:?}: {}", program.space, program),
-            Kernel::Reduce(Reduction { how, program, inner, splits, .. }) => {
+            Kernel::Reduce(Reduction { how, program, inner, splits, epilogue, .. }) => {
                 let (outer, reduced) = program.space.split_at(*inner);
-                write!(f, "reduce {how:?} {outer:?} of {reduced:?} in {splits} parts: {program}")
+                write!(f, "reduce {how:?} {outer:?} of {reduced:?} in {splits} parts: {program}")?;
+                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", then {epilogue}"))
             }
-            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }) => {
-                write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}] in {splits} parts", batch[0] * batch[1])
+            Kernel::MatMul(MatMul { batch, m, n, k, splits, epilogue, .. }) => {
+                write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}] in {splits} parts", batch[0] * batch[1])?;
+                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", then {epilogue}"))
             }
             Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups),
         }
@@ -242,12 +283,33 @@ impl Program {
 
     /// Reads the view's elements and nothing else.
     pub fn copy(view: View, dtype: DType) -> Program {
+        Program::copies(view, &[dtype])
+    }
+
+    /// Reads the view's elements of several buffers.
+    pub fn copies(view: View, dtypes: &[DType]) -> Program {
+        let load = |(read, &dtype): (usize, &DType)| Load { read, dtype, view: view.clone() };
         Program {
             space: view.shape.clone(),
-            loads: vec![Load { read: 0, dtype, view }],
-            code: vec![Inst::Load(0)],
-            results: SmallVec::from_elem(0, 1),
+            loads: dtypes.iter().enumerate().map(load).collect(),
+            code: (0..dtypes.len()).map(Inst::Load).collect(),
+            results: (0..dtypes.len()).collect(),
         }
+    }
+
+    /// Writes the n-th result of the reduction or product itself too.
+    pub fn write_core(&mut self, n: usize, dtype: DType) {
+        let known = self.code.iter().position(|inst| matches!(inst, Inst::Core(other, _) if *other == n));
+        self.results.push(known.unwrap_or(self.code.len()));
+        if known.is_none() {
+            self.code.push(Inst::Core(n, dtype));
+        }
+    }
+
+    /// What is read is read at the place that is written, and nowhere else.
+    pub fn reads_in_step(&self, read: usize) -> bool {
+        let mut loads = self.loads.iter().filter(|load| load.read == read);
+        loads.all(|load| load.view.is_contiguous() && load.view.shape == self.space)
     }
 
     /// Neighbours in the innermost dim, from `inner` on, are neighbours in every buffer: invocations side by side then
@@ -271,6 +333,7 @@ impl Program {
             Inst::Load(load) | Inst::Gather { load, .. } => self.loads[*load].dtype,
             Inst::Const(_, dtype)
             | Inst::Scalar(_, dtype)
+            | Inst::Core(_, dtype)
             | Inst::Unary(_, _, dtype)
             | Inst::Mask(_, _, dtype) => *dtype,
             Inst::Index(_) => DType::I32,
