@@ -161,7 +161,7 @@ impl Fuser<'_> {
         }
         match &it.node.op {
             Op::Reduce(..) | Op::ScatterAdd(..) => {
-                let combined = self.reduction(item);
+                let combined = self.reduction(item, &[]);
                 self.push_reduction(combined, None);
             }
             Op::MatMul => drop(self.matmul(item, None, false)),
@@ -425,7 +425,7 @@ impl Fuser<'_> {
         let group = if product {
             self.matmul(core, Some(epilogue), transposed)
         } else {
-            let combined = self.reduction(core);
+            let combined = self.reduction(core, &epilogue.reads);
             let room = self.limits.storage_buffers as usize - 2; // one may be written later, and the error word
             let buffers = combined.reads.len() + epilogue.reads.len() + epilogue.writes.len();
             if buffers + combined.items.len() - 1 > room {
@@ -441,9 +441,10 @@ impl Fuser<'_> {
         true
     }
 
-    /// What a reduction or scatter combines, with what it absorbs, and the siblings that it takes along.
-    fn reduction(&mut self, item: usize) -> Combined {
-        let siblings = self.reduced_siblings(item);
+    /// What a reduction or scatter combines, with what it absorbs, and the siblings that it takes along. Its epilogue
+    /// reads `later`.
+    fn reduction(&mut self, item: usize, later: &[Access]) -> Combined {
+        let siblings = self.reduced_siblings(item, later);
         loop {
             let combined = match &self.cone.items[item].node.op {
                 Op::ScatterAdd(dim, _) => self.scattered(item, *dim),
@@ -457,7 +458,7 @@ impl Fuser<'_> {
     }
 
     /// Reductions of the same index space that read something in common.
-    fn reduced_siblings(&self, item: usize) -> SmallVec<[usize; 2]> {
+    fn reduced_siblings(&self, item: usize, later: &[Access]) -> SmallVec<[usize; 2]> {
         let items = &self.cone.items;
         let mut siblings = SmallVec::new();
         let Op::Reduce(_, dims) = &items[item].node.op else { return siblings };
@@ -475,9 +476,14 @@ impl Fuser<'_> {
                 continue;
             }
             let both: FxHashSet<usize> = all.union(&more).copied().collect();
+            let mut loads = both.clone();
+            loads.extend(later.iter().filter_map(|access| match access {
+                Access::Item(source) => Some(source.item),
+                Access::Scratch(_) => None,
+            }));
             let targets: SmallVec<[usize; 4]> =
                 [item, other].into_iter().chain(siblings.iter().copied()).collect();
-            if self.needed(&both, &targets).is_empty() {
+            if self.needed(&loads, &targets).is_empty() {
                 siblings.push(other);
                 all = both;
             }

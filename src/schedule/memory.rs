@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::cone::{Cone, Source};
 use super::fuse::{Access, Group, Groups};
-use super::plan::{Placed, Plan, Slot, Step};
+use super::plan::{Kernel, Placed, Plan, Slot, Step};
 use crate::graph::View;
 
 pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
@@ -21,6 +21,7 @@ pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
             .iter()
             .flat_map(|result| result.outs.iter().map(|(source, _)| Access::Item(*source)))
             .collect(),
+        constants: FxHashSet::default(),
         last_read: FxHashMap::default(),
         slot_of: FxHashMap::default(),
         idle: Vec::new(),
@@ -30,7 +31,11 @@ pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
         memory.last_read.extend(group.reads.iter().map(|&access| (access, i)));
     }
     for (i, group) in groups.groups.into_iter().enumerate() {
-        memory.step(i, group, |item| donatable[item] && !alive[item]);
+        if memory.is_constant(&group) {
+            memory.constant(group);
+        } else {
+            memory.step(i, group, |item| donatable[item] && !alive[item]);
+        }
     }
     for result in results {
         let outs =
@@ -77,6 +82,7 @@ struct Memory<'a> {
     scratch: &'a [usize],
     /// What results lie in.
     lasting: FxHashSet<Access>,
+    constants: FxHashSet<Access>,
     /// The last group that reads each buffer.
     last_read: FxHashMap<Access, usize>,
     slot_of: FxHashMap<Access, usize>,
@@ -85,7 +91,33 @@ struct Memory<'a> {
     plan: Plan,
 }
 
+/// Bytes of a constant that is worth keeping.
+const SMALL: usize = 1 << 16;
+
 impl Memory<'_> {
+    /// Whether a kernel computes the same in every run, and nobody else's.
+    fn is_constant(&self, group: &Group) -> bool {
+        let kept = |access| !self.lasting.contains(access) && self.bytes(*access) <= SMALL;
+        matches!(&group.kernel, Kernel::Map(program) if program.is_constant())
+            && group.writes.iter().all(kept)
+    }
+
+    /// Moves a kernel to the plan's constants.
+    fn constant(&mut self, group: Group) {
+        let mut writes = SmallVec::new();
+        for &access in &group.writes {
+            let bytes = self.bytes(access);
+            let constants = self.plan.constants.get_or_insert_default();
+            writes.push(constants.slots.len());
+            self.plan.slots.push(Slot::Constant(constants.slots.len()));
+            constants.slots.push(Slot::Fresh { bytes });
+            self.slot_of.insert(access, self.plan.slots.len() - 1);
+            self.constants.insert(access);
+        }
+        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, item: group.item };
+        self.plan.constants.get_or_insert_default().steps.push(step);
+    }
+
     fn step(&mut self, at: usize, group: Group, donatable: impl Fn(usize) -> bool) {
         let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();
         let mut donors = self.donors(at, &group, donatable);
@@ -93,7 +125,8 @@ impl Memory<'_> {
             group.writes.iter().map(|&access| self.place(access, &mut donors)).collect();
         // Temporaries that nothing reads any more, unless they were written over.
         for (&access, &slot) in group.reads.iter().zip(&reads) {
-            let temporary = self.pending(access) && !self.lasting.contains(&access);
+            let stays = self.lasting.contains(&access) || self.constants.contains(&access);
+            let temporary = self.pending(access) && !stays;
             if temporary
                 && self.last_read[&access] == at
                 && !group.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != access)
@@ -114,7 +147,7 @@ impl Memory<'_> {
                 _ => true,
             };
             // What a result is a view of stays as it is.
-            let free = ours && !self.lasting.contains(&access);
+            let free = ours && !self.lasting.contains(&access) && !self.constants.contains(&access);
             if free && self.last_read[&access] == at && group.kernel.reads_in_step(read) {
                 let fit = (self.bytes(access), self.storage(access));
                 donors.push(Donor { slot: self.slot_of[&access], fit });
@@ -149,7 +182,7 @@ impl Memory<'_> {
     fn idle_of(&self, bytes: usize) -> Option<usize> {
         let size = |slot: usize| match self.plan.slots[slot] {
             Slot::Fresh { bytes } => bytes,
-            Slot::Input(_) => 0,
+            Slot::Input(_) | Slot::Constant(_) => 0,
         };
         let fits = |slot: usize| size(slot) >= bytes && size(slot) <= 2 * bytes.max(256);
         (0..self.idle.len()).filter(|&i| fits(self.idle[i])).min_by_key(|&i| size(self.idle[i]))

@@ -90,6 +90,8 @@ pub(crate) struct Scheduler {
 struct Planned {
     plan: Plan,
     compiled: Option<gpu::Compiled>,
+    /// The storage of each of the plan's constants.
+    constants: Vec<Arc<Storage>>,
 }
 
 impl Scheduler {
@@ -108,19 +110,24 @@ impl Scheduler {
         match device.backend() {
             Backend::Cpu(rounding) => cpu::run(&cone, *rounding),
             Backend::Gpu(gpu) => {
-                let planned =
-                    self.plan(&cone, gpu.limits(), |plan| gpu::compile(gpu, plan, &cone).map(Some))?;
+                let planned = self.plan(&cone, gpu.limits(), |plan| {
+                    let constants = match &plan.constants {
+                        Some(plan) => run_gpu(gpu, plan, &gpu::compile(gpu, plan, &cone)?, &cone, &[])?,
+                        None => Vec::new(),
+                    };
+                    Ok((Some(gpu::compile(gpu, plan, &cone)?), constants))
+                })?;
                 let compiled = planned.compiled.as_ref().expect("compiled when it was planned");
-                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone)?;
+                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone, &planned.constants)?;
                 complete(&cone, &planned.plan, &buffers);
                 Ok(())
             }
             Backend::Null(null) => {
-                let planned = self.plan(&cone, &null.limits, |_| Ok(None))?;
-                let mut fresh = null.run(&planned.plan).into_iter();
-                let buffers = slots(&cone, &planned.plan, |_| {
-                    Ok(Data::Null(fresh.next().expect("a buffer for each fresh slot")))
+                let planned = self.plan(&cone, &null.limits, |plan| {
+                    let constants = plan.constants.as_ref();
+                    Ok((None, constants.map_or(Ok(Vec::new()), |plan| run_null(null, plan, &cone, &[]))?))
                 })?;
+                let buffers = run_null(null, &planned.plan, &cone, &planned.constants)?;
                 complete(&cone, &planned.plan, &buffers);
                 Ok(())
             }
@@ -132,7 +139,7 @@ impl Scheduler {
         &mut self,
         cone: &Cone,
         limits: &Limits,
-        compile: impl FnOnce(&Plan) -> Result<Option<gpu::Compiled>, Error>,
+        prepare: impl FnOnce(&Plan) -> Result<(Option<gpu::Compiled>, Vec<Arc<Storage>>), Error>,
     ) -> Result<Arc<Planned>, Error> {
         let donatable = cone.donatable();
         let key = key::key(cone, &donatable);
@@ -143,7 +150,8 @@ impl Scheduler {
         if logs("plan") {
             eprintln!("wgrad: a plan\n{plan}");
         }
-        let planned = Arc::new(Planned { compiled: compile(&plan)?, plan });
+        let (compiled, constants) = prepare(&plan)?;
+        let planned = Arc::new(Planned { plan, compiled, constants });
         self.counters.plans += 1;
         if self.ages.len() == MAX_PLANS
             && let Some(oldest) = self.ages.pop_front()
@@ -195,6 +203,7 @@ impl Cone {
 fn slots(
     cone: &Cone,
     plan: &Plan,
+    constants: &[Arc<Storage>],
     mut fresh: impl FnMut(usize) -> Result<Data, Error>,
 ) -> Result<Vec<Arc<Storage>>, Error> {
     plan.slots
@@ -205,8 +214,19 @@ fn slots(
                 Ok(values[source.out as usize].storage.clone())
             }
             Slot::Fresh { bytes } => Ok(Arc::new(Storage::new(fresh(*bytes)?))),
+            Slot::Constant(i) => Ok(constants[*i].clone()),
         })
         .collect()
+}
+
+fn run_null(
+    null: &Null,
+    plan: &Plan,
+    cone: &Cone,
+    constants: &[Arc<Storage>],
+) -> Result<Vec<Arc<Storage>>, Error> {
+    let mut fresh = null.run(plan).into_iter();
+    slots(cone, plan, constants, |_| Ok(Data::Null(fresh.next().expect("a buffer for each fresh slot"))))
 }
 
 /// Everything that can fail comes before the first dispatch, so a failed run changes no value.
@@ -215,8 +235,9 @@ fn run_gpu(
     plan: &Plan,
     compiled: &gpu::Compiled,
     cone: &Cone,
+    constants: &[Arc<Storage>],
 ) -> Result<Vec<Arc<Storage>>, Error> {
-    let storages = slots(cone, plan, |bytes| Ok(Data::Gpu(gpu.allocate(bytes as u64)?)))?;
+    let storages = slots(cone, plan, constants, |bytes| Ok(Data::Gpu(gpu.allocate(bytes as u64)?)))?;
     let buffers: Vec<&gpu::Buffer> = storages
         .iter()
         .map(|storage| storage.gpu().ok_or(Error::Driver("an upload failed".into())))

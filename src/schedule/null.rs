@@ -42,7 +42,7 @@ impl Null {
         self.kernels.fetch_add(plan.steps.len(), Ordering::Relaxed);
         let fresh = plan.slots.iter().filter_map(|slot| match slot {
             Slot::Fresh { bytes } => Some(self.allocate(*bytes)),
-            Slot::Input(_) => None,
+            Slot::Input(_) | Slot::Constant(_) => None,
         });
         fresh.collect()
     }

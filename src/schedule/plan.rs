@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub results: Vec<Placed>,
     /// Bytes of all slots that a run takes from the pool.
     pub fresh_bytes: usize,
+    /// What depends on nothing: it is run once, when the plan is made, and its slots are kept with it.
+    pub constants: Option<Box<Plan>>,
 }
 
 /// One kernel.
@@ -40,6 +42,8 @@ pub(crate) enum Slot {
     Input(Source),
     /// Taken from the pool.
     Fresh { bytes: usize },
+    /// A slot of the plan's constants.
+    Constant(usize),
 }
 
 /// Where the outputs of an item lie.
@@ -365,6 +369,12 @@ impl Program {
                 _ => None,
             }
         }))
+    }
+
+    /// Depends on nothing that a run brings.
+    pub fn is_constant(&self) -> bool {
+        let varies = |inst: &Inst| matches!(inst, Inst::Scalar(..) | Inst::Random(..) | Inst::Core(..));
+        self.loads.is_empty() && !self.code.iter().any(varies)
     }
 
     /// The kernel meets indices that only the device knows.

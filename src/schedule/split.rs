@@ -5,8 +5,11 @@ use crate::limits::{AdapterKind, Limits};
 /// Invocations that share an output where one alone would leave a GPU idle.
 const LANES: u32 = 64;
 
-/// Elements that one invocation of a software adapter adds up before a second stage pays.
-const LONG: usize = 1024;
+/// Elements of an output up to which a second stage costs more than it saves.
+const LONG: usize = 4096;
+
+/// Partial results that keep a software adapter's few cores busy.
+const PARTS: usize = 1024;
 
 /// Invocations that keep a GPU busy.
 const BUSY: usize = 1 << 14;
@@ -16,7 +19,7 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     // An invocation loops over elements, and over blocks of them: half the limit is safe.
     let longest = limits.loop_iterations as usize / 2;
     let (lanes, wanted) = match limits.kind {
-        AdapterKind::Software => (1, length.div_ceil(LONG / 4).min(LONG.div_ceil(outputs))),
+        AdapterKind::Software => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
         _ => {
             let lanes = if rows && length >= LANES as usize / 2 { LANES } else { 1 };
             let idle = BUSY / (outputs * lanes as usize);
@@ -49,7 +52,7 @@ mod tests {
                         each + each / 32 < 65_535,
                         "{outputs} x {length}: {splits} splits of {lanes} lanes"
                     );
-                    assert!(stages(&limits, outputs, splits, true).0 == 1 || splits > 1024, "a third stage");
+                    assert!(stages(&limits, outputs, splits, true).0 == 1, "a third stage");
                 }
             }
         }
