@@ -56,10 +56,11 @@ pub(super) fn whole(source: &str) -> String {
 }
 
 /// Replaces what stands in the hook.
-fn fill(template: &str, hook: &str, text: &str) -> String {
+pub(super) fn fill(template: &str, hook: &str, text: &str) -> String {
     let (start, end) = (format!("// hook {hook}\n"), format!("// end {hook}\n"));
     let from = template.find(&start).expect("the template has the hook") + start.len();
-    let to = template.find(&end).expect("the hook has an end");
+    let end = template.find(&end).expect("the hook has an end");
+    let to = template[..end].rfind('\n').expect("the hook begins above") + 1;
     format!("{}{text}{}", &template[..from], &template[to..])
 }
 

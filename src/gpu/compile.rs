@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::codegen::{self, Text, Word};
+use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -31,7 +32,7 @@ struct Lowered {
 
 pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, Error> {
     let limits = gpu.limits();
-    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, limits)).collect();
+    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, gpu)).collect();
     let (shaders, rest): (Vec<Shader>, Vec<_>) = lowered
         .into_iter()
         .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
@@ -101,7 +102,7 @@ fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
     }
 }
 
-fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
+fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
     let node = &cone.items[step.item].node;
     let label = node.op.name();
     match &step.kernel {
@@ -114,12 +115,12 @@ fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
         Kernel::Reduce(reduction) => {
             let text = codegen::reduce(reduction, &step.reads, &step.writes);
             // A CPU adapter runs a workgroup on one core: small ones keep both busy.
-            let group = if limits.kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
+            let group = if gpu.limits().kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
             let workgroups = text.places.div_ceil((group / reduction.lanes) as usize);
             let constants = vec![("GROUP", group.into()), ("LANES", reduction.lanes.into())];
             lowered(label, text, constants, workgroups, cost(&reduction.program))
         }
-        Kernel::MatMul(product) => matmul(label, product, step, limits),
+        Kernel::MatMul(product) => matmul(label, product, step, gpu),
         Kernel::Fused(launch) => fused(label, launch, step),
     }
 }
@@ -150,28 +151,14 @@ fn access(written: bool) -> Access {
     if written { Access::ReadWrite } else { Access::Read }
 }
 
-fn matmul(label: &str, product: &MatMul, step: &Step, limits: &Limits) -> Lowered {
-    let MatMul { batch, m, n, k, a, b, splits } = product;
-    // A CPU adapter wants a workgroup of one subgroup.
-    let (group_x, group_y) = if limits.kind == AdapterKind::Software { (8, 1) } else { (8, 8) };
-    let (tiles_m, tiles_n) = (m.div_ceil(4 * group_y), n.div_ceil(4 * group_x));
-    let batches = batch[0] * batch[1];
-    let mut words = vec![*m, *n, *k, *splits, k.div_ceil(*splits), batch[1], tiles_m, tiles_n, batches];
-    for matrix in [a, b] {
-        words.extend([matrix.offset, matrix.batch[0], matrix.batch[1], matrix.row, matrix.col]);
-    }
+fn matmul(label: &str, product: &MatMul, step: &Step, gpu: &Gpu) -> Lowered {
     // One matrix may be both operands.
     let slots = [step.reads[0], step.reads[if step.reads.len() > 1 { 1 } else { 0 }], step.writes[0]];
-    let text = Text {
-        source: codegen::whole(include_str!("../../shaders/matmul.wgsl")),
-        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
-        bindings: vec![(slots[0], false), (slots[1], false), (slots[2], true)],
-        faults: false,
-        places: tiles_m * tiles_n * batches * splits,
-    };
+    let (text, constants) = matmul::lower(product, slots, gpu.limits(), &gpu.matmul_costs());
     let workgroups = text.places;
-    let work = 2 * (batches * m * n) as u64 * *k as u64;
-    lowered(label, text, vec![("GROUP_X", group_x as f64), ("GROUP_Y", group_y as f64)], workgroups, work)
+    let MatMul { batch, m, n, k, .. } = product;
+    let work = 2 * (batch[0] * batch[1] * m * n) as u64 * *k as u64;
+    lowered(label, text, constants, workgroups, work)
 }
 
 fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {

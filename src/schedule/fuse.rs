@@ -377,7 +377,7 @@ impl Fuser<'_> {
         };
         let (m, n, k) = (out[rank - 2], out[rank - 1], view_a.shape[rank - 1]);
         let outputs = out.numel();
-        let splits = k_splits(self.limits, k);
+        let splits = k_splits(self.limits, outputs, k);
         let kernel = |splits| {
             let (a, b) = (matrix(&view_a, strides[0]), matrix(&view_b, strides[1]));
             Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits })

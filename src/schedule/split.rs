@@ -5,7 +5,7 @@ use crate::limits::{AdapterKind, Limits};
 /// Invocations that share an output where one alone would leave a GPU idle.
 const LANES: u32 = 64;
 
-/// Elements that one invocation of a software adapter adds up before a second stage pays.
+/// Elements that one invocation adds up before a second stage pays.
 const LONG: usize = 1024;
 
 /// Invocations that keep a GPU busy.
@@ -27,9 +27,15 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
 }
 
-/// Parts of K of a matrix product.
-pub(super) fn k_splits(limits: &Limits, k: usize) -> usize {
-    k.div_ceil(limits.loop_iterations as usize / 2)
+/// Parts of K of a matrix product with so many results.
+pub(super) fn k_splits(limits: &Limits, results: usize, k: usize) -> usize {
+    let longest = limits.loop_iterations as usize / 2;
+    let wanted = match limits.kind {
+        AdapterKind::Software => 1,
+        // An invocation has at least 16 results.
+        _ => (16 * BUSY / results).min(k / LONG),
+    };
+    wanted.max(k.div_ceil(longest)).max(1)
 }
 
 #[cfg(test)]
@@ -53,6 +59,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!((k_splits(&limits, 32_767), k_splits(&limits, 70_000)), (1, 3));
+        limits.kind = AdapterKind::Software;
+        assert_eq!([32_767, 70_000].map(|k| k_splits(&limits, 1, k)), [1, 3]);
+        limits.kind = AdapterKind::Discrete;
+        assert_eq!([(64, 512), (64, 4096), (512, 4096)].map(|(m, k)| k_splits(&limits, m * m, k)), [1, 4, 1]);
     }
 }
