@@ -18,7 +18,7 @@ struct Workload {
     /// Steps in a region.
     steps: usize,
     /// From seconds a step to the unit.
-    value: fn(f64) -> f64,
+    value: Box<dyn Fn(f64) -> f64>,
     /// Runs so many steps and waits; the time of the host's part.
     run: Box<dyn FnMut(usize) -> Duration>,
 }
@@ -28,9 +28,21 @@ fn main() -> Result<(), wgrad::Error> {
     let device = Device::gpu()?;
     println!("{device}");
     let mut workloads: Vec<Workload> = vec![
-        matmul("W1-256", 256, |s| 2.0 * 256f64.powi(3) / s / 1e9, &device),
-        matmul("W1-512", 512, |s| 2.0 * 512f64.powi(3) / s / 1e9, &device),
-        matmul("W1-1024", 1024, |s| 2.0 * 1024f64.powi(3) / s / 1e9, &device),
+        matmul("W1-256", [256; 3], &device),
+        matmul("W1-512", [512; 3], &device),
+        matmul("W1-512-NT", [512; 3], &device),
+        matmul("W1-512-TN", [512; 3], &device),
+        matmul("W1-1024", [1024; 3], &device),
+        matmul("W1-1024-NT", [1024; 3], &device),
+        matmul("W1-1024-TN", [1024; 3], &device),
+        // The largest layer of W2: forward, and the gradients of its weight and of its input.
+        matmul("W2-layer-NT", [128, 512, 784], &device),
+        matmul("W2-layer-TN", [784, 512, 128], &device),
+        matmul("W2-layer", [128, 784, 512], &device),
+        // The same of W4.
+        matmul("W4-layer-NT", [512, 512, 128], &device),
+        matmul("W4-layer-TN", [128, 512, 512], &device),
+        matmul("W4-layer", [512, 128, 512], &device),
         mlp("W2", &[784, 512, 256, 10], 128, 20, &device, |params| {
             Box::new(SGD::new(params, 0.01).momentum(0.9))
         }),
@@ -41,7 +53,7 @@ fn main() -> Result<(), wgrad::Error> {
         let (start, kernels) = (Instant::now(), device.counters().kernels);
         (workload.run)(1);
         let kernels = device.counters().kernels - kernels;
-        println!("{:8} first step {:.3} s, {kernels} kernels", workload.name, start.elapsed().as_secs_f64());
+        println!("{:11} first step {:.3} s, {kernels} kernels", workload.name, start.elapsed().as_secs_f64());
         (workload.run)(workload.steps);
     }
     let mut times = vec![Vec::new(); workloads.len()];
@@ -57,7 +69,7 @@ fn main() -> Result<(), wgrad::Error> {
         let (all, host) = times[REGIONS / 2];
         let step = all / workload.steps as f64;
         println!(
-            "{:8} {:10.2} {}, {:9.1} us a step, {:7.1} us of it on the host",
+            "{:11} {:10.2} {}, {:9.1} us a step, {:7.1} us of it on the host",
             workload.name,
             (workload.value)(step),
             workload.unit,
@@ -68,9 +80,15 @@ fn main() -> Result<(), wgrad::Error> {
     Ok(())
 }
 
-/// `n` times the same product of two square matrices.
-fn matmul(name: &'static str, n: usize, value: fn(f64) -> f64, device: &Device) -> Workload {
-    let (a, b) = (Tensor::randn([n, n], device), Tensor::randn([n, n], device));
+/// The same product of `[m, k]` and `[k, n]` again and again. A name that ends in NT or TN has an operand that lies
+/// transposed in memory.
+fn matmul(name: &'static str, [m, n, k]: [usize; 3], device: &Device) -> Workload {
+    let matrix = |rows: usize, cols: usize, turned: bool| {
+        let shape = if turned { [cols, rows] } else { [rows, cols] };
+        let laid = Tensor::randn(shape, device).realize().expect("the device works").clone();
+        if turned { laid.t() } else { laid }
+    };
+    let (a, b) = (matrix(m, k, name.ends_with("-TN")), matrix(k, n, name.ends_with("-NT")));
     let run = move |steps: usize| {
         let start = Instant::now();
         let products: Vec<Tensor> = (0..steps).map(|_| a.matmul(&b)).collect();
@@ -81,7 +99,9 @@ fn matmul(name: &'static str, n: usize, value: fn(f64) -> f64, device: &Device) 
         products[steps - 1].narrow(0, 0, 1).narrow(1, 0, 1).item().expect("the device works");
         host
     };
-    Workload { name, unit: "GFLOP/s", steps: ((1 << 28) / (n * n * n)).max(1), value, run: Box::new(run) }
+    let operations = 2.0 * (m * n * k) as f64;
+    let value = Box::new(move |seconds| operations / seconds / 1e9);
+    Workload { name, unit: "GFLOP/s", steps: ((1 << 28) / (m * n * k)).max(1), value, run: Box::new(run) }
 }
 
 /// Training steps of a ReLU network on one batch.
@@ -115,5 +135,5 @@ fn mlp(
         last.expect("at least one step").item().expect("the device works");
         host
     };
-    Workload { name, unit: "steps/s", steps, value: |s| 1.0 / s, run: Box::new(run) }
+    Workload { name, unit: "steps/s", steps, value: Box::new(|s| 1.0 / s), run: Box::new(run) }
 }

@@ -71,3 +71,21 @@ fn every_variant_is_exact_in_every_layout() {
         }
     });
 }
+
+/// A table of costs may differ from machine to machine and from day to day: results must not.
+#[test]
+fn the_choice_among_variants_changes_no_bit() {
+    let (m, n, k) = (37, 70, 90);
+    let mut results: Vec<(Variant, Vec<f32>)> = Vec::new();
+    each_variant(|device, variant| {
+        let [a, b] = [[m, k], [k, n]].map(|shape| {
+            let data = Generator::new(shape[0] as u64).uniform(shape[0] * shape[1]);
+            Tensor::new(data.iter().map(|x| x - 0.5).collect::<Vec<_>>(), shape, device)
+        });
+        results.push((variant, a.matmul(&b).to_vec().unwrap()));
+    });
+    let (first, want) = &results[0];
+    for (variant, got) in &results {
+        assert!(got == want, "{variant} and {first} differ");
+    }
+}

@@ -15,6 +15,7 @@
 
 mod text;
 
+use std::fmt;
 use std::num::NonZero;
 
 use super::codegen::{Text, Word, whole};
@@ -102,6 +103,20 @@ impl Costs {
         };
         Costs { variants, side_by_side }
     }
+
+    /// Steps that follow one another in a product of square matrices.
+    pub fn steps(&self, variant: Variant, n: usize) -> usize {
+        let matrix = Matrix { offset: 0, batch: [0, 0], row: n, col: 1 };
+        let product = MatMul { batch: [1, 1], m: n, n, k: n, a: matrix.clone(), b: matrix, splits: 1 };
+        self.waves(variant, &product) * n
+    }
+
+    /// Rounds of workgroups that the product takes.
+    fn waves(&self, variant: Variant, product: &MatMul) -> usize {
+        let (tiles_m, tiles_n) = variant.tiles(product);
+        let workgroups = tiles_m * tiles_n * product.batch[0] * product.batch[1] * product.splits;
+        workgroups.div_ceil(self.side_by_side)
+    }
 }
 
 impl Variant {
@@ -139,6 +154,22 @@ impl Variant {
     fn tiles(&self, product: &MatMul) -> (usize, usize) {
         let (rows, cols) = self.tile(product);
         (product.m.div_ceil(rows), product.n.div_ceil(cols))
+    }
+}
+
+/// The name in files of costs.
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Variant::Registers(Registers { rows, cols, lanes, subgroup }) => {
+                let how = if *subgroup { "broadcast" } else { "alone" };
+                write!(f, "registers {rows} x {cols}, {lanes} lanes, {how}")
+            }
+            Variant::Tiled(Tiled { rows, cols, threads }) => {
+                write!(f, "tiled {rows} x {cols}, {threads} x {threads} threads")
+            }
+            Variant::Skinny => f.write_str("skinny"),
+        }
     }
 }
 
@@ -180,13 +211,8 @@ fn choose<'a>(products: [&'a MatMul; 2], limits: &Limits, costs: &Costs) -> (Var
     {
         return (Variant::Skinny, product, turned);
     }
-    let cost = |variant: &Variant, step: f64, product: &MatMul| {
-        let (tiles_m, tiles_n) = variant.tiles(product);
-        let workgroups = tiles_m * tiles_n * product.batch[0] * product.batch[1] * product.splits;
-        step * workgroups.div_ceil(costs.side_by_side) as f64
-    };
     let all = costs.variants.iter().flat_map(|&(variant, step)| {
-        sides.map(|(product, turned)| (cost(&variant, step, product), variant, product, turned))
+        sides.map(|(product, turned)| (step * costs.waves(variant, product) as f64, variant, product, turned))
     });
     let best = all.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
     let (_, variant, product, turned) = best.expect("every kind of adapter has a variant");
