@@ -243,6 +243,11 @@ impl Device {
         }
     }
 
+    /// Plans made before are made anew: what they rest on has changed.
+    pub(crate) fn forget_plans(&self) {
+        lock(&self.0.scheduler).forget_plans();
+    }
+
     pub(crate) fn register(&self, pending: Pending) {
         lock(&self.0.pending).push(pending);
     }

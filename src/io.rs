@@ -85,12 +85,12 @@ pub fn load(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
     Ok(())
 }
 
-fn file_error(path: &Path, reason: impl ToString) -> Error {
+pub(crate) fn file_error(path: &Path, reason: impl ToString) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
 /// Writes beside the file, then takes its place: a crash leaves the old file or the new one, never half of one.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
     let written = fs::File::create(&beside).and_then(|mut file| {

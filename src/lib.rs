@@ -74,6 +74,7 @@ mod random;
 mod schedule;
 mod shape;
 mod tensor;
+mod tune;
 
 pub use autograd::{enable_grad, is_grad_enabled, no_grad};
 pub use device::{Device, GpuOptions};

@@ -8,8 +8,7 @@ use std::fmt::Write;
 
 use crate::dtype::DType;
 use crate::graph::{Reduce, View};
-use crate::schedule::plan::{Inst, Load, MatMul, Matrix, Program, Reduction};
-use crate::shape::Shape;
+use crate::schedule::plan::{Inst, Load, Program, Reduction};
 
 const COMMON: &str = include_str!("../../shaders/common.wgsl");
 const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
@@ -57,10 +56,11 @@ pub(super) fn whole(source: &str) -> String {
 }
 
 /// Replaces what stands in the hook.
-fn fill(template: &str, hook: &str, text: &str) -> String {
+pub(super) fn fill(template: &str, hook: &str, text: &str) -> String {
     let (start, end) = (format!("// hook {hook}\n"), format!("// end {hook}\n"));
     let from = template.find(&start).expect("the template has the hook") + start.len();
-    let to = template.find(&end).expect("the hook has an end");
+    let end = template.find(&end).expect("the hook has an end");
+    let to = template[..end].rfind('\n').expect("the hook begins above") + 1;
     format!("{}{text}{}", &template[..from], &template[to..])
 }
 
@@ -123,35 +123,24 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize]) -
     writer.text(source, outputs * splits)
 }
 
-/// A product of matrices, whose sizes and strides come first among the parameters.
-pub(super) fn matmul(
-    template: &str,
-    params: &[(&str, usize)],
-    product: &MatMul,
-    reads: &[usize],
-    writes: &[usize],
-    places: usize,
-) -> Text {
-    let operands = Program { loads: [&product.a, &product.b].map(operand).into(), ..Program::default() };
-    let mut writer = Writer::after(&operands, product.epilogue.as_ref(), reads, writes);
-    for (name, size) in params {
-        writer.param(name, "u32", Word::Fixed(*size as u32));
-    }
-    let name = |matrix: &Matrix| writer.buffer(reads[matrix.read]);
-    let mut hook = format!(
-        "fn load_a(i: u32) -> f32 {{ return {}[i]; }}\nfn load_b(i: u32) -> f32 {{ return {}[i]; }}\n",
-        name(&product.a),
-        name(&product.b)
-    );
-    let store = writer.store(product.epilogue.as_ref(), |_| "a".to_owned(), &[DType::F32]);
-    hook += &format!("fn store(i: u32, a: f32) {{\n{store}}}\n");
-    let source = fill(&fill(&whole(template), "element", &hook), "bindings", &writer.bindings());
-    writer.text(source, places)
+/// What a product of matrices does with each result: the words of its uniforms after the product's own, and the hooks
+/// `params` and `result`. Its bindings follow those of the operands, from 3 on.
+pub(super) struct Epilogue {
+    pub params: String,
+    pub result: String,
+    pub words: Vec<Word>,
+    pub bindings: Vec<(usize, bool)>,
+    pub faults: bool,
 }
 
-/// A load that stands for a matrix where bindings are counted.
-fn operand(matrix: &Matrix) -> Load {
-    Load { read: matrix.read, dtype: DType::F32, view: View::contiguous(&Shape::default()) }
+pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> Epilogue {
+    let mut writer = Writer::new(program, reads, writes, false);
+    let mut body = String::new();
+    writer.after_core(&mut body, program, |_| "v".to_owned());
+    let result = format!("{}fn result(i: u32, v: f32) {{\n{body}}}\n", writer.storage(3));
+    let params = format!("    {}\n", writer.params);
+    let Text { words, bindings, faults, .. } = writer.text(String::new(), 0);
+    Epilogue { params, result, words, bindings, faults }
 }
 
 /// Four neighbours at a time: nothing needs a place's coordinates, and every operand is read in order or at one place.
@@ -205,9 +194,7 @@ impl<'a> Writer<'a> {
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
         let writer = Writer::bound(&programs, reads, writes);
         let last = epilogue.unwrap_or(program);
-        let results = last.results.iter().map(|&result| last.dtype(result));
-        // A product of matrices has no code.
-        writer.targets(results.chain([DType::F32]))
+        writer.targets(last.results.iter().map(|&result| last.dtype(result)))
     }
 
     /// With the programs' operands bound.
@@ -250,14 +237,19 @@ impl<'a> Writer<'a> {
             }
             return body;
         };
+        self.after_core(&mut body, epilogue, core);
+        body
+    }
+
+    /// The epilogue at place `i`, from the results `core`.
+    fn after_core(&mut self, body: &mut String, epilogue: &'a Program, core: impl Fn(usize) -> String) {
         (self.program, self.prefix) = (epilogue, "e_");
         for inst in &epilogue.code {
             if let Inst::Core(n, _) = inst {
                 writeln!(body, "    let core{n} = {};", core(*n)).expect("a string takes text");
             }
         }
-        self.elements(&mut body);
-        body
+        self.elements(body);
     }
 
     /// The name of a slot's binding.
@@ -504,17 +496,22 @@ impl<'a> Writer<'a> {
     }
 
     fn bindings(&self) -> String {
-        let mut text = format!("struct Params {{ {}}}\n", self.params);
-        text += "@group(0) @binding(0) var<uniform> params: Params;\n";
+        let params = format!("struct Params {{ {}}}\n", self.params);
+        params + "@group(0) @binding(0) var<uniform> params: Params;\n" + &self.storage(1)
+    }
+
+    /// The storage bindings, from number `first` on.
+    fn storage(&self, first: usize) -> String {
+        let mut text = String::new();
         for (i, &(slot, ty, written)) in self.slots.iter().enumerate() {
             let access = if written { "read_write" } else { "read" };
             let element = if self.vector { format!("vec4<{ty}>") } else { ty.to_owned() };
-            let name = self.buffer(slot);
-            writeln!(text, "@group(0) @binding({}) var<storage, {access}> {name}: array<{element}>;", i + 1)
+            let (binding, name) = (first + i, self.buffer(slot));
+            writeln!(text, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;")
                 .expect("a string takes text");
         }
         if self.faults {
-            let binding = self.slots.len() + 1;
+            let binding = first + self.slots.len();
             writeln!(text, "@group(0) @binding({binding}) var<storage, read_write> fault: atomic<u32>;")
                 .expect("a string takes text");
         }

@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::codegen::{self, Text, Word};
+use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
 use crate::dtype::DType;
 use crate::error::Error;
@@ -31,7 +32,7 @@ struct Lowered {
 
 pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, Error> {
     let limits = gpu.limits();
-    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, limits)).collect();
+    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, gpu)).collect();
     let (shaders, rest): (Vec<Shader>, Vec<_>) = lowered
         .into_iter()
         .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
@@ -101,7 +102,7 @@ fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
     }
 }
 
-fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
+fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
     let node = &cone.items[step.item].node;
     let label = node.op.name();
     match &step.kernel {
@@ -114,13 +115,13 @@ fn lower(step: &Step, cone: &Cone, limits: &Limits) -> Lowered {
         Kernel::Reduce(reduction) => {
             let text = codegen::reduce(reduction, &step.reads, &step.writes);
             // A CPU adapter runs a workgroup on one core: small ones keep both busy.
-            let group = if limits.kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
+            let group = if gpu.limits().kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
             let workgroups = text.places.div_ceil((group / reduction.lanes) as usize);
             let constants = vec![("GROUP", group.into()), ("LANES", reduction.lanes.into())];
             let work = cost(&reduction.program) + reduction.epilogue.as_ref().map_or(0, cost);
             lowered(label, text, constants, workgroups, work)
         }
-        Kernel::MatMul(product) => matmul(label, product, step, limits),
+        Kernel::MatMul(product, epilogue) => matmul(label, product, epilogue.as_ref(), step, gpu),
         Kernel::Fused(launch) => fused(label, launch, step),
     }
 }
@@ -151,39 +152,13 @@ fn access(written: bool) -> Access {
     if written { Access::ReadWrite } else { Access::Read }
 }
 
-fn matmul(label: &str, product: &MatMul, step: &Step, limits: &Limits) -> Lowered {
-    let MatMul { batch, m, n, k, a, b, splits, epilogue } = product;
-    // A CPU adapter wants a workgroup of one subgroup.
-    let (group_x, group_y) = if limits.kind == AdapterKind::Software { (8, 1) } else { (8, 8) };
-    let (tiles_m, tiles_n) = (m.div_ceil(4 * group_y), n.div_ceil(4 * group_x));
-    let batches = batch[0] * batch[1];
-    let part = k.div_ceil(*splits);
-    let params = [
-        ("m", *m),
-        ("n", *n),
-        ("k", *k),
-        ("splits", *splits),
-        ("part", part),
-        ("inner", batch[1]),
-        ("tiles_m", tiles_m),
-        ("tiles_n", tiles_n),
-        ("batches", batches),
-        ("a_offset", a.offset),
-        ("a_outer", a.batch[0]),
-        ("a_inner", a.batch[1]),
-        ("a_row", a.row),
-        ("a_col", a.col),
-        ("b_offset", b.offset),
-        ("b_outer", b.batch[0]),
-        ("b_inner", b.batch[1]),
-        ("b_row", b.row),
-        ("b_col", b.col),
-    ];
-    let workgroups = tiles_m * tiles_n * batches * splits;
-    let template = include_str!("../../shaders/matmul.wgsl");
-    let text = codegen::matmul(template, &params, product, &step.reads, &step.writes, workgroups);
-    let work = 2 * (batches * m * n) as u64 * *k as u64 + epilogue.as_ref().map_or(0, cost);
-    lowered(label, text, vec![("GROUP_X", group_x as f64), ("GROUP_Y", group_y as f64)], workgroups, work)
+fn matmul(label: &str, product: &MatMul, epilogue: Option<&Program>, step: &Step, gpu: &Gpu) -> Lowered {
+    let (text, constants) =
+        matmul::lower(product, epilogue, &step.reads, &step.writes, gpu.limits(), &gpu.matmul_costs());
+    let workgroups = text.places;
+    let MatMul { batch, m, n, k, .. } = product;
+    let work = 2 * (batch[0] * batch[1] * m * n) as u64 * *k as u64 + epilogue.map_or(0, cost);
+    lowered(label, text, constants, workgroups, work)
 }
 
 fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {

@@ -17,6 +17,7 @@ mod codegen;
 mod compile;
 mod faults;
 mod health;
+pub(crate) mod matmul;
 mod pipeline;
 mod poller;
 mod pool;
@@ -79,6 +80,7 @@ pub struct Gpu {
     recorder: Mutex<Recorder>,
     uploads: Mutex<Uploads>,
     reads: AtomicU64,
+    matmul_costs: Mutex<matmul::Costs>,
 }
 
 /// What a device has done so far, and holds.
@@ -118,6 +120,7 @@ impl Gpu {
             poller: Poller::default(),
             uploads: Mutex::default(),
             reads: AtomicU64::new(0),
+            matmul_costs: Mutex::new(matmul::Costs::of(&opened.limits)),
             faults,
             health,
             device,
@@ -130,6 +133,11 @@ impl Gpu {
 
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What the variants of the matrix product cost here.
+    pub fn matmul_costs(&self) -> MutexGuard<'_, matmul::Costs> {
+        lock(&self.matmul_costs)
     }
 
     /// The adapter's name, backend, type and driver.

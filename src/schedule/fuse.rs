@@ -615,9 +615,9 @@ impl Fuser<'_> {
             (a, b, m, n) = (b.transposed(), a.transposed(), n, m);
         }
         let outputs = out.numel();
-        let splits = k_splits(self.limits, k);
+        let splits = k_splits(self.limits, outputs, k);
         let product =
-            |splits, epilogue| Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits, epilogue });
+            |splits, epilogue| Kernel::MatMul(MatMul { batch: sizes, m, n, k, a, b, splits }, epilogue);
         let own = std::iter::once(Access::Item(Source { item, out: 0 }));
         let dtype = self.cone.items[item].spec(0).dtype;
         if splits == 1 {

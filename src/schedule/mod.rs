@@ -99,6 +99,11 @@ impl Scheduler {
         Scheduler { fuse, plans: FxHashMap::default(), ages: VecDeque::new(), counters: Counters::default() }
     }
 
+    pub fn forget_plans(&mut self) {
+        self.plans.clear();
+        self.ages.clear();
+    }
+
     /// Gives the roots, and every pending node that a user holds on the way to them, their values.
     pub fn realize(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
         let cone =

@@ -59,7 +59,8 @@ pub(crate) enum Kernel {
     Map(Program),
     /// The program's value combined over the inner dims of its space.
     Reduce(Reduction),
-    MatMul(MatMul),
+    /// A product, and what is done with each element before it is written.
+    MatMul(MatMul, Option<Program>),
     /// A dispatch of a fused operation.
     Fused(Box<Launch>),
 }
@@ -137,7 +138,7 @@ pub(crate) struct Reduction {
 }
 
 /// `C[z] = A[z] B[z]` with any strides; `splits` partial products over parts of K follow one another.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MatMul {
     /// Two batch dims, the outer one first.
     pub batch: [usize; 2],
@@ -147,11 +148,9 @@ pub(crate) struct MatMul {
     pub a: Matrix,
     pub b: Matrix,
     pub splits: usize,
-    /// What is done with each element before it is written.
-    pub epilogue: Option<Program>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Matrix {
     /// Which of the step's reads.
     pub read: usize,
@@ -171,9 +170,7 @@ impl Kernel {
     /// What is done with the results before they are written.
     pub fn epilogue_mut(&mut self) -> Option<&mut Program> {
         match self {
-            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(MatMul { epilogue, .. }) => {
-                epilogue.as_mut()
-            }
+            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_mut(),
             Kernel::Map(_) | Kernel::Fused(_) => None,
         }
     }
@@ -185,10 +182,10 @@ impl Kernel {
             Kernel::Reduce(Reduction { program, epilogue: Some(epilogue), .. }) => {
                 program.loads.iter().all(|load| load.read != read) && epilogue.reads_in_step(read)
             }
-            Kernel::MatMul(MatMul { a, b, epilogue: Some(epilogue), .. }) => {
+            Kernel::MatMul(MatMul { a, b, .. }, Some(epilogue)) => {
                 a.read != read && b.read != read && epilogue.reads_in_step(read)
             }
-            Kernel::Reduce(_) | Kernel::MatMul(_) | Kernel::Fused(_) => false,
+            Kernel::Reduce(_) | Kernel::MatMul(..) | Kernel::Fused(_) => false,
         }
     }
 }
@@ -218,7 +215,7 @@ impl fmt::Display for Kernel {
                 write!(f, "reduce {how:?} {outer:?} of {reduced:?} in {splits} parts: {program}")?;
                 epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", then {epilogue}"))
             }
-            Kernel::MatMul(MatMul { batch, m, n, k, splits, epilogue, .. }) => {
+            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, epilogue) => {
                 write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}] in {splits} parts", batch[0] * batch[1])?;
                 epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", then {epilogue}"))
             }

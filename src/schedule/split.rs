@@ -11,6 +11,9 @@ const LONG: usize = 4096;
 /// Partial results that keep a software adapter's few cores busy.
 const PARTS: usize = 1024;
 
+/// Steps of K that one part of a product takes at least, where it is cut to keep a GPU busy.
+const DEEP: usize = 1024;
+
 /// Invocations that keep a GPU busy.
 const BUSY: usize = 1 << 14;
 
@@ -30,9 +33,15 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
 }
 
-/// Parts of K of a matrix product.
-pub(super) fn k_splits(limits: &Limits, k: usize) -> usize {
-    k.div_ceil(limits.loop_iterations as usize / 2)
+/// Parts of K of a matrix product with so many results.
+pub(super) fn k_splits(limits: &Limits, results: usize, k: usize) -> usize {
+    let longest = limits.loop_iterations as usize / 2;
+    let wanted = match limits.kind {
+        AdapterKind::Software => 1,
+        // An invocation has at least 16 results.
+        _ => (16 * BUSY / results).min(k / DEEP),
+    };
+    wanted.max(k.div_ceil(longest)).max(1)
 }
 
 #[cfg(test)]
@@ -56,6 +65,9 @@ mod tests {
                 }
             }
         }
-        assert_eq!((k_splits(&limits, 32_767), k_splits(&limits, 70_000)), (1, 3));
+        limits.kind = AdapterKind::Software;
+        assert_eq!([32_767, 70_000].map(|k| k_splits(&limits, 1, k)), [1, 3]);
+        limits.kind = AdapterKind::Discrete;
+        assert_eq!([(64, 512), (64, 4096), (512, 4096)].map(|(m, k)| k_splits(&limits, m * m, k)), [1, 4, 1]);
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 mod extremes;
 mod fused;
+mod matmul;
 mod rows;
 mod shaders;
 mod special;

@@ -5,8 +5,9 @@ use std::fs;
 
 use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
-use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
+use crate::gpu::matmul;
 use crate::limits::{AdapterKind, Limits};
 use crate::ops::{Draw, Launch, Sample, samples};
 use crate::shape::Spec;
@@ -25,7 +26,9 @@ const TEMPLATES: &[(&str, &[Constants])] = &[
             &[("GROUP", 64.0), ("LANES", 64.0)],
         ],
     ),
-    ("matmul", &[&[("GROUP_X", 8.0), ("GROUP_Y", 1.0)], &[("GROUP_X", 8.0), ("GROUP_Y", 8.0)]]),
+    ("matmul_registers", &[&[("LANES", 4.0)], &[("LANES", 8.0)], &[("LANES", 16.0)]]),
+    ("matmul_tiled", &[&[]]),
+    ("matmul_skinny", &[&[("GROUP", 64.0), ("LANES", 4.0)], &[("GROUP", 64.0), ("LANES", 64.0)]]),
 ];
 
 fn read(stem: &str) -> String {
@@ -44,7 +47,8 @@ fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
     let source = format!("{}\n{source}", read("common"));
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
-    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+    let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
+    validator.subgroup_stages(ShaderStages::COMPUTE).subgroup_operations(SubgroupOperationSet::all());
     let info = validator
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
@@ -58,7 +62,17 @@ fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
 #[test]
 fn every_template_is_valid_for_its_overrides() {
     for (stem, overrides) in TEMPLATES {
-        overrides.iter().for_each(|overrides| validate(stem, &read(stem), overrides));
+        let shared = if stem.starts_with("matmul_") { read("matmul") } else { String::new() };
+        overrides.iter().for_each(|overrides| validate(stem, &(shared.clone() + &read(stem)), overrides));
+    }
+}
+
+#[test]
+fn every_tile_of_a_matrix_product_is_valid() {
+    let kinds = [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete];
+    for (kind, subgroup) in kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some((8, 8)))]) {
+        let limits = Limits { kind, subgroup, ..Limits::webgpu() };
+        matmul::programs(&limits).iter().for_each(|program| validate("a matrix product", program, &[]));
     }
 }
 
@@ -80,7 +94,8 @@ fn every_file_is_used() {
     let fused: Vec<Launch> =
         samples().iter().filter_map(|sample| launches(sample, &limits)).flatten().collect();
     for stem in stems() {
-        let template = stem == "common" || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
+        let template =
+            ["common", "matmul"].contains(&&stem[..]) || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
         assert!(template || fused.iter().any(|launch| launch.source == text), "{stem}.wgsl is in no test");
     }
@@ -112,6 +127,7 @@ fn barriers_stand_in_uniform_control_flow() {
                         || block.starts_with(')') // the end of a longer head
                         || block.starts_with("if (LANES")
                         || block.starts_with("for (var half = LANES")
+                        || block.starts_with("for (var k = work.first") // a workgroup's work
                 };
                 let divergent: Vec<_> = blocks.iter().filter(|block| !uniform(block)).collect();
                 assert!(divergent.is_empty() && !returned, "{stem}.wgsl: a barrier inside {divergent:?}");

@@ -1,0 +1,260 @@
+//! Which kernel computes a matrix product.
+//!
+//! In: a product, the adapter's limits, and what each variant costs there. Out: WGSL and uniforms. Must not know what is
+//! around the product.
+//!
+//! | adapter | variants |
+//! |---|---|
+//! | software, fixed subgroups | registers 64 x 64 and 16 x 32 (for subgroups of 8), A broadcast in the subgroup |
+//! | software, otherwise | registers 16 x 64 and 4 x 32 |
+//! | discrete | tiled 128 x 128, 64 x 64 and 32 x 32, skinny |
+//! | integrated, other | tiled 64 x 64 and 32 x 32, skinny |
+//!
+//! Skinny is for up to four rows or columns; among the others the one that costs least is taken. All but skinny add up in
+//! one order, so that the choice changes no bit. The operands change places where Cᵀ = Bᵀ Aᵀ suits a tile better.
+
+mod text;
+
+use std::fmt;
+use std::num::NonZero;
+
+use super::codegen::{self, Text, Word, fill, whole};
+use crate::limits::{AdapterKind, Limits};
+use crate::schedule::plan::{MatMul, Matrix, Program};
+
+/// Invocations of a workgroup of the skinny kernel.
+const GROUP: usize = 64;
+
+/// Rows of the skinny kernel.
+const FEW: usize = 4;
+
+/// What parts of K begin at multiples of: fours of the tiled kernels stay fours.
+const PART: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Variant {
+    Registers(Registers),
+    Tiled(Tiled),
+    Skinny,
+}
+
+/// An invocation's tile where there is no workgroup memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Registers {
+    rows: usize,
+    cols: usize,
+    /// Invocations of a workgroup, each with its own columns.
+    lanes: usize,
+    /// The workgroup is a subgroup, whose lanes load a row each and broadcast it.
+    subgroup: bool,
+}
+
+/// An invocation's tile where a workgroup of `threads` x `threads` shares slices in workgroup memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tiled {
+    rows: usize,
+    cols: usize,
+    threads: usize,
+}
+
+/// The dim along which an operand can be read by fours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Order {
+    AlongK,
+    /// Along m or n.
+    AlongSize,
+    Strided,
+}
+
+/// What a workgroup of each variant costs for a step of K, in units that are one adapter's own, and how many workgroups
+/// run side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Costs {
+    pub variants: Vec<(Variant, f64)>,
+    pub side_by_side: usize,
+}
+
+impl Costs {
+    /// What is known of adapters of this kind. For software: a multiplication is 1 and a load 20, as measured on llvmpipe;
+    /// for GPUs: multiplications, and what smaller tiles read more often.
+    pub fn of(limits: &Limits) -> Costs {
+        let registers = |rows, cols, lanes, subgroup| {
+            let loads = if subgroup { rows / lanes + cols } else { rows + cols };
+            (Variant::Registers(Registers { rows, cols, lanes, subgroup }), (rows * cols + 20 * loads) as f64)
+        };
+        let tiled = |rows, cols, threads, factor| {
+            let results = (rows * cols * threads * threads) as f64;
+            (Variant::Tiled(Tiled { rows, cols, threads }), results * factor)
+        };
+        let small = [tiled(8, 8, 8, 1.15), tiled(4, 4, 8, 1.6)];
+        let (variants, side_by_side) = match (limits.kind, limits.subgroup) {
+            (AdapterKind::Software, subgroup) => {
+                let variants = match subgroup {
+                    Some((min @ (4 | 8 | 16), max)) if min == max => {
+                        let lanes = min as usize;
+                        vec![registers(64, 8, lanes, true), registers(16, 4, lanes, true)]
+                    }
+                    _ => vec![registers(16, 8, 8, false), registers(4, 4, 8, false)],
+                };
+                (variants, std::thread::available_parallelism().map_or(1, NonZero::get))
+            }
+            (AdapterKind::Discrete, _) => ([&[tiled(8, 8, 16, 1.0)], &small[..]].concat(), 128),
+            (AdapterKind::Integrated | AdapterKind::Other, _) => (small.to_vec(), 16),
+        };
+        Costs { variants, side_by_side }
+    }
+
+    /// Steps that follow one another in a product of square matrices.
+    pub fn steps(&self, variant: Variant, n: usize) -> usize {
+        let matrix = Matrix { read: 0, offset: 0, batch: [0, 0], row: n, col: 1 };
+        let product = MatMul { batch: [1, 1], m: n, n, k: n, a: matrix, b: matrix, splits: 1 };
+        self.waves(variant, &product) * n
+    }
+
+    /// Rounds of workgroups that the product takes.
+    fn waves(&self, variant: Variant, product: &MatMul) -> usize {
+        let (tiles_m, tiles_n) = variant.tiles(product);
+        let workgroups = tiles_m * tiles_n * product.batch[0] * product.batch[1] * product.splits;
+        workgroups.div_ceil(self.side_by_side)
+    }
+}
+
+impl Variant {
+    /// The program; `orders` tells how the operands may be read.
+    fn source(&self, orders: [Order; 2]) -> String {
+        match self {
+            Variant::Registers(tile) => text::registers(tile),
+            Variant::Tiled(tile) => text::tiled(tile, orders),
+            Variant::Skinny => text::skinny(),
+        }
+    }
+
+    /// Values of the program's overrides.
+    fn constants(&self, product: &MatMul) -> Vec<(&'static str, f64)> {
+        match self {
+            Variant::Registers(tile) => vec![("LANES", tile.lanes as f64)],
+            Variant::Tiled(_) => vec![],
+            Variant::Skinny => {
+                vec![("GROUP", GROUP as f64), ("LANES", (GROUP / self.tile(product).1) as f64)]
+            }
+        }
+    }
+
+    /// Rows and columns of a workgroup.
+    fn tile(&self, product: &MatMul) -> (usize, usize) {
+        match *self {
+            Variant::Registers(Registers { rows, cols, lanes, .. }) => (rows, cols * lanes),
+            Variant::Tiled(Tiled { rows, cols, threads }) => (rows * threads, cols * threads),
+            // Along K if the matrix lies in order there.
+            Variant::Skinny => (FEW, if product.b.row == 1 { 1 } else { 16 }),
+        }
+    }
+
+    /// Workgroups along m and n.
+    fn tiles(&self, product: &MatMul) -> (usize, usize) {
+        let (rows, cols) = self.tile(product);
+        (product.m.div_ceil(rows), product.n.div_ceil(cols))
+    }
+}
+
+/// The name in files of costs.
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Variant::Registers(Registers { rows, cols, lanes, subgroup }) => {
+                let how = if *subgroup { "broadcast" } else { "alone" };
+                write!(f, "registers {rows} x {cols}, {lanes} lanes, {how}")
+            }
+            Variant::Tiled(Tiled { rows, cols, threads }) => {
+                write!(f, "tiled {rows} x {cols}, {threads} x {threads} threads")
+            }
+            Variant::Skinny => f.write_str("skinny"),
+        }
+    }
+}
+
+/// A kernel for the product and what is done with its results; and the values of its overrides. `reads` and `writes` are
+/// the slots of the step.
+pub(super) fn lower(
+    product: &MatMul,
+    epilogue: Option<&Program>,
+    reads: &[usize],
+    writes: &[usize],
+    limits: &Limits,
+    costs: &Costs,
+) -> (Text, Vec<(&'static str, f64)>) {
+    let turned = transposed(product);
+    let (variant, product, is_turned) = choose([product, &turned], limits, costs);
+    let MatMul { batch, m, n, k, a, b, splits } = product;
+    let (tiles_m, tiles_n) = variant.tiles(product);
+    let batches = batch[0] * batch[1];
+    let part = k.div_ceil(*splits).next_multiple_of(PART);
+    let mut words = vec![*m, *n, *k, *splits, part, batch[1], batches, tiles_m, tiles_n];
+    words.extend([a.offset, a.batch[0], a.batch[1], a.row, a.col]);
+    words.extend([b.offset, b.batch[0], b.batch[1], b.col, b.row]);
+    words.extend(if is_turned { [1, *m] } else { [*n, 1] });
+    let orders = [order(a, a.row, *m, a.col, *k), order(b, b.col, *n, b.row, *k)];
+    let mut text = Text {
+        source: whole(&variant.source(orders)),
+        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
+        bindings: vec![(reads[a.read], false), (reads[b.read], false)],
+        faults: false,
+        places: tiles_m * tiles_n * batches * splits,
+    };
+    match epilogue.map(|program| codegen::epilogue(program, reads, writes)) {
+        None => text.bindings.push((writes[0], true)),
+        Some(epilogue) => {
+            text.source = fill(&fill(&text.source, "params", &epilogue.params), "result", &epilogue.result);
+            text.words.extend(epilogue.words);
+            text.bindings.extend(epilogue.bindings);
+            text.faults = epilogue.faults;
+        }
+    }
+    (text, variant.constants(product))
+}
+
+/// The variant, and which of the product and its transpose it computes (and whether it is that).
+fn choose<'a>(products: [&'a MatMul; 2], limits: &Limits, costs: &Costs) -> (Variant, &'a MatMul, bool) {
+    let sides = [(products[0], false), (products[1], true)];
+    if limits.kind != AdapterKind::Software
+        && let Some((product, turned)) = sides.into_iter().find(|(product, _)| product.m <= FEW)
+    {
+        return (Variant::Skinny, product, turned);
+    }
+    let all = costs.variants.iter().flat_map(|&(variant, step)| {
+        sides.map(|(product, turned)| (step * costs.waves(variant, product) as f64, variant, product, turned))
+    });
+    let best = all.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
+    let (_, variant, product, turned) = best.expect("every kind of adapter has a variant");
+    (variant, product, turned)
+}
+
+/// Cᵀ = Bᵀ Aᵀ.
+fn transposed(product: &MatMul) -> MatMul {
+    MatMul { m: product.n, n: product.m, a: product.b.transposed(), b: product.a.transposed(), ..*product }
+}
+
+/// `along_size` and `along_k` are the operand's strides.
+fn order(matrix: &Matrix, along_size: usize, size: usize, along_k: usize, k: usize) -> Order {
+    let fours = |strides: &[usize]| strides.iter().all(|stride| stride.is_multiple_of(4));
+    let [outer, inner] = matrix.batch;
+    if along_k == 1 && fours(&[k, along_size, outer, inner, matrix.offset]) {
+        Order::AlongK
+    } else if along_size == 1 && fours(&[size, along_k, outer, inner, matrix.offset]) {
+        Order::AlongSize
+    } else {
+        Order::Strided
+    }
+}
+
+/// Every program of an adapter, for the tests.
+#[cfg(test)]
+pub(crate) fn programs(limits: &Limits) -> Vec<String> {
+    let orders = [Order::AlongK, Order::AlongSize, Order::Strided];
+    let variants = Costs::of(limits).variants.into_iter().map(|(variant, _)| variant);
+    variants
+        .chain([Variant::Skinny])
+        .flat_map(|variant| orders.map(|a| orders.map(|b| variant.source([a, b]))))
+        .flatten()
+        .collect()
+}

@@ -1,0 +1,193 @@
+//! Register tiles written out: WGSL has no array that is sure to be registers, so every accumulator has a name.
+//! `c3_1` is row 3, columns 4 to 7.
+
+use std::fmt::Write;
+
+use super::{Order, Registers, Tiled};
+use crate::gpu::codegen::fill;
+
+const SHARED: &str = include_str!("../../../shaders/matmul.wgsl");
+const REGISTERS: &str = include_str!("../../../shaders/matmul_registers.wgsl");
+const TILED: &str = include_str!("../../../shaders/matmul_tiled.wgsl");
+const SKINNY: &str = include_str!("../../../shaders/matmul_skinny.wgsl");
+
+/// Rows that one turn of the loop of stores writes.
+const STORED: usize = 8;
+
+/// Adds a line of text, indented by so many steps.
+macro_rules! line {
+    ($out:expr, $indent:expr, $($text:tt)*) => {{
+        write!($out, "{:1$}", "", 4 * $indent).expect("a string takes text");
+        writeln!($out, $($text)*).expect("a string takes text");
+    }};
+}
+
+pub(super) fn registers(tile: &Registers) -> String {
+    let &Registers { rows, cols, lanes, subgroup } = tile;
+    let fours = cols / 4;
+    // Loads of A: a row each, or a row a lane.
+    let (loads, step) = if subgroup { (rows / lanes, lanes) } else { (rows, 1) };
+
+    let mut consts = String::new();
+    line!(consts, 0, "const ROWS = {rows}u;");
+    line!(consts, 0, "const COLS = {cols}u;");
+    let builtin = if subgroup { "subgroup_invocation_id" } else { "local_invocation_index" };
+    let mut lane = String::new();
+    line!(lane, 1, "@builtin({builtin}) lane: u32,");
+
+    let mut start = String::new();
+    let own = if subgroup { " + lane" } else { "" };
+    for i in 0..loads {
+        let row = format!("min(row + {}u{own}, params.m - 1u)", i * step);
+        line!(start, 1, "var at_a{i} = work.a + {row} * params.a_m + work.first * params.a_k;");
+    }
+    for j in 0..fours {
+        line!(start, 1, "let cols{j} = col + {}u * LANES + four;", 4 * j);
+        let col = format!("min(cols{j}, vec4(params.n - 1u))");
+        line!(start, 1, "var at_b{j} = work.b + {col} * params.b_n + work.first * params.b_k;");
+    }
+    zeros(&mut start, rows, fours);
+
+    let mut body = String::new();
+    for i in 0..loads {
+        line!(body, 2, "let a{i} = a[at_a{i}];");
+        line!(body, 2, "at_a{i} += params.a_k;");
+    }
+    for j in 0..fours {
+        line!(body, 2, "let b{j} = load_four(at_b{j});");
+        line!(body, 2, "at_b{j} += vec4(params.b_k);");
+    }
+    multiply(&mut body, 2, rows, fours, |row| match subgroup {
+        true => format!("subgroupBroadcast(a{}, {}u)", row / lanes, row % lanes),
+        false => format!("a{row}"),
+    });
+
+    let mut stores = String::new();
+    let stored = STORED.min(rows);
+    line!(stores, 1, "for (var i = 0u; i < rows; i += {stored}u) {{");
+    for (row, j) in (0..stored).flat_map(|row| (0..fours).map(move |j| (row, j))) {
+        line!(stores, 2, "store_four(work, row + i + {row}u, cols{j}, c{row}_{j});");
+    }
+    for (row, j) in (stored..rows).flat_map(|row| (0..fours).map(move |j| (row, j))) {
+        line!(stores, 2, "c{}_{j} = c{row}_{j};", row - stored);
+    }
+    line!(stores, 1, "}}");
+
+    let hooks = [("tile", consts), ("lane", lane), ("start", start), ("step", body), ("stores", stores)];
+    whole(REGISTERS, &hooks)
+}
+
+pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
+    let &Tiled { rows, cols, threads } = tile;
+    let fours = cols / 4;
+    let mut consts = String::new();
+    line!(consts, 0, "const ROWS = {rows}u;");
+    line!(consts, 0, "const COLS = {cols}u;");
+    line!(consts, 0, "const THREADS_M = {threads}u;");
+    line!(consts, 0, "const THREADS_N = {threads}u;");
+
+    let fetches = fetch("a", 1, "m", orders[0]) + &fetch("b", 2, "n", orders[1]);
+    let mut start = String::new();
+    zeros(&mut start, rows, fours);
+
+    let mut body = String::new();
+    for i in 0..rows / 4 {
+        line!(body, 3, "let a{i} = slice_a[l * (TILE_M / 4u) + thread.y + {i}u * THREADS_M];");
+    }
+    for j in 0..fours {
+        line!(body, 3, "let b{j} = slice_b[l * (TILE_N / 4u) + thread.x + {j}u * THREADS_N];");
+    }
+    multiply(&mut body, 3, rows, fours, |row| format!("a{}[{}]", row / 4, row % 4));
+
+    let mut stores = String::new();
+    for (row, j) in (0..rows).flat_map(|row| (0..fours).map(move |j| (row, j))) {
+        let r = format!("row + 4u * (thread.y + {}u * THREADS_M) + {}u", row / 4, row % 4);
+        let c = format!("col + 4u * (thread.x + {j}u * THREADS_N)");
+        line!(stores, 1, "store_four(work, {r}, {c}, c{row}_{j});");
+    }
+    let hooks =
+        [("tile", consts), ("fetches", fetches), ("start", start), ("step", body), ("stores", stores)];
+    whole(TILED, &hooks)
+}
+
+pub(super) fn skinny() -> String {
+    whole(SKINNY, &[])
+}
+
+fn whole(template: &str, hooks: &[(&str, String)]) -> String {
+    let filled = hooks.iter().fold(template.to_owned(), |text, (hook, body)| fill(&text, hook, body));
+    format!("{SHARED}\n{filled}")
+}
+
+fn zeros(out: &mut String, rows: usize, fours: usize) {
+    for row in 0..rows {
+        (0..fours).for_each(|j| line!(out, 1, "var c{row}_{j} = vec4<f32>();"));
+    }
+}
+
+/// One step of K: `value` is a row's element of A, `b0`, `b1`.. are the columns' of B.
+fn multiply(out: &mut String, indent: usize, rows: usize, fours: usize, value: impl Fn(usize) -> String) {
+    for row in 0..rows {
+        line!(out, indent, "let x{row} = vec4({});", value(row));
+        (0..fours).for_each(|j| line!(out, indent, "c{row}_{j} = fma(x{row}, b{j}, c{row}_{j});"));
+    }
+}
+
+/// The binding of an operand and the function that reads a block of it. `size` is the dim that is not K.
+fn fetch(operand: &str, binding: u32, size: &str, order: Order) -> String {
+    let element = if order == Order::Strided { "f32" } else { "vec4<f32>" };
+    let upper = operand.to_uppercase();
+    let start = format!("work.{operand}");
+    let (outer, inner) = (format!("params.{operand}_{size}"), format!("params.{operand}_k"));
+    let four = format!("min(vec4(i) + vec4(0u, 1u, 2u, 3u), vec4(params.{size} - 1u))");
+
+    let mut out = String::new();
+    line!(out, 0, "@group(0) @binding({binding}) var<storage, read> {operand}: array<{element}>;");
+    line!(out, 0, "const {upper}_IN_K = {};", order != Order::AlongSize);
+    line!(out, 0, "fn fetch_{operand}(work: Work, i: u32, k: u32) -> mat4x4<f32> {{");
+    line!(out, 1, "var block = mat4x4<f32>();");
+    match order {
+        Order::AlongK => {
+            line!(out, 1, "if (k < work.last) {{");
+            line!(out, 2, "let p = ({start} + {four} * {outer} + k) / 4u;");
+            let columns: Vec<String> = ["x", "y", "z", "w"].map(|c| format!("{operand}[p.{c}]")).into();
+            line!(out, 2, "block = transpose(mat4x4({}));", columns.join(", "));
+            line!(out, 1, "}}");
+        }
+        Order::AlongSize => {
+            line!(out, 1, "let at = {start} + min(i, params.{size} - 4u);");
+            for j in 0..4 {
+                line!(out, 1, "if (k + {j}u < work.last) {{");
+                line!(out, 2, "block[{j}] = {operand}[(at + (k + {j}u) * {inner}) / 4u];");
+                line!(out, 1, "}}");
+            }
+        }
+        Order::Strided => {
+            line!(out, 1, "let at = {start} + {four} * {outer};");
+            for j in 0..4 {
+                line!(out, 1, "if (k + {j}u < work.last) {{");
+                line!(out, 2, "let p = at + (k + {j}u) * {inner};");
+                let four: Vec<String> = ["x", "y", "z", "w"].map(|c| format!("{operand}[p.{c}]")).into();
+                line!(out, 2, "block[{j}] = vec4({});", four.join(", "));
+                line!(out, 1, "}}");
+            }
+        }
+    }
+    line!(out, 1, "return block;");
+    line!(out, 0, "}}");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The files as they stand are the smallest tiles: what is written here can be read there.
+    #[test]
+    fn the_templates_hold_the_smallest_tiles() {
+        let small = Registers { rows: 2, cols: 4, lanes: 8, subgroup: false };
+        assert_eq!(registers(&small), whole(REGISTERS, &[]));
+        let small = Tiled { rows: 4, cols: 4, threads: 8 };
+        assert_eq!(tiled(&small, [Order::Strided; 2]), whole(TILED, &[]));
+    }
+}

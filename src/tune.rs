@@ -1,0 +1,183 @@
+//! Measuring what this machine's kernels cost, for those who ask for it.
+//!
+//! In: a device. Out: costs by which the scheduler's products choose their kernels, kept in a file beside the adapter's and
+//! its driver's names. Nothing is measured, read or written unless [`Device::tune`] is called.
+
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustc_hash::FxHasher;
+
+use crate::device::{Backend, Device};
+use crate::error::Error;
+use crate::gpu::matmul::{Costs, Variant};
+use crate::io::{file_error, write_whole};
+use crate::limits::AdapterKind;
+use crate::random::Generator;
+use crate::tensor::Tensor;
+
+/// Times that a variant is measured; the fastest counts.
+const ROUNDS: usize = 5;
+
+/// Products in one measurement, so that submitting and reading weigh little.
+const PRODUCTS: usize = 8;
+
+impl Device {
+    /// Chooses the kernels of matrix products by measurement instead of by what is known of such adapters. The first
+    /// call on a machine measures, which takes a second or so on a GPU and wants the machine to itself; its answer is
+    /// kept in the user's cache folder for this adapter and driver. Later calls read it.
+    ///
+    /// Results do not depend on it, to the last bit. On the CPU there is nothing to tune.
+    ///
+    /// # Errors
+    ///
+    /// If the device fails, or the file cannot be written.
+    ///
+    /// ```no_run
+    /// let device = wgrad::Device::gpu()?;
+    /// device.tune()?;
+    /// # Ok::<(), wgrad::Error>(())
+    /// ```
+    pub fn tune(&self) -> Result<(), Error> {
+        self.tune_in(&cache_folder())
+    }
+
+    /// A hash of what the choice of kernels rests on, the same as long as the choice is the same; `None` where there is
+    /// no choice.
+    pub fn tuning(&self) -> Option<u64> {
+        let Backend::Gpu(gpu) = self.backend() else { return None };
+        let mut hasher = FxHasher::default();
+        text(self, &gpu.matmul_costs()).hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
+    pub(crate) fn tune_in(&self, folder: &Path) -> Result<(), Error> {
+        let Backend::Gpu(gpu) = self.backend() else { return Ok(()) };
+        let known = Costs::of(gpu.limits());
+        let name = self.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let path = folder.join(format!("{name}-{:?}.txt", gpu.limits().kind));
+        let stored = fs::read_to_string(&path).ok().and_then(|stored| parse(&stored, &known));
+        let costs = match stored {
+            Some(costs) => costs,
+            None => {
+                let measured = self.measure(&known);
+                // Whatever happened, no variant is left the only one.
+                *gpu.matmul_costs() = known;
+                let costs = measured?;
+                fs::create_dir_all(folder)
+                    .and_then(|()| write_whole(&path, text(self, &costs).as_bytes()))
+                    .map_err(|error| file_error(&path, error))?;
+                costs
+            }
+        };
+        *gpu.matmul_costs() = costs;
+        self.forget_plans();
+        Ok(())
+    }
+
+    /// The costs of the variants, by products of square matrices.
+    fn measure(&self, known: &Costs) -> Result<Costs, Error> {
+        let Backend::Gpu(gpu) = self.backend() else { unreachable!("it has variants") };
+        let n = if gpu.limits().kind == AdapterKind::Software { 256 } else { 2048 };
+        let mut generator = Generator::new(0);
+        let [a, b] = [(); 2].map(|()| Tensor::new(generator.uniform(n * n), [n, n], self));
+        let mut variants = Vec::new();
+        for &(variant, step) in &known.variants {
+            *gpu.matmul_costs() = Costs { variants: vec![(variant, step)], ..known.clone() };
+            self.forget_plans();
+            multiply(&a, &b)?; // compiles
+            let times = (0..ROUNDS).map(|_| multiply(&a, &b)).collect::<Result<Vec<f64>, Error>>()?;
+            let fastest = times.into_iter().fold(f64::INFINITY, f64::min);
+            variants.push((variant, fastest / known.steps(variant, n) as f64));
+        }
+        Ok(Costs { variants, ..known.clone() })
+    }
+}
+
+/// Seconds for a product, waited for.
+fn multiply(a: &Tensor, b: &Tensor) -> Result<f64, Error> {
+    let start = Instant::now();
+    let mut product = a.matmul(b);
+    for _ in 1..PRODUCTS {
+        product.realize()?;
+        product = a.matmul(b);
+    }
+    product.realize()?.narrow(0, 0, 1).narrow(1, 0, 1).item()?;
+    Ok(start.elapsed().as_secs_f64() / PRODUCTS as f64)
+}
+
+/// The adapter, then a line a variant: its cost and its name.
+fn text(device: &Device, costs: &Costs) -> String {
+    let mut text = format!("{device}\n");
+    for (variant, step) in &costs.variants {
+        writeln!(text, "{step:e} {variant}").expect("a string takes text");
+    }
+    text
+}
+
+/// What [`text`] wrote, if it speaks of exactly these variants.
+fn parse(stored: &str, known: &Costs) -> Option<Costs> {
+    let lines: Vec<(&str, &str)> =
+        stored.lines().skip(1).map(|line| line.split_once(' ')).collect::<Option<_>>()?;
+    let cost = |variant: &Variant| {
+        let (cost, _) = lines.iter().find(|(_, name)| *name == variant.to_string())?;
+        cost.parse::<f64>().ok().filter(|cost| cost.is_finite()).map(|cost| (*variant, cost))
+    };
+    let variants = known.variants.iter().map(|(variant, _)| cost(variant)).collect::<Option<_>>()?;
+    Some(Costs { variants, ..known.clone() })
+}
+
+/// Where this user's caches are, by the platform's custom.
+fn cache_folder() -> PathBuf {
+    let from = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || {
+        from("HOME")
+            .map(|home| home.join(if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" }))
+    };
+    let folder = from("XDG_CACHE_HOME").or_else(|| from("LOCALAPPDATA")).or_else(home);
+    folder.unwrap_or_else(env::temp_dir).join("wgrad")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_read_back_and_changes_no_bit() {
+        let device = Device::gpu_with(&Default::default()).unwrap();
+        let mut generator = Generator::new(3);
+        let [a, b] = [(); 2].map(|()| Tensor::new(generator.uniform(70 * 70), [70, 70], &device));
+        let product = || a.matmul(&b).to_vec::<f32>().unwrap();
+        let (before, untuned) = (product(), device.tuning());
+
+        let folder = tempfile::tempdir().unwrap();
+        device.tune_in(folder.path()).unwrap();
+        let tuned = device.tuning();
+        assert_ne!(tuned, untuned);
+        assert_eq!(product(), before);
+
+        let again = Device::gpu_with(&Default::default()).unwrap();
+        assert_eq!(again.tuning(), untuned);
+        again.tune_in(folder.path()).unwrap();
+        assert_eq!(again.tuning(), tuned, "measured anew instead of read");
+    }
+
+    #[test]
+    fn a_damaged_file_is_measured_anew() {
+        let device = Device::gpu_with(&Default::default()).unwrap();
+        let known = Costs::of(device.limits().unwrap());
+        assert_eq!(
+            parse(&text(&device, &known), &known).map(|costs| costs.variants.len()),
+            Some(known.variants.len())
+        );
+        let stored = text(&device, &known);
+        let (whole, _) = stored.trim_end().rsplit_once('\n').unwrap();
+        assert_eq!(parse(whole, &known), None, "a variant is missing");
+        assert_eq!(parse(&stored.replace('e', "x"), &known), None, "costs are no numbers");
+        assert_eq!(parse("", &known), None);
+    }
+}
