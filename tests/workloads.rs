@@ -1,6 +1,7 @@
 //! Ring 3: dispatches a training step of each workload of the benchmarks, counted on a device that computes nothing.
 
 #[path = "../benches/workloads/cases.rs"]
+#[allow(dead_code)] // the benchmarks use the rest
 mod cases;
 
 use wgrad::{AdapterKind, Device, Limits};
