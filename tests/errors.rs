@@ -6,7 +6,7 @@ mod common;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use wgrad::{DType, Device, Limits, Tensor, Var, autograd};
+use wgrad::{DType, Device, Limits, Tensor, Var, autograd, autograd::functional};
 
 /// The message and the file with which `f` panics.
 fn panic_of(f: impl FnOnce()) -> (String, String) {
@@ -169,6 +169,21 @@ const MISTAKES: &[Mistake] = &[
             autograd::backward(&[&y], &[&floats(&[3], d)], false);
         },
         &["backward", "f32[3]", "f32[2]"],
+    ),
+    (
+        "tangents for other inputs",
+        |d| drop(functional::jvp(|x| x[0].exp(), &[&floats(&[2], d)], &[])),
+        &["jvp", "1 inputs", "0 vectors"],
+    ),
+    (
+        "a vector of another shape",
+        |d| drop(functional::hvp(|x| x[0].sum(), &[&floats(&[2], d)], &[&floats(&[3], d)])),
+        &["hvp", "f32[3]", "f32[2]"],
+    ),
+    (
+        "the Hessian of many",
+        |d| drop(functional::hvp(|x| x[0].exp(), &[&floats(&[2], d)], &[&floats(&[2], d)])),
+        &["hvp", "f32[2] is no scalar"],
     ),
     ("a gradient of integers", |d| drop(ints(&[2], d).requires_grad()), &["requires_grad", "i32[2]"]),
     ("an item of many", |d| drop(floats(&[2], d).item()), &["item", "f32[2]"]),
