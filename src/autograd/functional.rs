@@ -1,5 +1,5 @@
-//! Derivatives of functions: products with vectors, Jacobians, Hessians, and products with Hessians. All from reverse passes, which can be
-//! differentiated themselves.
+//! Derivatives of functions: Jacobians, Hessians, and products of both with vectors. All from reverse passes, which can
+//! be differentiated themselves.
 //!
 //! The function is called with fresh leaves of the inputs' values; what comes back has no history.
 
@@ -86,7 +86,7 @@ pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<V
 }
 
 /// The value of a scalar function, and its Hessian times the `vectors`, one for each input: the change of the gradient
-/// along them. Two reverse passes, and no Hessian in memory (Pearlmutter, 1994; PyTorch's
+/// along them. Two reverse passes, and no Hessian in memory (PyTorch's
 /// [`hvp`](https://docs.pytorch.org/docs/stable/generated/torch.autograd.functional.hvp.html)).
 ///
 /// ```

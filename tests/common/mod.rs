@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // no test binary uses all of it
 
+pub mod layout;
+
 use std::ops::Range;
 
 use wgrad::{DType, Device, Generator, Tensor, autograd};

@@ -30,6 +30,11 @@ impl Operation {
         path.rsplit(['.', ':']).next().unwrap_or_default()
     }
 
+    /// Whether it makes a tensor of none.
+    pub fn creates(&self) -> bool {
+        self.shapes.starts_with("->")
+    }
+
     const fn constant(self, why: &'static str) -> Operation {
         Operation { constant: Some(why), ..self }
     }
@@ -192,7 +197,7 @@ pub const OPERATIONS: &[Operation] = &[
     op("x.argmax(dim, keepdim)", "[.., n, ..] -> [..]", NUMBER, &[X], |x| x[0].argmax(1, false)).constant("integers"),
     op("x.argmin(dim, keepdim)", "[.., n, ..] -> [..]", NUMBER, &[X], |x| x[0].argmin((), false)).constant("integers"),
     op("x.var(dims, correction, keepdim)", "[.., n, ..] -> [..]", FLOAT, &[X], |x| x[0].var(1, 1.0, false)),
-    op("x.std(dims, correction, keepdim)", "[.., n, ..] -> [..]", FLOAT, &[X], |x| x[0].std(0, 0.0, true)),
+    op("x.std(dims, correction, keepdim)", "[.., n, ..] -> [..]", FLOAT, &[X], |x| x[0].std(1, 0.0, true)),
     op("x.logsumexp(dims, keepdim)", "[.., n, ..] -> [..]", FLOAT, &[X], |x| x[0].logsumexp(1, false)),
     op("x.softmax(dim)", SAME, FLOAT, &[X], |x| x[0].softmax(1)),
     op("x.log_softmax(dim)", SAME, FLOAT, &[X], |x| x[0].log_softmax(1)),
@@ -217,13 +222,13 @@ pub const OPERATIONS: &[Operation] = &[
     op("x.adaptive_avg_pool2d(output_size)", IMAGE, FLOAT, &[IMAGES], |x| x[0].adaptive_avg_pool2d([Some(2), None])),
 
     // Normalisations.
-    op("x.layer_norm(normalized_shape, weight, bias, eps)", "[.., n], [n], [n] -> [.., n]", FLOAT, &[X, POSITIVE_ROW, ROW], |x| x[0].layer_norm([4], Some(&x[1]), Some(&x[2]), 1e-5)),
-    op("x.rms_norm(normalized_shape, weight, eps)", "[.., n], [n] -> [.., n]", FLOAT, &[X, POSITIVE_ROW], |x| x[0].rms_norm([4], Some(&x[1]), 1e-5)),
-    op("x.group_norm(num_groups, weight, bias, eps)", "[n, c, ..], [c], [c] -> [n, c, ..]", FLOAT, &[(&[2, 4, 3], -1.0, 1.0), POSITIVE_ROW, ROW], |x| x[0].group_norm(2, Some(&x[1]), Some(&x[2]), 1e-5)),
+    op("x.layer_norm(normalized_shape, weight, bias, eps)", "[.., n], [n], [n] -> [.., n]", FLOAT, &[X, POSITIVE_ROW, ROW], |x| x[0].layer_norm([4], Some(&x[1]), Some(&x[2]), 0.1)),
+    op("x.rms_norm(normalized_shape, weight, eps)", "[.., n], [n] -> [.., n]", FLOAT, &[X, POSITIVE_ROW], |x| x[0].rms_norm([4], Some(&x[1]), 0.1)),
+    op("x.group_norm(num_groups, weight, bias, eps)", "[n, c, ..], [c], [c] -> [n, c, ..]", FLOAT, &[(&[2, 4, 3], -1.0, 1.0), POSITIVE_ROW, ROW], |x| x[0].group_norm(2, Some(&x[1]), Some(&x[2]), 0.1)),
     op("x.batch_norm(running_mean, running_var, weight, bias, eps)", "[n, c, ..], [c], [c], [c], [c] -> [n, c, ..]", FLOAT, &[X, ROW, POSITIVE_ROW, POSITIVE_ROW, ROW],
-        |x| x[0].batch_norm(&x[1], &x[2], Some(&x[3]), Some(&x[4]), 1e-5)),
+        |x| x[0].batch_norm(&x[1], &x[2], Some(&x[3]), Some(&x[4]), 0.1)),
     op("x.batch_norm_train(running_mean, running_var, weight, bias, momentum, eps)", "[n, c, ..], [c], [c], [c], [c] -> [n, c, ..], [c], [c]", FLOAT, &[X, POSITIVE_ROW, ROW],
-        |x| x[0].batch_norm_train(&x[1].zeros_like(), &x[1].ones_like(), Some(&x[1]), Some(&x[2]), 0.1, 1e-5).output),
+        |x| x[0].batch_norm_train(&x[1].zeros_like(), &x[1].ones_like(), Some(&x[1]), Some(&x[2]), 0.25, 0.1).output),
     op("x.dropout(p, training)", SAME, FLOAT, &[X], |x| drawn(|| x[0].dropout(0.25, true))),
 
     // Losses.

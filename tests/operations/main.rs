@@ -7,6 +7,7 @@ mod source;
 
 use std::collections::BTreeSet;
 
+use common::layout::{LAYOUTS, Layout};
 use common::{Host, SUMS, check_gpu, check_gradient};
 use list::{OPERATIONS, Operation};
 use source::Names;
@@ -35,8 +36,21 @@ const OTHERS: &[(&str, &[&str])] = &[
 
 impl Operation {
     fn operands(&self) -> Vec<Host> {
-        let draw = |(i, &(shape, low, high)): (usize, &list::Operand)| Host::draw(i as u64, shape, low..high);
+        self.leaves_of(Layout::Contiguous)
+    }
+
+    /// The leaves of operands that lie so.
+    fn leaves_of(&self, layout: Layout) -> Vec<Host> {
+        let draw = |(i, &(shape, low, high)): (usize, &list::Operand)| {
+            Host::draw(i as u64, &layout.leaf(shape), low..high)
+        };
         self.operands.iter().enumerate().map(draw).collect()
+    }
+
+    /// The example's result for operands that are views of the leaves.
+    fn of_views(&self, leaves: &[Tensor], layout: Layout) -> Tensor {
+        let views = leaves.iter().zip(self.operands).map(|(leaf, (shape, ..))| layout.view(leaf, shape));
+        (self.apply)(&views.collect::<Vec<_>>())
     }
 
     fn leaves(&self, device: &Device) -> Vec<Tensor> {
@@ -79,12 +93,8 @@ fn every_public_function_is_listed() {
 fn shapes_name_every_operand() {
     for op in OPERATIONS {
         let (operands, results) = op.shapes.split_once("-> ").expect("shapes -> shapes");
-        let creates = operands.is_empty();
-        assert!(
-            results.contains('[') && (creates || operands.matches('[').count() >= op.operands.len()),
-            "{}",
-            op.call
-        );
+        let named = operands.matches('[').count();
+        assert!(results.contains('[') && (op.creates() || named >= op.operands.len()), "{}", op.call);
     }
 }
 
@@ -111,11 +121,20 @@ fn gradients_exist() {
     }
 }
 
-/// Values and gradients. Examples are a few dozen roundings long, over values about 1.
+/// Values and gradients, however the operands lie in memory (rows: src/tests/rows.rs). Examples are a few dozen
+/// roundings long, over values about 1.
 #[test]
 fn the_gpu_agrees() {
+    let rows = source::rows();
     for op in OPERATIONS.iter().filter(|op| op.dtypes.contains(&DType::F32)) {
-        check_gpu(op.call, &op.operands(), &op.apply, SUMS, SUMS);
+        let takes_views = !op.creates() && !rows.contains(op.name());
+        for layout in LAYOUTS {
+            // What is left of an operation without elements is its own matter.
+            if layout == Layout::Contiguous || (takes_views && layout != Layout::Empty) {
+                let apply = |xs: &[Tensor]| op.of_views(xs, layout);
+                check_gpu(&format!("{} ({layout:?})", op.call), &op.leaves_of(layout), &apply, SUMS, SUMS);
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn identifier(text: &str) -> String {
 }
 
 /// The methods of the elementwise rows: `    Tanh tanh Float {`.
-fn rows() -> Names {
+pub fn rows() -> Names {
     let table = file("src/graph/table.rs");
     let row = |line: &str| {
         let mut words = line.strip_prefix("    ")?.strip_suffix('{')?.split_whitespace();
