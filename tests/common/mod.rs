@@ -6,6 +6,7 @@
 #![allow(dead_code)] // no test binary uses all of it
 
 pub mod layout;
+pub mod refusal;
 
 use std::ops::Range;
 

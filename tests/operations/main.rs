@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod list;
+mod refusals;
 mod source;
 
 use std::collections::BTreeSet;
@@ -59,17 +60,14 @@ impl Operation {
 
     /// The example's result for operands of another dtype: whole numbers, or bools.
     fn of_dtype(&self, dtype: DType, device: &Device) -> Tensor {
-        let whole = |host: &Host| host.data.iter().map(|x| (x * 4.0).round() as i32).collect::<Vec<_>>();
-        let tensor = |host: &Host| match dtype {
-            DType::F32 => host.tensor(device),
-            DType::I32 => Tensor::new(whole(host), &host.shape[..], device),
-            DType::U32 => {
-                let data: Vec<u32> = whole(host).iter().map(|x| x.unsigned_abs()).collect();
-                Tensor::new(data, &host.shape[..], device)
-            }
-            DType::Bool => {
-                let data: Vec<bool> = whole(host).iter().map(|x| x % 2 == 0).collect();
-                Tensor::new(data, &host.shape[..], device)
+        let tensor = |host: &Host| {
+            let whole = host.data.iter().map(|x| (x * 4.0).round() as i32);
+            let shape = &host.shape[..];
+            match dtype {
+                DType::F32 => host.tensor(device),
+                DType::I32 => Tensor::new(whole.collect::<Vec<_>>(), shape, device),
+                DType::U32 => Tensor::new(whole.map(i32::unsigned_abs).collect::<Vec<_>>(), shape, device),
+                DType::Bool => Tensor::new(whole.map(|x| x % 2 == 0).collect::<Vec<_>>(), shape, device),
             }
         };
         (self.apply)(&self.operands().iter().map(tensor).collect::<Vec<_>>())
