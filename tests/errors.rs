@@ -3,28 +3,9 @@
 
 mod common;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
-
-use wgrad::{DType, Device, Limits, Tensor, Var, autograd};
-
-/// The message and the file with which `f` panics.
-fn panic_of(f: impl FnOnce()) -> (String, String) {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    thread_local! {
-        static PLACE: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
-    }
-    let _turn = ONE_AT_A_TIME.lock();
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|info| {
-        PLACE.set(info.location().map_or(String::new(), |at| at.file().to_owned()));
-    }));
-    let caught = catch_unwind(AssertUnwindSafe(f));
-    std::panic::set_hook(before);
-    let payload = caught.expect_err("a mistake must panic");
-    let text = payload.downcast_ref::<String>().cloned();
-    (text.or(payload.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap(), PLACE.take())
-}
+use common::refusal::{Refusal, refused};
+use wgrad::optim::{OneCycleLR, Schedule};
+use wgrad::{Classes, DType, Device, Limits, Reduction, Tensor, Var, autograd, autograd::functional};
 
 type Mistake = (&'static str, fn(&Device), &'static [&'static str]);
 
@@ -141,6 +122,57 @@ const MISTAKES: &[Mistake] = &[
     ),
     ("an embedding's weight", |d| drop(ints(&[1], d).embedding(&floats(&[5], d))), &["embedding", "f32[5]"]),
     (
+        "rows by floats",
+        |d| drop(floats(&[3], d).index_select(0, &floats(&[2], d))),
+        &["index_select", "f32[2]"],
+    ),
+    ("tokens as floats", |d| drop(floats(&[1], d).embedding(&floats(&[5, 2], d))), &["embedding", "f32[1]"]),
+    (
+        "a padding row that is not there",
+        |d| drop(ints(&[1], d).embedding_padded(&floats(&[5, 2], d), 5)),
+        &["embedding_padded", "5", "f32[5, 2]"],
+    ),
+    ("pad_value's pairs", |d| drop(floats(&[2], d).pad_value([1], 0.5)), &["pad_value", "[1]", "f32[2]"]),
+    ("half a limit of integers", |d| drop(ints(&[2], d).clamp(0.5, 2)), &["clamp:", "0.5", "i32[2]"]),
+    ("a power of integers below 1", |d| drop(ints(&[2], d).pow(-2)), &["pow:", "i32[2]"]),
+    (
+        "an attention's batches",
+        |d| {
+            let [q, k] = [2, 5].map(|batch| floats(&[batch, 3, 4], d));
+            drop(q.scaled_dot_product_attention(&k, &k, None, false, None));
+        },
+        &["scaled_dot_product_attention", "f32[2, 3, 4]", "f32[5, 3, 4]"],
+    ),
+    (
+        "an attention's mask of integers",
+        |d| {
+            let q = floats(&[3, 4], d);
+            drop(q.scaled_dot_product_attention(&q, &q, Some(&ints(&[3, 3], d)), false, None));
+        },
+        &["scaled_dot_product_attention", "i32[3, 3]", "[3, 3]"],
+    ),
+    (
+        "a loss's weight",
+        |d| {
+            let (x, weight) = (floats(&[2, 3], d), floats(&[2], d));
+            drop(x.binary_cross_entropy_with_logits(&x, Some(&weight), None, Reduction::Mean));
+        },
+        &["binary_cross_entropy_with_logits", "f32[2]", "f32[2, 3]"],
+    ),
+    (
+        "a weight for other classes",
+        |d| {
+            let classes = Classes { weight: Some(floats(&[2], d)), ..Classes::default() };
+            drop(floats(&[4, 3], d).nll_loss(&ints(&[4], d), &classes));
+        },
+        &["nll_loss", "f32[2]", "f32[4, 3]"],
+    ),
+    (
+        "a rate after the cycle",
+        |_| assert!(OneCycleLR::new(0.1, 10).lr(11) > 0.0),
+        &["OneCycleLR", "step 11", "10"],
+    ),
+    (
         "scatter_add",
         |d| drop(floats(&[3], d).scatter_add(0, &ints(&[4], d), &floats(&[2], d))),
         &["scatter_add", "i32[4]", "f32[2]", "f32[3]"],
@@ -170,6 +202,21 @@ const MISTAKES: &[Mistake] = &[
         },
         &["backward", "f32[3]", "f32[2]"],
     ),
+    (
+        "tangents for other inputs",
+        |d| drop(functional::jvp(|x| x[0].exp(), &[&floats(&[2], d)], &[])),
+        &["jvp", "1 inputs", "0 vectors"],
+    ),
+    (
+        "a vector of another shape",
+        |d| drop(functional::hvp(|x| x[0].sum(), &[&floats(&[2], d)], &[&floats(&[3], d)])),
+        &["hvp", "f32[3]", "f32[2]"],
+    ),
+    (
+        "the Hessian of many",
+        |d| drop(functional::hvp(|x| x[0].exp(), &[&floats(&[2], d)], &[&floats(&[2], d)])),
+        &["hvp", "f32[2] is no scalar"],
+    ),
     ("a gradient of integers", |d| drop(ints(&[2], d).requires_grad()), &["requires_grad", "i32[2]"]),
     ("an item of many", |d| drop(floats(&[2], d).item()), &["item", "f32[2]"]),
     ("another dtype read", |d| drop(floats(&[2], d).to_vec::<i32>()), &["to_vec", "f32[2]", "i32"]),
@@ -190,7 +237,10 @@ fn mistakes_are_refused_where_they_are_made() {
     let device = Device::cpu();
     let mut complaints = String::new();
     for (name, mistake, parts) in MISTAKES {
-        let (message, file) = panic_of(|| mistake(&device));
+        let Err(Refusal { message, file }) = refused(|| mistake(&device)) else {
+            complaints += &format!("{name}: not refused\n");
+            continue;
+        };
         let named = message.starts_with(parts[0]) && parts.iter().all(|part| message.contains(part));
         if !named || !file.ends_with("errors.rs") {
             complaints += &format!("{name}: \"{message}\" in {file}, wanted {parts:?}\n");
@@ -212,7 +262,7 @@ fn two_devices_do_not_mix() {
         ("where", &|| drop(x.lt(1.0).where_(&y, 0.0))),
     ];
     for (op, attempt) in attempts {
-        let (message, _) = panic_of(attempt);
+        let Refusal { message, .. } = refused(attempt).expect_err(op);
         for part in [op, "CPU reference", "null device", "f32[2]"] {
             assert!(message.contains(part), "{op}: \"{message}\" does not name {part}");
         }
@@ -238,16 +288,19 @@ fn a_tensor_over_the_binding_limit_is_refused() {
     ];
     let mut complaints = String::new();
     for (op, attempt) in attempts {
-        match catch_unwind(AssertUnwindSafe(|| panic_of(attempt))) {
-            Ok((message, _))
+        match refused(attempt) {
+            Err(Refusal { message, .. })
                 if message.contains("4096") && message.contains("max_storage_buffer_binding_size") => {}
-            Ok((message, _)) => complaints += &format!("{op}: \"{message}\"\n"),
-            Err(_) => complaints += &format!("{op}: not refused\n"),
+            Err(Refusal { message, .. }) => complaints += &format!("{op}: \"{message}\"\n"),
+            Ok(()) => complaints += &format!("{op}: not refused\n"),
         }
     }
     assert!(complaints.is_empty(), "\n{complaints}");
-    // What fits, fits.
+    // What fits, fits, and what is only stretched is not written: here 16 batches of one matrix.
     assert_eq!((&row + 1.0).to_dtype(DType::I32).numel(), 1024);
+    let matrix = row.reshape([32, 32]);
+    matrix.matmul(&Tensor::zeros([16, 32, 1], &device)).realize().unwrap();
+    assert!(device.counters().bytes_peak < 3 * 4096, "{} bytes", device.counters().bytes_peak);
 }
 
 /// The environment's failures are errors with a way out, not panics.

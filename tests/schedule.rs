@@ -2,7 +2,8 @@
 
 mod common;
 
-use wgrad::{AdapterKind, Counters, Device, Limits, Tensor, Var, autograd};
+use common::Host;
+use wgrad::{AdapterKind, Counters, DType, Device, Limits, Tensor, Var, autograd};
 
 fn null(kind: AdapterKind) -> Device {
     Device::null(Limits { kind, storage_buffers: 32, ..Limits::webgpu() })
@@ -289,4 +290,110 @@ fn kernels_stop_at_the_storage_buffers() {
     assert_eq!(sum(&null(AdapterKind::Discrete)), 1);
     let few = sum(&Device::null(Limits::webgpu()));
     assert!((3..=4).contains(&few), "{few} kernels of at most 8 buffers for 20 operands");
+}
+
+// What only random graphs had found, each as small as it goes.
+
+/// The results, all wanted at once, of the GPU and of the CPU reference.
+#[track_caller]
+fn agrees(name: &str, graph: fn(&Tensor, &Tensor) -> Vec<Tensor>) {
+    let run = |device: &Device| {
+        let [x, index] = [Host::draw(1, &[6, 6], -1.0..1.0), Host::draw(2, &[6, 6], 0.0..6.0)];
+        let results = graph(&x.tensor(device), &index.tensor(device));
+        results.iter().map(Host::read).collect::<Vec<_>>()
+    };
+    for (got, want) in run(&common::gpu()).iter().zip(&run(&Device::cpu_rounded())) {
+        got.assert_close(name, want, common::SUMS);
+    }
+}
+
+/// A gather reads its operand from memory, whether it is the head of its kernel or not. It must neither compute it
+/// inside nor write it besides.
+#[test]
+fn a_gather_heads_a_kernel() {
+    agrees("of a computed value", |x, index| vec![x.exp().gather(0, &index.to_dtype(DType::I32))]);
+    agrees("of a value that is wanted too", |x, index| {
+        let y = x.exp();
+        vec![y.gather(0, &index.to_dtype(DType::I32)), y]
+    });
+    agrees("of the value that the index is made of", |_, index| {
+        let y = index * 0.9;
+        vec![y.gather(1, &y.to_dtype(DType::I32)), y]
+    });
+    agrees("as the gradient of a scatter", |x, index| {
+        let (src, index) = (x.detach().requires_grad(), index.to_dtype(DType::I32));
+        let sums = x.zeros_like().scatter_add(0, &index, &src).square().sum();
+        autograd::grad(&sums, &[&src], false).into_iter().flatten().collect()
+    });
+}
+
+/// The results, and before them a value that needs them all.
+fn in_one_run(mut results: Vec<Tensor>) -> Vec<Tensor> {
+    let all = results.iter().map(Tensor::sum).reduce(|a, b| a + b).expect("there are results");
+    results.insert(0, all);
+    results
+}
+
+/// Each of these kernels could write the value that the next one's sum needs.
+#[test]
+fn no_kernels_wait_for_one_another() {
+    type Graph = fn(&Tensor, &Tensor) -> Vec<Tensor>;
+    let table: [(&str, Graph); 3] = [
+        ("two in a ring", |x, y| {
+            let (a, b) = (x.exp(), y.sin());
+            in_one_run(vec![&a + b.sum(), &b + a.sum(), a, b])
+        }),
+        ("three in a ring", |x, y| {
+            let (a, b, c) = (x.exp(), y.sin(), (x * y).tanh());
+            in_one_run(vec![&a + b.sum(), &b + c.sum(), &c + a.sum(), a, b, c])
+        }),
+        ("through a product", |x, y| {
+            let (a, b) = (x.exp(), y.sin());
+            in_one_run(vec![&a + b.matmul(&b), &b + a.matmul(&a), a, b])
+        }),
+    ];
+    for (name, graph) in table {
+        agrees(name, graph);
+        for device in kinds() {
+            graph(&leaf(&[6, 6], &device), &leaf(&[6, 6], &device))[0].realize().unwrap();
+        }
+    }
+}
+
+/// A kernel declares what it reads once, by however many ways it comes there.
+#[test]
+fn two_paths_to_one_view_are_one_load() {
+    agrees("two flips", |x, _| vec![x * x.flip(0).flip(0)]);
+    agrees("two transposes of a computed value", |x, y| {
+        let z = x + y;
+        vec![z.exp() * z.t().t()]
+    });
+    agrees("a slice and a slice of a slice", |x, _| {
+        vec![x.narrow(0, 2, 3) - x.narrow(0, 1, 5).narrow(0, 1, 3)]
+    });
+    agrees("under a gather", |x, index| {
+        let (index, back) = (index.to_dtype(DType::I32), index.t().t().to_dtype(DType::I32));
+        vec![x.gather(0, &index) + x.gather(0, &back)]
+    });
+}
+
+/// A value that `eq` compares with another is written and read: computed in two kernels it might differ in the last bit.
+#[test]
+fn what_eq_compares_is_computed_once() {
+    let kernels = |compare: fn(&Tensor, &Tensor) -> Tensor| {
+        kinds().map(|device| {
+            let x = leaf(&[8, 6], &device);
+            let found = {
+                let y = &x * 0.37 + 0.11;
+                compare(&y, &y.amax(1, true))
+            };
+            during(&device, || drop(found.realize().unwrap().clone())).kernels
+        })
+    };
+    assert_eq!(kernels(|y, largest| y.lt(largest)), [2; 2], "computed in both kernels");
+    assert_eq!(kernels(|y, largest| y.eq(largest)), [3; 2], "computed by a kernel of its own");
+    agrees("a maximum is found", |x, _| {
+        let y = (x * 0.37 + 0.11) * x + x.sin();
+        vec![y.eq(y.amax(1, true)).sum_dim(1, false)]
+    });
 }

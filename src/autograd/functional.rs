@@ -1,5 +1,5 @@
-//! Derivatives of functions: products with vectors, Jacobians, Hessians. All from reverse passes, which can be
-//! differentiated themselves.
+//! Derivatives of functions: Jacobians, Hessians, and products of both with vectors. All from reverse passes, which can
+//! be differentiated themselves.
 //!
 //! The function is called with fresh leaves of the inputs' values; what comes back has no history.
 
@@ -43,23 +43,12 @@ pub fn jvp(
     inputs: &[&Tensor],
     tangents: &[&Tensor],
 ) -> (Tensor, Tensor) {
-    if inputs.len() != tangents.len() {
-        refuse!("jvp", "{} inputs, but {} tangents", inputs.len(), tangents.len());
-    }
-    for (input, tangent) in inputs.iter().zip(tangents) {
-        if input.spec() != tangent.spec() {
-            refuse!("jvp", "a tangent {} does not fit the input {}", tangent.spec(), input.spec());
-        }
-    }
+    check_vectors("jvp", inputs, tangents);
     let (leaves, y) = apply(f, inputs);
     let vector = y.zeros_like().requires_grad();
     let tangent = enable_grad(|| {
-        let products = gradients(&y, &vector, &leaves, true);
-        let along = products.iter().zip(tangents).map(|(product, &tangent)| (product * tangent).sum());
-        along.reduce(|a, b| a + b).map(|along| {
-            let one = along.ones_like();
-            gradients(&along, &one, std::slice::from_ref(&vector), false).remove(0)
-        })
+        let along = along(&gradients(&y, &vector, &leaves, true), tangents)?;
+        Some(gradients(&along, &along.ones_like(), std::slice::from_ref(&vector), false).remove(0))
     });
     let tangent = tangent.unwrap_or_else(|| y.zeros_like());
     (y.detach(), tangent)
@@ -92,11 +81,64 @@ pub fn jacobian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<
 #[track_caller]
 pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<Vec<Tensor>> {
     let (leaves, y) = apply(f, inputs);
-    if y.numel() != 1 {
-        refuse!("hessian", "{} is no scalar", y.spec());
-    }
-    let first = enable_grad(|| gradients(&y, &y.ones_like(), &leaves, true));
+    let first = slope("hessian", &y, &leaves);
     first.iter().map(|gradient| rows(gradient, &leaves)).collect()
+}
+
+/// The value of a scalar function, and its Hessian times the `vectors`, one for each input: the change of the gradient
+/// along them. Two reverse passes, and no Hessian in memory (PyTorch's
+/// [`hvp`](https://docs.pytorch.org/docs/stable/generated/torch.autograd.functional.hvp.html)).
+///
+/// ```
+/// use wgrad::{Device, Tensor, autograd::functional};
+/// let x = Tensor::new([1.0, 2.0], [2], &Device::cpu());
+/// let vector = Tensor::new([1.0, 10.0], [2], x.device());
+/// let (y, products) = functional::hvp(|x| x[0].prod().square(), &[&x], &[&vector]);
+/// assert_eq!(y.item().unwrap(), 4.0);
+/// assert_eq!(products[0].to_vec::<f32>().unwrap(), [88.0, 28.0]); // [[8, 8], [8, 2]] times [1, 10]
+/// ```
+#[track_caller]
+pub fn hvp(
+    f: impl FnOnce(&[Tensor]) -> Tensor,
+    inputs: &[&Tensor],
+    vectors: &[&Tensor],
+) -> (Tensor, Vec<Tensor>) {
+    check_vectors("hvp", inputs, vectors);
+    let (leaves, y) = apply(f, inputs);
+    let first = slope("hvp", &y, &leaves);
+    let products = enable_grad(|| {
+        let along = along(&first, vectors)?;
+        Some(gradients(&along, &along.ones_like(), &leaves, false))
+    });
+    (y.detach(), products.unwrap_or_default())
+}
+
+/// A vector for each input, of its shape.
+#[track_caller]
+fn check_vectors(op: &str, inputs: &[&Tensor], vectors: &[&Tensor]) {
+    if inputs.len() != vectors.len() {
+        refuse!(op, "{} inputs, but {} vectors", inputs.len(), vectors.len());
+    }
+    for (input, vector) in inputs.iter().zip(vectors) {
+        if input.spec() != vector.spec() {
+            refuse!(op, "a vector {} does not fit the input {}", vector.spec(), input.spec());
+        }
+    }
+}
+
+/// The gradient of a scalar, as graph.
+#[track_caller]
+fn slope(op: &str, y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
+    if y.numel() != 1 {
+        refuse!(op, "{} is no scalar", y.spec());
+    }
+    enable_grad(|| gradients(y, &y.ones_like(), leaves, true))
+}
+
+/// The sum of products of gradients with vectors; `None` of none.
+fn along(gradients: &[Tensor], vectors: &[&Tensor]) -> Option<Tensor> {
+    let products = gradients.iter().zip(vectors).map(|(gradient, &vector)| (gradient * vector).sum());
+    products.reduce(|a, b| a + b)
 }
 
 /// The function's value at fresh leaves.

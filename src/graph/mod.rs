@@ -9,5 +9,5 @@ pub(crate) mod table;
 pub(crate) mod view;
 
 pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value};
-pub(crate) use table::{Binary, Unary};
+pub(crate) use table::{Accepts, Binary, Unary};
 pub(crate) use view::{Move, View, Windows};

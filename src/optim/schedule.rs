@@ -19,9 +19,11 @@ use crate::shape::refuse;
 /// ```
 pub trait Schedule {
     /// The learning rate of this step; the first is step 0.
+    #[track_caller]
     fn lr(&self, step: usize) -> f64;
 
     /// Gives it to an optimizer.
+    #[track_caller]
     fn apply(&self, step: usize, optimizer: &mut dyn Optimizer) {
         optimizer.set_lr(self.lr(step));
     }
@@ -120,6 +122,7 @@ impl Schedule for LinearLR {
 
 /// Up to `max_lr` and down to almost nothing (Smith and Topin, 2018;
 /// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)).
+/// A step after the cycle is refused, as there.
 #[derive(Clone, Copy, Debug)]
 pub struct OneCycleLR {
     max_lr: f64,
@@ -172,6 +175,9 @@ impl OneCycleLR {
 
 impl Schedule for OneCycleLR {
     fn lr(&self, step: usize) -> f64 {
+        if step > self.total_steps {
+            refuse!("OneCycleLR", "there is no step {step} of a cycle of {}", self.total_steps);
+        }
         let last = self.total_steps as f64 - 1.0;
         let top = self.pct_start * self.total_steps as f64 - 1.0;
         let step = (step as f64).min(last);

@@ -211,6 +211,10 @@ impl<'a, 'b> Emitter<'a, 'b> {
         let it = &self.fuser.cone.items[item];
         let [x, index] = it.sources[..] else { unreachable!("a gather has two operands") };
         let (out, dtype) = (it.spec(0).shape.clone(), it.spec(0).dtype);
+        if out.numel() == 0 {
+            // All that is seen of it is the padding around it, and there no index is in range.
+            return Ok(Inst::Const(0.0, dtype));
+        }
         let (base, mut view) = self.fuser.located(x);
         let (size, stride) = (view.shape[dim], view.strides[dim]);
         // The index walks along the dim; the other coordinates are the result's own.

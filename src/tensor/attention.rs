@@ -1,7 +1,8 @@
 //! Attention.
 
-use super::{Const, Tensor, same_device};
+use super::{Const, Tensor, check_operands, same_device};
 use crate::dtype::DType;
+use crate::graph::Accepts;
 use crate::shape::{Shape, refuse};
 
 impl Tensor {
@@ -21,10 +22,14 @@ impl Tensor {
         scale: Option<f64>,
     ) -> Tensor {
         let op = "scaled_dot_product_attention";
-        same_device(op, &[self, key, value]);
-        let fits = [self, key, value].iter().all(|x| x.rank() >= 2 && x.dtype().is_float())
+        check_operands(op, Accepts::Float, &[self, key, value]);
+        let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
+        let fits = [self, key, value].iter().all(|x| x.rank() >= 2)
             && self.size(-1) == key.size(-1)
-            && key.size(-2) == value.size(-2);
+            && key.size(-2) == value.size(-2)
+            && [(self, key), (self, value), (key, value)]
+                .iter()
+                .all(|(x, y)| Shape::broadcasts(&batch(x), &batch(y)));
         if !fits {
             refuse!(
                 op,
@@ -37,12 +42,13 @@ impl Tensor {
         if is_causal && mask.is_some() {
             refuse!(op, "is_causal and a mask exclude each other");
         }
-        let batch = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
         let scores = batch(self).insert(self.rank() - 2, self.size(-2)).insert(self.rank() - 1, key.size(-2));
-        if let Some(mask) = mask
-            && !Shape::broadcasts(mask.shape(), &scores)
-        {
-            refuse!(op, "the mask {} does not broadcast to the scores {scores}", mask.spec());
+        if let Some(mask) = mask {
+            same_device(op, &[self, mask]);
+            let kind = mask.dtype().is_float() || mask.dtype() == DType::Bool;
+            if !kind || !Shape::broadcasts(mask.shape(), &scores) {
+                refuse!(op, "the mask {} is no bools or floats for the scores {scores}", mask.spec());
+            }
         }
         let scale = scale.unwrap_or(1.0 / (self.size(-1) as f64).sqrt());
         let mut scores = (self * scale).matmul(&key.transpose(-2, -1));

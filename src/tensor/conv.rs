@@ -1,7 +1,9 @@
 //! Convolutions, as matrix products over windows: a window is a view, so only the product's operand is ever laid out.
 
-use super::Tensor;
-use crate::graph::Move;
+use smallvec::SmallVec;
+
+use super::{Tensor, check_operands};
+use crate::graph::{Accepts, Move};
 use crate::shape::{Shape, refuse};
 
 /// How a convolution moves over its input, for each spatial dim.
@@ -170,6 +172,8 @@ impl Tensor {
         input: usize,
         output: usize,
     ) {
+        let operands: SmallVec<[&Tensor; 3]> = [self, weight].into_iter().chain(bias).collect();
+        check_operands(op, Accepts::Float, &operands);
         let (x, w, groups) = (self.spec(), weight.spec(), conv.groups);
         if self.rank() != N + 2 || weight.rank() != N + 2 {
             refuse!(

@@ -2,9 +2,9 @@
 
 use std::ops;
 
-use super::{Tensor, same_device};
+use super::{Tensor, check_operands, same_device};
 use crate::dtype::DType;
-use crate::graph::{Binary, Op, Unary};
+use crate::graph::{Accepts, Binary, Op, Unary};
 use crate::shape::{Shape, Spec, refuse};
 
 /// What an elementwise method takes beside its tensor: another tensor, or a number.
@@ -74,9 +74,7 @@ operand_from!(f32 f64 i32 u32 usize);
 #[track_caller]
 pub(crate) fn unary(op: Unary, x: &Tensor) -> Tensor {
     let row = op.row();
-    if !row.accepts.dtype(x.dtype()) {
-        refuse!(row.name, "not defined for {}", x.spec());
-    }
+    check_operands(row.name, row.accepts, &[x]);
     Tensor::build(Op::Unary(op), &[x], x.spec().clone())
 }
 
@@ -98,9 +96,15 @@ pub(crate) fn binary_as(name: &str, op: Binary, a: Operand, b: Operand) -> Tenso
     Tensor::build(Op::Binary(op), &[&a, &b], Spec::new(a.shape().clone(), dtype))
 }
 
-/// Two operands of one dtype on one device, stretched to one shape.
+/// `a <= b`, as a part of the method that the messages name.
 #[track_caller]
-fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
+fn at_most(name: &str, a: Operand, b: Operand) -> Tensor {
+    binary_as(name, Binary::Lt, a.clone(), b.clone()).logical_or(binary_as(name, Binary::Eq, a, b))
+}
+
+/// Two operands of one dtype on one device.
+#[track_caller]
+fn pair(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     let (a, b) = match (a, b) {
         (Operand::Tensor(a), b) => {
             let b = b.like(op, &a);
@@ -113,6 +117,13 @@ fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     if a.dtype() != b.dtype() {
         refuse!(op, "dtypes differ: {} and {} (convert one with to_dtype)", a.spec(), b.spec());
     }
+    (a, b)
+}
+
+/// [`pair`], stretched to one shape.
+#[track_caller]
+fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
+    let (a, b) = pair(op, a, b);
     let shape = Shape::broadcast(op, a.shape(), b.shape());
     Spec::new(shape.clone(), a.dtype()).check_size(op, a.device());
     (a.broadcast_to(&shape), b.broadcast_to(&shape))
@@ -123,27 +134,25 @@ impl Tensor {
     /// `self > other`, a bool.
     #[track_caller]
     pub fn gt(&self, other: impl Into<Operand>) -> Tensor {
-        binary(Binary::Lt, other.into(), self.into())
+        binary_as("gt", Binary::Lt, other.into(), self.into())
     }
 
     /// `self >= other`, a bool; false where either is NaN.
     #[track_caller]
     pub fn ge(&self, other: impl Into<Operand>) -> Tensor {
-        let other = other.into();
-        self.gt(other.clone()).logical_or(self.eq(other))
+        at_most("ge", other.into(), self.into())
     }
 
     /// `self <= other`, a bool; false where either is NaN.
     #[track_caller]
     pub fn le(&self, other: impl Into<Operand>) -> Tensor {
-        let other = other.into();
-        self.lt(other.clone()).logical_or(self.eq(other))
+        at_most("le", self.into(), other.into())
     }
 
     /// `self != other`, a bool; true where either is NaN.
     #[track_caller]
     pub fn ne(&self, other: impl Into<Operand>) -> Tensor {
-        self.eq(other).logical_not()
+        binary_as("ne", Binary::Eq, self.into(), other.into()).logical_not()
     }
 
     /// `a` where this bool tensor is true, `b` where it is false. All three broadcast.
@@ -160,7 +169,7 @@ impl Tensor {
 
     /// [`where_`](Tensor::where_), also as a part of another method, which the messages name.
     #[track_caller]
-    fn choose(&self, op: &str, a: Operand, b: Operand) -> Tensor {
+    pub(crate) fn choose(&self, op: &str, a: Operand, b: Operand) -> Tensor {
         if self.dtype() != DType::Bool {
             refuse!(op, "the condition must be bool, not {}", self.spec());
         }
@@ -170,10 +179,16 @@ impl Tensor {
                     Tensor::leaf(Op::Const(0.0), Spec::new(self.shape().clone(), DType::F32), self.device());
                 (a.like(op, &like), b.like(op, &like))
             }
-            (a, b) => broadcast(op, a, b),
+            (a, b) => pair(op, a, b),
         };
         same_device(op, &[self, &a]);
-        let shape = Shape::broadcast(op, self.shape(), a.shape());
+        let fits = [(self, &a), (self, &b), (&a, &b)];
+        if !fits.iter().all(|(x, y)| Shape::broadcasts(x.shape(), y.shape())) {
+            let [condition, a, b] = [self, &a, &b].map(|x| x.shape());
+            refuse!(op, "shapes do not broadcast: the condition's {condition}, {a} and {b}");
+        }
+        let shape = Shape::broadcast(op, &Shape::broadcast(op, self.shape(), a.shape()), b.shape());
+        Spec::new(shape.clone(), a.dtype()).check_size(op, self.device());
         let (condition, a, b) = (self.broadcast_to(&shape), a.broadcast_to(&shape), b.broadcast_to(&shape));
         Tensor::build(Op::Where, &[&condition, &a, &b], a.spec().clone())
     }
@@ -200,21 +215,29 @@ impl Tensor {
     /// Limits the elements to `[min, max]`. The gradient passes where the element is inside, not at the limits.
     #[track_caller]
     pub fn clamp(&self, min: impl Into<Operand>, max: impl Into<Operand>) -> Tensor {
-        self.clamp_min(min).clamp_max(max)
+        self.raised("clamp", min.into()).lowered("clamp", max.into())
     }
 
     /// `min` where an element is below it.
     #[track_caller]
     pub fn clamp_min(&self, min: impl Into<Operand>) -> Tensor {
-        let min = min.into();
-        self.le(min.clone()).where_(min, self)
+        self.raised("clamp_min", min.into())
     }
 
     /// `max` where an element is above it.
     #[track_caller]
     pub fn clamp_max(&self, max: impl Into<Operand>) -> Tensor {
-        let max = max.into();
-        self.ge(max.clone()).where_(max, self)
+        self.lowered("clamp_max", max.into())
+    }
+
+    #[track_caller]
+    fn raised(&self, op: &str, min: Operand) -> Tensor {
+        at_most(op, self.into(), min.clone()).choose(op, min, self.into())
+    }
+
+    #[track_caller]
+    fn lowered(&self, op: &str, max: Operand) -> Tensor {
+        at_most(op, max.clone(), self.into()).choose(op, max, self.into())
     }
 }
 
@@ -223,12 +246,13 @@ impl Tensor {
     /// `x * x`
     #[track_caller]
     pub fn square(&self) -> Tensor {
-        self * self
+        binary_as("square", Binary::Mul, self.into(), self.into())
     }
 
     /// `1 / √x`
     #[track_caller]
     pub fn rsqrt(&self) -> Tensor {
+        check_operands("rsqrt", Accepts::Float, &[self]);
         self.sqrt().reciprocal()
     }
 
@@ -236,8 +260,11 @@ impl Tensor {
     #[track_caller]
     pub fn pow(&self, exponent: impl Into<Operand>) -> Tensor {
         match exponent.into() {
-            Operand::Scalar(n) if n.fract() == 0.0 && n != 0.0 && n.abs() <= 16.0 => self.powi(n as i32),
-            exponent => self.powf(exponent),
+            Operand::Scalar(n) if n.fract() == 0.0 && n != 0.0 && n.abs() <= 16.0 => {
+                check_operands("pow", if n < 0.0 { Accepts::Float } else { Accepts::Numeric }, &[self]);
+                self.powi(n as i32)
+            }
+            exponent => binary_as("pow", Binary::Pow, self.into(), exponent),
         }
     }
 

@@ -63,6 +63,7 @@ impl Tensor {
     /// The slices along `dim` that the 1-D `index` names, in its order.
     #[track_caller]
     pub fn index_select(&self, dim: i64, index: &Tensor) -> Tensor {
+        self.check_index("index_select", index);
         if index.rank() > 1 || self.rank() == 0 {
             refuse!(
                 "index_select",
@@ -81,10 +82,16 @@ impl Tensor {
     /// Rows of `weight` `[classes, width]` that this tensor of indices names: `[.., width]` (PyTorch's `embedding`).
     #[track_caller]
     pub fn embedding(&self, weight: &Tensor) -> Tensor {
+        self.embedded("embedding", weight)
+    }
+
+    #[track_caller]
+    fn embedded(&self, op: &str, weight: &Tensor) -> Tensor {
+        weight.check_index(op, self);
         if weight.rank() != 2 {
-            refuse!("embedding", "the weight must be [classes, width], not {}", weight.spec());
+            refuse!(op, "the weight must be [classes, width], not {}", weight.spec());
         }
-        self.check_indices("embedding", weight.size(0));
+        self.check_indices(op, weight.size(0));
         let rows = weight.index_select(0, &self.reshape([-1]));
         rows.reshape(self.shape().insert(self.rank(), weight.shape()[1]))
     }
@@ -93,10 +100,10 @@ impl Tensor {
     /// from the end.
     #[track_caller]
     pub fn embedding_padded(&self, weight: &Tensor, padding: i64) -> Tensor {
-        let rows = self.embedding(weight);
+        let rows = self.embedded("embedding_padded", weight);
         let classes = weight.shape()[0] as i64;
         if padding < -classes || padding >= classes {
-            refuse!("embedding", "there is no padding row {padding} in the weight {}", weight.spec());
+            refuse!("embedding_padded", "there is no padding row {padding} in the weight {}", weight.spec());
         }
         let padded = self.eq(padding.rem_euclid(classes) as f64).unsqueeze(-1);
         padded.where_(rows.detach(), rows)
@@ -105,14 +112,19 @@ impl Tensor {
     /// The dim, after checking what every indexing method asks of its index.
     #[track_caller]
     fn indexed(&self, op: &str, dim: i64, index: &Tensor) -> usize {
-        same_device(op, &[self, index]);
-        if !matches!(index.dtype(), DType::I32 | DType::U32) {
-            refuse!(op, "the index must be i32 or u32, not {}", index.spec());
-        }
+        self.check_index(op, index);
         if self.rank() == 0 || index.rank() != self.rank() {
             refuse!(op, "index {} must have as many dims as {}, and at least one", index.spec(), self.spec());
         }
         self.shape().dim(op, dim)
+    }
+
+    #[track_caller]
+    fn check_index(&self, op: &str, index: &Tensor) {
+        same_device(op, &[self, index]);
+        if !matches!(index.dtype(), DType::I32 | DType::U32) {
+            refuse!(op, "the index must be i32 or u32, not {}", index.spec());
+        }
     }
 
     /// Refuses indices outside `0..size` where the host knows them: those that it uploaded itself.

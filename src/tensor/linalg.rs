@@ -1,7 +1,9 @@
 //! Matrix products.
 
-use super::{Tensor, same_device};
-use crate::graph::{Move, Op};
+use smallvec::SmallVec;
+
+use super::{Tensor, check_operands, same_device};
+use crate::graph::{Accepts, Move, Op};
 use crate::shape::{Shape, Spec, refuse};
 
 impl Tensor {
@@ -72,6 +74,8 @@ impl Tensor {
     /// `x W^T + b`: `weight` is `[out, in]`, `bias` `[out]`, the last dim of `x` is `in` (PyTorch's `linear`).
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        let operands: SmallVec<[&Tensor; 3]> = [self, weight].into_iter().chain(bias).collect();
+        check_operands("linear", Accepts::Float, &operands);
         let fits = weight.rank() == 2 && self.rank() > 0 && self.size(-1) == weight.size(1);
         if !fits {
             refuse!("linear", "{} does not fit the weight {} ([out, in])", self.spec(), weight.spec());

@@ -1,10 +1,12 @@
 //! Losses: how far from the target. `Reduction` says what becomes of the elements.
 
+use smallvec::SmallVec;
+
 use super::elementwise::binary_as;
-use super::{Const, Tensor};
+use super::{Const, Tensor, check_operands, same_device};
 use crate::dtype::DType;
-use crate::graph::{Binary, Move};
-use crate::shape::refuse;
+use crate::graph::{Accepts, Binary, Move};
+use crate::shape::{Shape, refuse};
 
 /// What becomes of the losses of the elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,11 +62,11 @@ impl Tensor {
         if beta.is_nan() || beta < 0.0 {
             refuse!("smooth_l1_loss", "beta must not be negative: {beta}");
         }
-        if beta == 0.0 {
-            return self.l1_loss(target, reduction);
-        }
         let difference = self.difference("smooth_l1_loss", target);
         let size = difference.abs();
+        if beta == 0.0 {
+            return size.reduced(reduction);
+        }
         let square = difference.square() * (0.5 / beta);
         size.lt(beta).where_(square, &size - 0.5 * beta).reduced(reduction)
     }
@@ -91,13 +93,15 @@ impl Tensor {
         pos_weight: Option<&Tensor>,
         reduction: Reduction,
     ) -> Tensor {
+        let op = "binary_cross_entropy_with_logits";
+        let operands: SmallVec<[&Tensor; 4]> =
+            [self, target].into_iter().chain(weight).chain(pos_weight).collect();
+        check_operands(op, Accepts::Float, &operands);
         if self.spec() != target.spec() {
-            refuse!(
-                "binary_cross_entropy_with_logits",
-                "{} and the target {} differ",
-                self.spec(),
-                target.spec()
-            );
+            refuse!(op, "{} and the target {} differ", self.spec(), target.spec());
+        }
+        if let Some(wrong) = operands.iter().find(|x| !Shape::broadcasts(x.shape(), self.shape())) {
+            refuse!(op, "the weight {} does not broadcast to {}", wrong.spec(), self.spec());
         }
         let (yes, no) = (self.logsigmoid(), (-self).logsigmoid());
         let positive = match pos_weight {
@@ -115,6 +119,7 @@ impl Tensor {
     /// target is logarithms too (Kullback and Leibler, 1951).
     #[track_caller]
     pub fn kl_div(&self, target: &Tensor, log_target: bool, reduction: Reduction) -> Tensor {
+        check_operands("kl_div", Accepts::Float, &[self, target]);
         let loss = if log_target {
             -(target.exp() * self.difference("kl_div", target))
         } else {
@@ -137,30 +142,33 @@ impl Tensor {
     /// the logits' shape).
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Tensor, classes: &Classes) -> Tensor {
+        let op = "cross_entropy_with";
+        check_operands(op, Accepts::Float, &[self]);
         let smoothing = classes.label_smoothing;
         if !(0.0..=1.0).contains(&smoothing) {
-            refuse!("cross_entropy", "label_smoothing must be in [0, 1]: {smoothing}");
+            refuse!(op, "label_smoothing must be in [0, 1]: {smoothing}");
         }
         if self.rank() == 0 {
-            refuse!("cross_entropy", "{} has no classes", self.spec());
+            refuse!(op, "{} has no classes", self.spec());
         }
         let dim = if self.rank() == 1 { 0 } else { 1 };
         if target.dtype().is_float() {
-            return self.soft_cross_entropy(target, classes, dim);
+            return self.soft_cross_entropy(op, target, classes, dim);
         }
-        self.log_softmax(dim).class_loss("cross_entropy", target, classes, smoothing)
+        self.log_softmax(dim).class_loss(op, target, classes, smoothing)
     }
 
     #[track_caller]
-    fn soft_cross_entropy(&self, target: &Tensor, classes: &Classes, dim: i64) -> Tensor {
+    fn soft_cross_entropy(&self, op: &str, target: &Tensor, classes: &Classes, dim: i64) -> Tensor {
+        same_device(op, &[self, target]);
         if target.spec() != self.spec() {
-            refuse!("cross_entropy", "probabilities {} do not fit the logits {}", target.spec(), self.spec());
+            refuse!(op, "probabilities {} do not fit the logits {}", target.spec(), self.spec());
         }
         let count = self.size(dim);
         let smoothing = classes.label_smoothing;
         let target = target * (1.0 - smoothing) + smoothing / count as f64;
         let mut losses = target * self.log_softmax(dim);
-        if let Some(weight) = self.class_weight("cross_entropy", classes, dim) {
+        if let Some(weight) = self.class_weight(op, classes, dim) {
             losses = losses * weight;
         }
         let losses = -losses.sum_dim(dim, false);
@@ -177,6 +185,7 @@ impl Tensor {
     #[track_caller]
     fn class_weight(&self, op: &str, classes: &Classes, dim: i64) -> Option<Tensor> {
         let weight = classes.weight.as_ref()?;
+        check_operands(op, Accepts::Float, &[self, weight]);
         if weight.shape()[..] != [self.size(dim)] {
             refuse!(op, "{} is not a weight for each class of {}", weight.spec(), self.spec());
         }
@@ -187,6 +196,8 @@ impl Tensor {
     /// Of log-probabilities: the target class's, a share of it spread over all.
     #[track_caller]
     fn class_loss(&self, op: &str, target: &Tensor, classes: &Classes, smoothing: f64) -> Tensor {
+        check_operands(op, Accepts::Float, &[self]);
+        same_device(op, &[self, target]);
         let dim = if self.rank() == 1 { 0 } else { 1 };
         let fits = self.rank() > 0
             && matches!(target.dtype(), DType::I32 | DType::U32)
@@ -224,6 +235,7 @@ impl Tensor {
     /// `self - target`, broadcast; a mismatch names the loss.
     #[track_caller]
     fn difference(&self, op: &str, target: &Tensor) -> Tensor {
+        check_operands(op, Accepts::Float, &[self, target]);
         binary_as(op, Binary::Sub, self.into(), target.into())
     }
 

@@ -30,7 +30,7 @@ pub use elementwise::Operand;
 use crate::autograd::is_grad_enabled;
 use crate::device::Device;
 use crate::dtype::DType;
-use crate::graph::{Edge, Move, Node, Op};
+use crate::graph::{Accepts, Edge, Move, Node, Op};
 use crate::ops::Fused;
 use crate::shape::{Mismatch, Shape, Spec, refuse};
 
@@ -66,7 +66,8 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
         let device = &sources[0].node.device;
-        // An operand that is only stretched is read through strides, and never written.
+        // An operand that is only stretched is read through strides and not written; where strides cannot say it, the
+        // run fails with `Error::TooLarge`.
         if !matches!(op, Op::Move(Move::Expand(_))) {
             spec.check_size(op.name(), device);
         }
@@ -180,6 +181,15 @@ pub(crate) fn same_device<'a>(op: &str, operands: &[&'a Tensor]) -> &'a Device {
         );
     }
     first.device()
+}
+
+/// Refuses operands on several devices, or of a dtype that the operation is not defined for.
+#[track_caller]
+pub(crate) fn check_operands(op: &str, accepts: Accepts, operands: &[&Tensor]) {
+    same_device(op, operands);
+    if let Some(wrong) = operands.iter().find(|x| !accepts.dtype(x.dtype())) {
+        refuse!(op, "not defined for {}", wrong.spec());
+    }
 }
 
 impl Clone for Tensor {

@@ -223,10 +223,15 @@ impl Tensor {
     /// numbers crop.
     #[track_caller]
     pub fn pad(&self, pad: impl Into<Dims>) -> Tensor {
-        let pad = pad.into();
+        self.padded("pad", &pad.into())
+    }
+
+    /// [`pad`](Tensor::pad), also as a part of another method, which the messages name.
+    #[track_caller]
+    pub(crate) fn padded(&self, op: &str, pad: &Dims) -> Tensor {
         let pairs = pad.0.chunks(2);
         if pad.0.len() % 2 == 1 || pairs.len() > self.rank() {
-            refuse!("pad", "{pad} is not a pair for each of up to {} dims of {}", self.rank(), self.spec());
+            refuse!(op, "{pad} is not a pair for each of up to {} dims of {}", self.rank(), self.spec());
         }
         let mut ranges: SmallVec<[(usize, usize); 4]> = self.shape().iter().map(|&size| (0, size)).collect();
         let mut pads: SmallVec<[(usize, usize); 4]> = SmallVec::from_elem((0, 0), self.rank());
@@ -234,7 +239,7 @@ impl Tensor {
             let dim = self.rank() - 1 - i;
             let crop = |x: i64| (-x).max(0) as usize;
             let Some(left) = self.shape()[dim].checked_sub(crop(pair[0]) + crop(pair[1])) else {
-                refuse!("pad", "{pad} crops more than there is of dim {dim} of {}", self.spec());
+                refuse!(op, "{pad} crops more than there is of dim {dim} of {}", self.spec());
             };
             ranges[dim] = (crop(pair[0]), left);
             pads[dim] = (pair[0].max(0) as usize, pair[1].max(0) as usize);

@@ -1,7 +1,7 @@
 //! Normalisations and dropout.
 
-use super::{Const, Tensor};
-use crate::graph::Move;
+use super::{Const, Tensor, check_operands};
+use crate::graph::{Accepts, Move};
 use crate::shape::{Dims, Shape, refuse};
 
 /// What training makes of a batch: the output and the running statistics to go on with.
@@ -49,11 +49,11 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Tensor {
-        if self.rank() < 2 || num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
+        self.check_channels("group_norm", &[weight, bias]);
+        if num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
             refuse!("group_norm", "the channels (dim 1) of {} are no {num_groups} groups", self.spec());
         }
         let (samples, channels) = (self.shape()[0], self.shape()[1]);
-        self.check_channels("group_norm", &[weight, bias]);
         let rest: usize = self.shape()[2..].iter().product();
         let groups = self.moved(Move::Reshape([samples, num_groups, channels / num_groups * rest].into()));
         let normal = groups.standardized(&[2], eps).moved(Move::Reshape(self.shape().clone()));
@@ -89,15 +89,12 @@ impl Tensor {
         momentum: f64,
         eps: f64,
     ) -> BatchNorm {
-        self.check_channels("batch_norm", &[Some(running_mean), Some(running_var), weight, bias]);
+        let op = "batch_norm_train";
+        self.check_channels(op, &[Some(running_mean), Some(running_var), weight, bias]);
         let dims: Vec<usize> = (0..self.rank()).filter(|&dim| dim != 1).collect();
         let count: usize = dims.iter().map(|&dim| self.shape()[dim]).product();
         if count < 2 {
-            refuse!(
-                "batch_norm",
-                "{} has {count} values a channel: training wants more than one",
-                self.spec()
-            );
+            refuse!(op, "{} has {count} values a channel: training wants more than one", self.spec());
         }
         let mean = self.mean_dim(&dims[..], true);
         let centred = self - &mean;
@@ -118,6 +115,7 @@ impl Tensor {
     /// drawn from this thread's generator; backward sees the same one. Without `training` nothing happens.
     #[track_caller]
     pub fn dropout(&self, p: f64, training: bool) -> Tensor {
+        check_operands("dropout", Accepts::Float, &[self]);
         if !(0.0..=1.0).contains(&p) {
             refuse!("dropout", "p is no probability: {p}");
         }
@@ -148,6 +146,7 @@ impl Tensor {
     /// The last dims, which are those of `normalized_shape`.
     #[track_caller]
     fn normalized(&self, op: &str, normalized_shape: Dims, parameters: &[Option<&Tensor>]) -> Vec<usize> {
+        self.check_parameters(op, parameters);
         let shape = normalized_shape.sizes(op);
         if shape.rank() == 0 || !self.shape().ends_with(&shape) {
             refuse!(op, "normalized_shape {shape} does not end the shape of {}", self.spec());
@@ -164,7 +163,14 @@ impl Tensor {
     }
 
     #[track_caller]
+    fn check_parameters(&self, op: &str, parameters: &[Option<&Tensor>]) {
+        let operands: Vec<&Tensor> = parameters.iter().copied().flatten().chain([self]).collect();
+        check_operands(op, Accepts::Float, &operands);
+    }
+
+    #[track_caller]
     fn check_channels(&self, op: &str, parameters: &[Option<&Tensor>]) {
+        self.check_parameters(op, parameters);
         if self.rank() < 2 {
             refuse!(op, "{} has no channels (dim 1)", self.spec());
         }

@@ -1,7 +1,7 @@
 //! Pooling: a reduction over windows, which are views.
 
-use super::{Const, Tensor};
-use crate::graph::Move;
+use super::{Const, Tensor, check_operands};
+use crate::graph::{Accepts, Move};
 use crate::shape::refuse;
 
 /// The windows of a pool over two dims.
@@ -90,6 +90,7 @@ impl Tensor {
     /// The mean of each of `output_size` parts of the last two dims, as equal as they can be; `None` keeps a size.
     #[track_caller]
     pub fn adaptive_avg_pool2d(&self, output_size: [Option<usize>; 2]) -> Tensor {
+        check_operands("adaptive_avg_pool2d", Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!("adaptive_avg_pool2d", "wants [.., channels, height, width], not {}", self.spec());
         }
@@ -112,6 +113,7 @@ impl Tensor {
     /// The elements of each window as a last dim: `[.., rows, columns, window]`. `fill` stands where nothing is (else 0).
     #[track_caller]
     fn pooled(&self, op: &str, pool: &Pool2d, fill: Option<f64>) -> Tensor {
+        check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!(op, "wants [.., channels, height, width], not {}", self.spec());
         }

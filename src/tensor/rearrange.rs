@@ -63,9 +63,9 @@ impl Tensor {
     /// Pieces of the sizes given along `dim`; their sum is the dim's.
     #[track_caller]
     pub fn split_with_sizes(&self, sizes: &[usize], dim: i64) -> Vec<Tensor> {
-        let at = self.dim_of("split", dim);
+        let at = self.dim_of("split_with_sizes", dim);
         if sizes.iter().sum::<usize>() != self.shape()[at] {
-            refuse!("split", "pieces of {sizes:?} are not dim {dim} of {}", self.spec());
+            refuse!("split_with_sizes", "pieces of {sizes:?} are not dim {dim} of {}", self.spec());
         }
         let mut start = 0;
         let mut piece = |size: usize| {
@@ -160,7 +160,7 @@ impl Tensor {
     #[track_caller]
     pub fn pad_value(&self, pad: impl Into<Dims>, value: impl Into<Operand>) -> Tensor {
         let pad = pad.into();
-        let inside = Tensor::ones(self.shape(), self.device()).pad(pad.clone());
-        inside.eq(Const(1.0)).where_(self.pad(pad), value)
+        let inside = Tensor::ones(self.shape(), self.device()).padded("pad_value", &pad);
+        inside.eq(Const(1.0)).choose("pad_value", self.padded("pad_value", &pad).into(), value.into())
     }
 }

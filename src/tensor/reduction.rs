@@ -1,9 +1,9 @@
 //! Reductions: fewer elements from more. `dims` lists the dims that go (all, if the list is empty); with `keepdim`
 //! they stay with size 1.
 
-use super::{Const, Tensor};
+use super::{Const, Tensor, check_operands};
 use crate::dtype::DType;
-use crate::graph::{Move, Op, Reduce};
+use crate::graph::{Accepts, Move, Op, Reduce};
 use crate::shape::{Dims, Spec, refuse};
 
 impl Tensor {
@@ -23,22 +23,26 @@ impl Tensor {
     #[track_caller]
     pub fn sum_dim(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
         let x = if self.dtype() == DType::Bool { self.to_dtype(DType::I32) } else { self.clone() };
-        x.reduce("sum", Reduce::Sum, &dims.into(), keepdim)
+        x.reduce("sum_dim", Reduce::Sum, &dims.into(), keepdim)
     }
 
     /// Mean of all elements.
     #[track_caller]
     pub fn mean(&self) -> Tensor {
-        self.mean_dim((), false)
+        self.average("mean", &().into(), false)
     }
 
     /// Mean over `dims`; of no elements, NaN.
     #[track_caller]
     pub fn mean_dim(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
-        if !self.dtype().is_float() {
-            refuse!("mean", "not defined for {}", self.spec());
-        }
-        let sum = self.reduce("mean", Reduce::Sum, &dims.into(), keepdim);
+        self.average("mean_dim", &dims.into(), keepdim)
+    }
+
+    /// [`mean_dim`](Tensor::mean_dim), also as a part of another method, which the messages name.
+    #[track_caller]
+    fn average(&self, op: &str, dims: &Dims, keepdim: bool) -> Tensor {
+        check_operands(op, Accepts::Float, &[self]);
+        let sum = self.reduce(op, Reduce::Sum, dims, keepdim);
         let count = if sum.numel() == 0 { 1.0 } else { self.numel() as f64 / sum.numel() as f64 };
         sum.divided(count)
     }
@@ -67,9 +71,7 @@ impl Tensor {
 
     #[track_caller]
     fn check_extreme(&self, op: &str, dims: &Dims) {
-        if self.dtype() == DType::Bool {
-            refuse!(op, "not defined for {}", self.spec());
-        }
+        check_operands(op, Accepts::Numeric, &[self]);
         let reduced = self.shape().dims(op, dims);
         if reduced.iter().any(|&dim| self.shape()[dim] == 0) {
             refuse!(op, "{} has no elements along the dims {dims}", self.spec());
@@ -139,9 +141,12 @@ impl Tensor {
     /// Variance over `dims`, `Σ (x - mean)² / (n - correction)`: a correction of 1 is Bessel's.
     #[track_caller]
     pub fn var(&self, dims: impl Into<Dims>, correction: f64, keepdim: bool) -> Tensor {
-        let dims = dims.into();
-        self.shape().dims("var", &dims);
-        let mean = self.mean_dim(dims.clone(), true);
+        self.variance("var", dims.into(), correction, keepdim)
+    }
+
+    #[track_caller]
+    fn variance(&self, op: &str, dims: Dims, correction: f64, keepdim: bool) -> Tensor {
+        let mean = self.average(op, &dims, true);
         let sum = (self - &mean).square().sum_dim(dims, keepdim);
         let count = if mean.numel() == 0 { 0.0 } else { self.numel() as f64 / mean.numel() as f64 };
         let freedom = count - correction;
@@ -162,13 +167,14 @@ impl Tensor {
     /// Standard deviation over `dims`, the root of [`var`](Tensor::var).
     #[track_caller]
     pub fn std(&self, dims: impl Into<Dims>, correction: f64, keepdim: bool) -> Tensor {
-        self.var(dims, correction, keepdim).sqrt()
+        self.variance("std", dims.into(), correction, keepdim).sqrt()
     }
 
     /// `log Σ e^x` over `dims`, without overflow.
     #[track_caller]
     pub fn logsumexp(&self, dims: impl Into<Dims>, keepdim: bool) -> Tensor {
         let dims = dims.into();
+        check_operands("logsumexp", Accepts::Float, &[self]);
         let gone = self.shape().dims("logsumexp", &dims);
         if gone.iter().any(|&dim| self.shape()[dim] == 0) {
             return self.exp().sum_dim(dims, keepdim).log(); // of nothing: log 0
@@ -183,6 +189,7 @@ impl Tensor {
     /// `e^x / Σ e^x` along `dim`.
     #[track_caller]
     pub fn softmax(&self, dim: i64) -> Tensor {
+        check_operands("softmax", Accepts::Float, &[self]);
         self.shape().dim("softmax", dim);
         let exp = (self - self.amax(dim, true).detach()).exp();
         &exp / exp.sum_dim(dim, true)
@@ -191,6 +198,7 @@ impl Tensor {
     /// The logarithm of [`softmax`](Tensor::softmax), without loss of precision.
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Tensor {
+        check_operands("log_softmax", Accepts::Float, &[self]);
         self.shape().dim("log_softmax", dim);
         // Less the maximum first: beside a large one the digits of the logarithm would be lost.
         let shifted = self - self.amax(dim, true).detach();

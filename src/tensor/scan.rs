@@ -1,20 +1,21 @@
 //! Products and running sums, from multiplications and additions alone: their gradients are right where elements are 0.
 
-use super::{Const, Tensor};
-use crate::graph::Move;
-use crate::shape::refuse;
+use super::{Const, Tensor, check_operands};
+use crate::graph::{Accepts, Move};
 
 impl Tensor {
     /// Product of all elements; of none, 1.
     #[track_caller]
     pub fn prod(&self) -> Tensor {
+        check_operands("prod", Accepts::Numeric, &[self]);
         self.moved(Move::Reshape([self.numel()].into())).prod_dim(0, false)
     }
 
     /// Product along `dim`, by halves: `log2(n)` multiplications deep.
     #[track_caller]
     pub fn prod_dim(&self, dim: i64, keepdim: bool) -> Tensor {
-        let at = self.shape().dim("prod", dim);
+        check_operands("prod_dim", Accepts::Numeric, &[self]);
+        let at = self.shape().dim("prod_dim", dim);
         if self.rank() == 0 {
             return self.unchanged();
         }
@@ -39,10 +40,8 @@ impl Tensor {
     /// (Hillis and Steele, 1986).
     #[track_caller]
     pub fn cumsum(&self, dim: i64) -> Tensor {
+        check_operands("cumsum", Accepts::Numeric, &[self]);
         let at = self.shape().dim("cumsum", dim);
-        if self.dtype() == crate::DType::Bool {
-            refuse!("cumsum", "not defined for {}", self.spec());
-        }
         if self.rank() == 0 {
             return self.unchanged();
         }

@@ -4,6 +4,7 @@
 
 use std::f64::consts::FRAC_PI_2;
 
+use super::common::layout::{LAYOUTS, Layout};
 use super::common::{EXACT, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu};
 use crate::graph::{Binary, Unary};
 use crate::tensor::elementwise::{binary, unary};
@@ -91,40 +92,8 @@ fn wider(tolerance: Tolerance) -> Tolerance {
     Tolerance { atol: tolerance.atol.max(F32.atol) * 4.0, rtol: tolerance.rtol.max(F32.rtol) * 4.0 }
 }
 
-/// Ways for an operand of shape `[3, 5]` (or no elements at all) to lie in memory.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Layout {
-    Contiguous,
-    Transposed,
-    Sliced,
-    Broadcast,
-    Empty,
-}
-
-const LAYOUTS: [Layout; 5] =
-    [Layout::Contiguous, Layout::Transposed, Layout::Sliced, Layout::Broadcast, Layout::Empty];
-
-impl Layout {
-    /// The shape of the tensor that the operand is a view of.
-    fn leaf(self) -> &'static [usize] {
-        match self {
-            Layout::Contiguous => &[3, 5],
-            Layout::Transposed => &[5, 3],
-            Layout::Sliced => &[5, 8],
-            Layout::Broadcast => &[1, 5],
-            Layout::Empty => &[0, 5],
-        }
-    }
-
-    fn view(self, leaf: &Tensor) -> Tensor {
-        match self {
-            Layout::Contiguous | Layout::Empty => leaf.clone(),
-            Layout::Transposed => leaf.t(),
-            Layout::Sliced => leaf.narrow(0, 1, 3).narrow(1, 2, 5),
-            Layout::Broadcast => leaf.expand([3, 5]),
-        }
-    }
-}
+/// The shape of an operand.
+const SHAPE: [usize; 2] = [3, 5];
 
 /// Operands of a row, away from where it jumps or has a kink.
 fn unary_operand(op: Unary, seed: u64, shape: &[usize]) -> Host {
@@ -148,7 +117,7 @@ fn unary_operand(op: Unary, seed: u64, shape: &[usize]) -> Host {
 /// Two operands whose elements keep apart from one another, whatever broadcasts against what.
 fn binary_operands(op: Binary, layouts: [Layout; 2]) -> [Host; 2] {
     let domain = op.row().domain.clone();
-    let draw = |i: usize| Host::draw(20 + i as u64, layouts[i].leaf(), domain.clone());
+    let draw = |i: usize| Host::draw(20 + i as u64, &layouts[i].leaf(&SHAPE), domain.clone());
     // Multiples of 1/8, and multiples of 1/8 and a sixteenth: never closer than 1/16.
     let apart = |x: f64, i: usize| (x * 8.0).round() / 8.0 + i as f64 / 16.0;
     match op {
@@ -190,9 +159,9 @@ fn unary_rows() {
     for &op in Unary::ALL.iter().filter(|op| op.row().accepts.dtype(DType::F32)) {
         for (seed, layout) in LAYOUTS.into_iter().enumerate() {
             let name = &format!("{} ({layout:?})", op.row().name);
-            let input = unary_operand(op, seed as u64, layout.leaf());
-            let apply = |xs: &[Tensor]| unary(op, &layout.view(&xs[0]));
-            let seen = Host::read(&layout.view(&input.tensor(&Device::cpu())));
+            let input = unary_operand(op, seed as u64, &layout.leaf(&SHAPE));
+            let apply = |xs: &[Tensor]| unary(op, &layout.view(&xs[0], &SHAPE));
+            let seen = Host::read(&layout.view(&input.tensor(&Device::cpu()), &SHAPE));
             let value = Host::read(&apply(&[input.tensor(&Device::cpu())]));
             value.assert_close(name, &seen.map(|x| unary_value(op, x)), F64);
             let inputs = [input];
@@ -212,6 +181,8 @@ fn binary_rows() {
         [Sliced, Transposed],
         [Broadcast, Contiguous],
         [Contiguous, Broadcast],
+        [RealisedTransposed, RealisedFlipped],
+        [RealisedSliced, RealisedTransposed],
         [Empty, Empty],
         [Empty, Broadcast],
     ];
@@ -220,8 +191,10 @@ fn binary_rows() {
             let name = &format!("{} {layouts:?}", op.row().name);
             let inputs = binary_operands(op, layouts);
             // An operand of one row of five broadcasts by itself where the other has no elements.
-            let view =
-                |i: usize, x: &Tensor| if layouts[0] == Empty { x.clone() } else { layouts[i].view(x) };
+            let view = |i: usize, x: &Tensor| match layouts[0] {
+                Empty => x.clone(),
+                _ => layouts[i].view(x, &SHAPE),
+            };
             let operands = |xs: &[Tensor]| [view(0, &xs[0]), view(1, &xs[1])];
             let apply = |xs: &[Tensor]| {
                 let [a, b] = operands(xs);

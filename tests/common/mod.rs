@@ -5,6 +5,9 @@
 
 #![allow(dead_code)] // no test binary uses all of it
 
+pub mod layout;
+pub mod refusal;
+
 use std::ops::Range;
 
 use wgrad::{DType, Device, Generator, Tensor, autograd};

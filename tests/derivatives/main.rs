@@ -7,6 +7,7 @@
 //! 5. [`learning`]: a linear layer, cross-entropy, and why one walks against the gradient.
 //! 6. [`bookkeeping`]: where gradients gather, and what is kept of a graph.
 //! 7. [`second_order`]: derivatives of derivatives.
+//! 8. [`functional`]: products of Jacobians and Hessians with vectors.
 //!
 //! Every test runs twice: on the CPU reference, which computes in f64 and must agree to 1e-10, and on the GPU in f32.
 
@@ -33,6 +34,7 @@ macro_rules! on_both_devices {
 
 mod bookkeeping;
 mod broadcasting;
+mod functional;
 mod learning;
 mod paths;
 mod rules;

@@ -1,7 +1,7 @@
 //! Gather, scatter and what is made of them; random numbers.
 
 use crate::common::{EXACT, F32, Host, SUMS, check, gpu, indices};
-use wgrad::{DType, Device, Generator, Tensor};
+use wgrad::{DType, Device, Generator, GpuOptions, Tensor};
 
 fn index(shape: &[usize], n: usize) -> (Vec<i32>, Vec<usize>) {
     (indices(shape.len() as u64, shape.iter().product(), n), shape.to_vec())
@@ -116,6 +116,27 @@ fn gather_among_other_operations() {
         _ => 0.0,
     });
     check("gather, padded", &[x], &f, &want, F32);
+}
+
+/// What is gathered from nothing is nothing, and no index of it is out of range.
+#[test]
+fn gather_of_nothing_among_other_elements() {
+    let none = |shape: &[usize], device: &Device| Tensor::new([0f64; 0], shape, device);
+    // A GPU of its own: a fault would come out of whichever read of the device is next.
+    for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
+        let index = Tensor::new([0; 0], [0], &device);
+        let computed = &index + 1;
+        let x = Tensor::new([1.0, 2.0], [2], &device);
+        for index in [index, computed] {
+            let picked = none(&[0], &device).gather(0, &index);
+            assert_eq!((picked.pad([1, 1]) + 1.0).to_vec::<f32>().unwrap(), [1.0, 1.0], "{device}");
+            assert_eq!(Tensor::cat(&[&x, &picked], 0).to_vec::<f32>().unwrap(), [1.0, 2.0], "{device}");
+            let columns = none(&[2, 0], &device).index_select(1, &index).pad([1, 0]);
+            assert_eq!((columns * 2.0).to_vec::<f32>().unwrap(), [0.0, 0.0], "{device}");
+            let rows = none(&[0, 2], &device).gather(1, &index.reshape([0, 1])).pad([0, 0, 1, 1]);
+            assert_eq!((rows * 2.0).to_vec::<f32>().unwrap(), [0.0, 0.0], "{device}");
+        }
+    }
 }
 
 /// Uniform numbers are a function of seed, counter and index: the same words on every device.

@@ -2,7 +2,7 @@
 //! The operands are whole numbers whose sums are exact in f32, so nothing may be off by one.
 
 use crate::common::gpu;
-use wgrad::Tensor;
+use wgrad::{Device, Error, GpuOptions, Tensor};
 
 /// The remainders of the indices by `modulus`, as floats: small whole numbers of known sums.
 fn remainders(n: usize, modulus: usize) -> Vec<f32> {
@@ -59,4 +59,13 @@ fn scatters_and_gathers_of_many() {
     assert_eq!(counts.to_vec::<f32>().unwrap(), [23_334.0, 23_333.0, 23_333.0]);
     let picked = Tensor::new([10.0, 20.0, 30.0], [3], &gpu()).gather(0, &index);
     assert_eq!(picked.sum().item().unwrap(), 233_340.0 + 466_660.0 + 699_990.0);
+}
+
+/// Batches along three strides are laid out anew: 256 MiB, of which WebGPU's default lets a kernel bind half.
+#[test]
+fn an_operand_that_must_be_written_and_is_too_large_is_an_error() {
+    let device = Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() }).unwrap();
+    let matrices = Tensor::ones([8, 1, 8, 256, 256], &device);
+    let products = matrices.matmul(&Tensor::ones([1, 16, 1, 256, 1], &device));
+    assert!(matches!(products.realize(), Err(Error::TooLarge { .. })));
 }
