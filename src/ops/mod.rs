@@ -8,6 +8,8 @@
 //! proven by [`check`]. `examples/custom_op` is one, with a backward kernel that uses what the forward one saved.
 
 mod check;
+pub(crate) mod conv;
+mod conv_weight;
 pub(crate) mod cross_entropy;
 mod launch;
 
@@ -139,7 +141,7 @@ impl Draw {
 
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Sample> {
-    [cross_entropy::samples()].into_iter().flatten().collect()
+    [conv::samples(), conv_weight::samples(), cross_entropy::samples()].into_iter().flatten().collect()
 }
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.
