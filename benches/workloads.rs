@@ -1,14 +1,14 @@
 //! Training steps and kernels of known size: what a step costs, and what of it is the host's.
 //!
-//! `cargo bench --bench workloads [-- W1-512 W2 W3]`. Every workload warms up first, then runs regions that end with
+//! `cargo bench --bench workloads [-- W1-512 W2 W3 W5]`. Every workload warms up first, then runs regions that end with
 //! the result read back, in turn with the others, and reports the median of the regions. `benches/README.md` keeps the
 //! record.
 
 use std::time::{Duration, Instant};
 
-use wgrad::nn::{Linear, Module, ReLU, Sequential};
+use wgrad::nn::{Linear, Module, ReLU, Sequential, Visitor};
 use wgrad::optim::{Adam, Optimizer, SGD};
-use wgrad::{Device, Tensor};
+use wgrad::{Conv, Device, Pool2d, Tensor, Var};
 
 const REGIONS: usize = 7;
 
@@ -35,6 +35,9 @@ fn main() -> Result<(), wgrad::Error> {
             Box::new(SGD::new(params, 0.01).momentum(0.9))
         }),
         mlp("W3", &[64, 128, 10], 32, 100, &device, |params| Box::new(Adam::new(params, 1e-3))),
+        training("W5", Cnn::new(&device), &[64, 1, 28, 28], 10, &device, |params| {
+            Box::new(SGD::new(params, 0.01))
+        }),
     ];
     workloads.retain(|workload| wanted.is_empty() || wanted.iter().any(|name| name == workload.name));
     for workload in &mut workloads {
@@ -91,16 +94,63 @@ fn mlp(
     batch: usize,
     steps: usize,
     device: &Device,
-    optimizer: impl FnOnce(Vec<wgrad::Var>) -> Box<dyn Optimizer>,
+    optimizer: impl FnOnce(Vec<Var>) -> Box<dyn Optimizer>,
 ) -> Workload {
     let mut model = Sequential::new();
     for (i, pair) in sizes.windows(2).enumerate() {
         model = if i > 0 { model.add(ReLU) } else { model };
         model = model.add(Linear::new(pair[0], pair[1], device));
     }
-    let x = Tensor::randn([batch, sizes[0]], device);
-    let classes = sizes[sizes.len() - 1] as i32;
-    let labels = Tensor::new((0..batch as i32).map(|i| i % classes).collect::<Vec<_>>(), [batch], device);
+    training(name, model, &[batch, sizes[0]], steps, device, optimizer)
+}
+
+/// Two convolutions with ReLU and pools, and a linear layer.
+struct Cnn {
+    convs: [(Var, Var); 2],
+    linear: Linear,
+}
+
+impl Cnn {
+    fn new(device: &Device) -> Cnn {
+        let conv = |inputs: usize, outputs: usize| {
+            let weight = Tensor::randn([outputs, inputs, 3, 3], device) * (1.0 / (9 * inputs) as f64).sqrt();
+            (Var::parameter(weight), Var::parameter(Tensor::zeros([outputs], device)))
+        };
+        Cnn { convs: [conv(1, 16), conv(16, 32)], linear: Linear::new(1568, 10, device) }
+    }
+}
+
+impl Module for Cnn {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let conv = Conv { padding: [1, 1], ..Conv::default() };
+        let features = self.convs.iter().fold(x.clone(), |x, (weight, bias)| {
+            let maps = x.conv2d(&weight.tensor(), Some(&bias.tensor()), conv);
+            maps.relu().max_pool2d(Pool2d::new([2, 2]))
+        });
+        self.linear.forward(&features.flatten(1, -1))
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        for (name, (weight, bias)) in ["conv0", "conv1"].into_iter().zip(&self.convs) {
+            visitor.var(&format!("{name}.weight"), weight);
+            visitor.var(&format!("{name}.bias"), bias);
+        }
+        visitor.module("linear", &self.linear);
+    }
+}
+
+/// Training steps of a model with 10 classes on one batch.
+fn training(
+    name: &'static str,
+    model: impl Module + 'static,
+    input: &[usize],
+    steps: usize,
+    device: &Device,
+    optimizer: impl FnOnce(Vec<Var>) -> Box<dyn Optimizer>,
+) -> Workload {
+    let x = Tensor::randn(input, device);
+    let labels: Vec<i32> = (0..input[0] as i32).map(|i| i % 10).collect();
+    let labels = Tensor::new(labels, [input[0]], device);
     let mut optimizer = optimizer(model.params());
     let run = move |steps: usize| {
         let start = Instant::now();
