@@ -8,8 +8,11 @@
 //! proven by [`check`]. `examples/custom_op` is one, with a backward kernel that uses what the forward one saved.
 
 mod check;
+pub(crate) mod conv;
+mod conv_weight;
 pub(crate) mod cross_entropy;
 mod launch;
+pub(crate) mod max_pool;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -139,7 +142,10 @@ impl Draw {
 
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Sample> {
-    [cross_entropy::samples()].into_iter().flatten().collect()
+    [conv::samples(), conv_weight::samples(), cross_entropy::samples(), max_pool::samples()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.

@@ -1,10 +1,11 @@
-//! Convolutions, as matrix products over windows: a window is a view, so only the product's operand is ever laid out.
+//! Convolutions over one and two dims. One dim is two, of which the first has size 1.
 
 use smallvec::SmallVec;
 
 use super::{Tensor, check_operands};
-use crate::graph::{Accepts, Move};
-use crate::shape::{Shape, refuse};
+use crate::graph::Accepts;
+use crate::ops::conv::{ConvTranspose, Convolution};
+use crate::shape::refuse;
 
 /// How a convolution moves over its input, for each spatial dim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,20 @@ impl<const N: usize> Default for Conv<N> {
     /// Stride 1, no padding, dilation 1, one group.
     fn default() -> Conv<N> {
         Conv { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
+    }
+}
+
+impl<const N: usize> Conv<N> {
+    /// The same over two dims.
+    fn over_images(&self) -> Conv<2> {
+        let two = |of: [usize; N], first: usize| [if N == 1 { first } else { of[0] }, of[N - 1]];
+        Conv {
+            stride: two(self.stride, 1),
+            padding: two(self.padding, 0),
+            dilation: two(self.dilation, 1),
+            groups: self.groups,
+            output_padding: two(self.output_padding, 0),
+        }
     }
 }
 
@@ -62,14 +77,12 @@ impl Tensor {
             return self.unsqueeze(0).convolve(op, weight, bias, conv).squeeze(0);
         }
         self.check_conv(op, weight, bias, conv, 1, 0);
-        let (batch, channels, groups) = (self.shape()[0], self.shape()[1], conv.groups);
-        let mut windows = self.clone();
+        let mut size = [1; 2];
         for dim in 0..N {
-            windows = windows.pad_dim(2 + dim, conv.padding[dim], conv.padding[dim]);
-        }
-        for dim in 0..N {
-            let size = weight.shape()[2 + dim];
-            if windows.shape()[2 + dim] < conv.dilation[dim] * (size - 1) + 1 {
+            let (length, window) = (self.shape()[2 + dim], weight.shape()[2 + dim]);
+            let Some(room) =
+                (length + 2 * conv.padding[dim]).checked_sub(conv.dilation[dim] * (window - 1) + 1)
+            else {
                 refuse!(
                     op,
                     "the window {} does not fit into {} (padded by {:?})",
@@ -77,31 +90,14 @@ impl Tensor {
                     self.spec(),
                     conv.padding
                 );
-            }
-            windows = windows.unfold(2 + dim as i64, size, conv.stride[dim], conv.dilation[dim]);
+            };
+            size[2 - N + dim] = room / conv.stride[dim] + 1;
         }
-        // [batch, groups, in / groups, places.., window..] -> [groups, batch * places, in / groups * window]
-        let places: Shape = windows.shape()[2..2 + N].iter().copied().collect();
-        let window: usize = weight.shape()[1..].iter().product();
-        let grouped: Shape = [batch, groups, channels / groups]
-            .into_iter()
-            .chain(windows.shape()[2..].iter().copied())
-            .collect();
-        let order: Vec<usize> =
-            [1, 0].into_iter().chain(3..3 + N).chain([2]).chain(3 + N..3 + 2 * N).collect();
-        let rows = windows.moved(Move::Reshape(grouped)).permute(order);
-        let rows = rows.moved(Move::Reshape([groups, batch * places.numel(), window].into()));
-        let out = weight.shape()[0];
-        let columns = weight.moved(Move::Reshape([groups, out / groups, window].into())).t();
-        let product = rows.matmul(&columns); // [groups, batch * places, out / groups]
-        let split: Shape =
-            [groups, batch].into_iter().chain(places.iter().copied()).chain([out / groups]).collect();
-        let back: Vec<usize> = [1, 0, 2 + N].into_iter().chain(2..2 + N).collect();
-        let shape = [batch, out].into_iter().chain(places.iter().copied()).collect();
-        product.moved(Move::Reshape(split)).permute(back).moved(Move::Reshape(shape)).with_bias(bias)
+        self.over_images::<N>(weight, bias, |inputs| {
+            Tensor::fused(Convolution { conv: conv.over_images(), size }, inputs)
+        })
     }
 
-    /// Elements apart by the stride, among zeros as wide as the window, convolved with the window reversed.
     #[track_caller]
     fn convolve_transposed<const N: usize>(
         &self,
@@ -114,8 +110,7 @@ impl Tensor {
             return self.unsqueeze(0).convolve_transposed(op, weight, bias, conv).squeeze(0);
         }
         self.check_conv(op, weight, bias, conv, 0, 1);
-        let (channels, groups) = (self.shape()[1], conv.groups);
-        let mut spread = self.clone();
+        let mut size = [1; 2];
         for dim in 0..N {
             let (stride, extra) = (conv.stride[dim], conv.output_padding[dim]);
             if extra >= stride.max(conv.dilation[dim]) {
@@ -126,39 +121,30 @@ impl Tensor {
                 );
             }
             let reach = conv.dilation[dim] * (weight.shape()[2 + dim] - 1);
-            let length = self.shape()[2 + dim];
-            let spaced = (length - 1) * stride + 1;
-            let Some(total) =
-                (spaced + reach + extra).checked_sub(2 * conv.padding[dim]).filter(|&total| total > 0)
-            else {
+            let whole = self.shape()[2 + dim] * stride + 1 + reach + extra;
+            let cut = stride + 2 * conv.padding[dim];
+            let Some(total) = whole.checked_sub(cut).filter(|&total| total > 0) else {
                 refuse!(op, "a padding of {:?} leaves nothing of {}", conv.padding, self.spec());
             };
-            spread = spread.spread(2 + dim, stride).narrow(2 + dim as i64, 0, spaced);
-            // Zeros as wide as the window on both sides, less what the padding cuts away.
-            let [before, after] = [0, extra].map(|extra| (reach + extra) as i64 - conv.padding[dim] as i64);
-            let pairs: Vec<i64> =
-                (0..N).rev().flat_map(|d| if d == dim { [before, after] } else { [0, 0] }).collect();
-            spread = spread.pad(pairs);
-            debug_assert_eq!(spread.shape()[2 + dim], total + reach);
+            size[2 - N + dim] = total;
         }
-        // [in, out / groups, window..] -> [out, in / groups, window..], reversed
-        let width = weight.shape()[1];
-        let window: Vec<usize> = weight.shape()[2..].to_vec();
-        let sizes = |head: &[usize]| -> Shape { head.iter().chain(&window).copied().collect() };
-        let order: Vec<usize> = [0, 2, 1].into_iter().chain(3..3 + N).collect();
-        let turned = weight.moved(Move::Reshape(sizes(&[groups, channels / groups, width]))).permute(order);
-        let turned = turned.moved(Move::Reshape(sizes(&[groups * width, channels / groups])));
-        let turned = turned.flip((2..2 + N).collect::<Vec<usize>>());
-        let plain = Conv { dilation: conv.dilation, groups, ..Conv::default() };
-        spread.convolve(op, &turned, bias, &plain)
+        self.over_images::<N>(weight, bias, |inputs| {
+            Tensor::fused(ConvTranspose { conv: conv.over_images(), size }, inputs)
+        })
     }
 
-    /// `[out]` along dim 1.
+    /// `fused` of input, weight and maybe bias, the first two with two spatial dims.
     #[track_caller]
-    fn with_bias(self, bias: Option<&Tensor>) -> Tensor {
-        let Some(bias) = bias else { return self };
-        let shape: Shape = (0..self.rank()).map(|dim| if dim == 1 { bias.numel() } else { 1 }).collect();
-        self + bias.moved(Move::Reshape(shape))
+    fn over_images<const N: usize>(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        fused: impl FnOnce(&[&Tensor]) -> Vec<Tensor>,
+    ) -> Tensor {
+        let images = [self, weight].map(|x| if N == 1 { x.unsqueeze(2) } else { x.clone() });
+        let inputs: Vec<&Tensor> = images.iter().chain(bias).collect();
+        let result = fused(&inputs).remove(0);
+        if N == 1 { result.squeeze(2) } else { result }
     }
 
     /// `input` and `output` are the dims of `weight` that hold them (one of them divided by groups).

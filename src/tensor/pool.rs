@@ -1,7 +1,8 @@
 //! Pooling: a reduction over windows, which are views.
 
-use super::{Const, Tensor, check_operands};
+use super::{Tensor, check_operands};
 use crate::graph::{Accepts, Move};
+use crate::ops::max_pool::MaxPool;
 use crate::shape::refuse;
 
 /// The windows of a pool over two dims.
@@ -35,8 +36,8 @@ impl Pool2d {
         }
     }
 
-    /// Windows along a dim of `length`, and the places beyond the end (padding included) that the last one needs.
-    fn windows(&self, dim: usize, length: usize) -> Option<(usize, usize)> {
+    /// Windows along a dim of `length`.
+    fn count(&self, dim: usize, length: usize) -> Option<usize> {
         let (stride, padding) = (self.stride[dim], self.padding[dim]);
         let reach = self.dilation[dim] * (self.kernel_size[dim] - 1) + 1;
         let room = (length + 2 * padding).checked_sub(reach)?;
@@ -45,39 +46,57 @@ impl Pool2d {
         if self.ceil_mode && !room.is_multiple_of(stride) && count * stride < length + padding {
             count += 1;
         }
-        Some((count, ((count - 1) * stride + reach).saturating_sub(length + padding)))
+        Some(count)
+    }
+
+    /// The elements of each window of the last two dims as a last dim, `[.., size.., window]`; 0 where there is none.
+    pub(crate) fn windows(&self, x: &Tensor, size: [usize; 2]) -> Tensor {
+        let first = x.rank() - 2;
+        let after = |dim: usize| {
+            let reach = self.dilation[dim] * (self.kernel_size[dim] - 1) + 1;
+            let last = (size[dim] - 1) * self.stride[dim] + reach;
+            last.saturating_sub(x.shape()[first + dim] + self.padding[dim])
+        };
+        let pads = [self.padding[1], after(1), self.padding[0], after(0)].map(|pad| pad as i64);
+        let mut windows = x.pad(pads);
+        for (dim, size) in size.into_iter().enumerate() {
+            let at = (first + dim) as i64;
+            windows = windows.unfold(at, self.kernel_size[dim], self.stride[dim], self.dilation[dim]);
+            windows = windows.narrow(at, 0, size);
+        }
+        let window = self.kernel_size[0] * self.kernel_size[1];
+        let shape = windows.shape()[..x.rank()].iter().copied().chain([window]).collect();
+        windows.moved(Move::Reshape(shape))
     }
 }
 
 impl Tensor {
-    /// The largest element of each window over the last two dims. Padding never wins; of equal elements the first in
-    /// row-major order gets the gradient.
+    /// The largest element of each window over the last two dims. Padding never wins, a NaN does; of equal elements the
+    /// first in row-major order gets the gradient.
     #[track_caller]
     pub fn max_pool2d(&self, pool: Pool2d) -> Tensor {
-        let windows = self.pooled("max_pool2d", &pool, Some(f64::NEG_INFINITY)); // [.., places, window]
-        let last = windows.rank() as i64 - 1;
-        let largest = windows.amax(last, true).detach();
-        // The first among equals: the least index of those that are not smaller (a NaN is not).
-        let order = Tensor::iota(windows.shape().clone(), last as usize, self.device());
-        let smaller = windows.lt(&largest);
-        let first = smaller.where_(Const(windows.size(last) as f64), &order).amin(last, true);
-        order.eq(&first).where_(&windows, Const(0.0)).sum_dim(last, false)
+        let size = self.pool_size("max_pool2d", &pool);
+        let outer = &self.shape()[..self.rank() - 2];
+        let planes = [outer.iter().product(), self.size(-2), self.size(-1)];
+        let planes = self.moved(Move::Reshape(planes.into()));
+        let largest = Tensor::fused(MaxPool { pool, size }, &[&planes]).remove(0);
+        largest.moved(Move::Reshape(outer.iter().copied().chain(size).collect()))
     }
 
     /// The mean of each window over the last two dims.
     #[track_caller]
     pub fn avg_pool2d(&self, pool: Pool2d) -> Tensor {
         let pool = Pool2d { dilation: [1, 1], ..pool };
-        let sums = self.pooled("avg_pool2d", &pool, None).sum_dim(-1, false);
+        let size = self.pool_size("avg_pool2d", &pool);
+        let sums = pool.windows(self, size).sum_dim(-1, false);
         let counts = |dim: usize| -> Vec<f32> {
             let length = self.size(dim as i64 - 2);
-            let (padding, size) = (pool.padding[dim], pool.kernel_size[dim]);
+            let (padding, reach) = (pool.padding[dim], pool.kernel_size[dim]);
             let (low, high) =
                 if pool.count_include_pad { (0, length + 2 * padding) } else { (padding, length + padding) };
-            let windows = pool.windows(dim, length).map_or(0, |(count, _)| count);
-            (0..windows)
+            (0..size[dim])
                 .map(|i| {
-                    (i * pool.stride[dim] + size).min(high) as f32 - (i * pool.stride[dim]).max(low) as f32
+                    (i * pool.stride[dim] + reach).min(high) as f32 - (i * pool.stride[dim]).max(low) as f32
                 })
                 .collect()
         };
@@ -110,9 +129,9 @@ impl Tensor {
         columns.transpose(-2, -1).matmul(&shares(-2, output_size[0])).transpose(-2, -1)
     }
 
-    /// The elements of each window as a last dim: `[.., rows, columns, window]`. `fill` stands where nothing is (else 0).
+    /// Windows along the last two dims.
     #[track_caller]
-    fn pooled(&self, op: &str, pool: &Pool2d, fill: Option<f64>) -> Tensor {
+    fn pool_size(&self, op: &str, pool: &Pool2d) -> [usize; 2] {
         check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!(op, "wants [.., channels, height, width], not {}", self.spec());
@@ -128,25 +147,14 @@ impl Tensor {
             refuse!(op, "a padding of {padding:?} is more than half the window {kernel_size:?}");
         }
         let first = self.rank() - 2;
-        let fitting = [0, 1].map(|dim| pool.windows(dim, self.shape()[first + dim]));
-        let [Some(rows), Some(columns)] = fitting else {
+        let [rows, columns] = [0, 1].map(|dim| pool.count(dim, self.shape()[first + dim]));
+        let (Some(rows), Some(columns)) = (rows, columns) else {
             refuse!(
                 op,
                 "the window {kernel_size:?} does not fit into {} (padded by {padding:?})",
                 self.spec()
             )
         };
-        let pads = [padding[1], columns.1, padding[0], rows.1].map(|pad| pad as i64);
-        let mut windows = match fill {
-            Some(fill) if pads.iter().any(|&pad| pad > 0) => self.pad_value(pads, fill),
-            _ => self.pad(pads),
-        };
-        for (dim, count) in [rows.0, columns.0].into_iter().enumerate() {
-            let at = (first + dim) as i64;
-            windows = windows.unfold(at, kernel_size[dim], stride[dim], dilation[dim]).narrow(at, 0, count);
-        }
-        let shape =
-            windows.shape()[..self.rank()].iter().copied().chain([kernel_size[0] * kernel_size[1]]).collect();
-        windows.moved(Move::Reshape(shape))
+        [rows, columns]
     }
 }

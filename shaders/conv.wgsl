@@ -1,0 +1,128 @@
+// Convolutions and transposed convolutions: each output gathers what reaches it. Along each dim, output p reads at tap k
+// the input (p * up + k * dilation - before) / down, where that is whole and inside. A convolution goes up by its
+// stride; a transposed one goes down by it, and meets its taps in reverse.
+//
+// Outputs of one phase (p modulo `down`) meet the same taps, so that a workgroup, which works on one phase, reads the
+// weight at one place. An invocation holds CHANNELS x 4 outputs: 4 neighbours of the phase along the width.
+
+override GROUP: u32 = 64u;
+override CHANNELS: u32 = 16u; // at most MOST, and at most `outs`
+override SLIDES: u32 = 1u;    // a neighbour reads at a tap what the one before it reads at the next: up == reach
+const MOST: u32 = 16u;
+
+// hook subgroup
+const LANES: u32 = 1u; // invocations that load one weight each and share it
+fn shared_by(lane: u32, own: f32) -> f32 { return own; }
+// end subgroup
+
+struct Params {
+    input: vec2<i32>, output: vec2<i32>, window: vec2<i32>, // height and width
+    up: vec2<i32>, down: vec2<i32>, dilation: vec2<i32>, before: vec2<i32>,
+    every: vec2<i32>, reach: vec2<i32>, // from a tap of a phase to its next: taps, and inputs
+    tiles: vec2<u32>,                   // of a phase: rows, and fours of columns
+    batch: u32, groups: u32,
+    ins: u32, outs: u32,                // channels of a group
+    first: i32, next: i32,              // tap 0 in the weight, and the step to the next
+    from_in: u32, from_out: u32,        // steps in the weight to the next channels of a group
+    biased: u32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> input: array<f32>; // [batch, groups * ins, input]
+@group(0) @binding(2) var<storage, read> weight: array<f32>; // [groups, outs, ins, window]; transposed: ins, outs
+@group(0) @binding(3) var<storage, read> bias: array<f32>; // [groups * outs]
+@group(0) @binding(4) var<storage, read_write> output: array<f32>; // [batch, groups * outs, output]
+
+fn load(row: i32, x: i32, inside: bool) -> f32 {
+    let there = inside && x >= 0 && x < params.input.y;
+    return select(0.0, input[select(0, row + x, there)], there);
+}
+
+// The first tap that a phase meets; the window's size if there is none.
+fn first_tap(phase: vec2<i32>, dim: u32) -> i32 {
+    let size = params.window[dim];
+    var tap = 0;
+    while (tap < size && (phase[dim] + tap * params.dilation[dim] - params.before[dim]) % params.down[dim] != 0) {
+        tap += 1;
+    }
+    return tap;
+}
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) invocation: u32,
+) {
+    // The workgroup's channels and phase. The last part of the channels goes back over some of the part before.
+    let parts = (params.outs + CHANNELS - 1u) / CHANNELS;
+    var rest = workgroup.y * workgroups.x + workgroup.x;
+    let fresh = rest % parts * CHANNELS;
+    let out = min(fresh, params.outs - CHANNELS);
+    rest /= parts;
+    let group = rest % params.groups;
+    rest /= params.groups;
+    let down = vec2<u32>(params.down);
+    let phase = vec2<i32>(vec2(rest / down.y, rest) % down);
+    rest /= down.x * down.y;
+
+    // The invocation's outputs.
+    let tile = rest * GROUP + invocation;
+    let image = tile / (params.tiles.x * params.tiles.y);
+    let exists = image < params.batch;
+    let place = vec2<i32>(vec2(tile / params.tiles.y % params.tiles.x, 4u * (tile % params.tiles.y)));
+
+    let tap = vec2(first_tap(phase, 0u), first_tap(phase, 1u));
+    let corner = place * params.up + (phase + tap * params.dilation - params.before) / params.down;
+    let area = params.input.x * params.input.y;
+    var plane = i32((image * params.groups + group) * params.ins) * area;
+    var matrix = group * params.ins * params.outs * u32(params.window.x * params.window.y) + out * params.from_out;
+
+    var sums: array<vec4<f32>, MOST>;
+    for (var i = 0u; i < CHANNELS; i += 1u) {
+        sums[i] = vec4(select(0.0, bias[group * params.outs + out + i], params.biased == 1u));
+    }
+    let step = params.up.y;
+    for (var channel = 0u; channel < params.ins; channel += 1u) {
+        var y = corner.x;
+        for (var ky = tap.x; ky < params.window.x; ky += params.every.x) {
+            let inside = exists && y >= 0 && y < params.input.x;
+            let row = plane + y * params.input.y;
+            var x = corner.y;
+            var v: vec4<f32>;
+            if (SLIDES == 1u) {
+                v = vec4(0.0, load(row, x, inside), load(row, x + step, inside), load(row, x + 2 * step, inside));
+            }
+            for (var kx = tap.y; kx < params.window.y; kx += params.every.y) {
+                let last = load(row, x + 3 * step, inside);
+                if (SLIDES == 1u) {
+                    v = vec4(v.yzw, last);
+                } else {
+                    v = vec4(load(row, x, inside), load(row, x + step, inside), load(row, x + 2 * step, inside), last);
+                }
+                let at = matrix + u32(params.first + params.next * (ky * params.window.y + kx));
+                var own: f32;
+                for (var i = 0u; i < CHANNELS; i += 1u) {
+                    if (i % LANES == 0u) {
+                        own = weight[at + min(i + invocation % LANES, CHANNELS - 1u) * params.from_out];
+                    }
+                    sums[i] += shared_by(i % LANES, own) * v;
+                }
+                x += params.reach.y;
+            }
+            y += params.reach.x;
+        }
+        plane += area;
+        matrix += params.from_in;
+    }
+
+    let at = place * params.down + phase;
+    if (!exists || at.x >= params.output.x) { return; }
+    var line = (((image * params.groups + group) * params.outs + out) * u32(params.output.x) + u32(at.x)) * u32(params.output.y);
+    for (var i = 0u; i < CHANNELS; i += 1u) {
+        for (var j = 0; j < 4; j += 1) {
+            let x = at.y + j * params.down.y;
+            if (out + i >= fresh && x < params.output.y) { output[line + u32(x)] = sums[i][j]; }
+        }
+        line += u32(params.output.x * params.output.y);
+    }
+}

@@ -1,0 +1,304 @@
+//! Convolutions of images and their transposes, without a matrix of windows in memory.
+//!
+//! With [`ConvWeight`] they are three maps, each linear in both of its operands, and the gradients of each are the other
+//! two: so there are kernels for a gradient of any order. Each names the height and width of its result.
+
+use std::borrow::Cow;
+
+use super::conv_weight::ConvWeight;
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::graph::Move;
+use crate::limits::{AdapterKind, Limits};
+use crate::shape::{Mismatch, Shape, Spec};
+use crate::tensor::Tensor;
+use crate::tensor::conv::Conv;
+
+/// `(input [batch, in, height, width], weight [out, in / groups, window..]) -> [batch, out, size..]`, with a bias `[out]`
+/// as a third input if there is one.
+#[derive(Debug)]
+pub(crate) struct Convolution {
+    pub conv: Conv<2>,
+    pub size: [usize; 2],
+}
+
+/// What the gradient of [`Convolution`] does to its input: `(input [batch, in, places..], weight [in, out / groups,
+/// window..]) -> [batch, out, size..]`, with a bias `[out]` as a third input if there is one.
+#[derive(Debug)]
+pub(crate) struct ConvTranspose {
+    pub conv: Conv<2>,
+    pub size: [usize; 2],
+}
+
+/// What a plan's key wants to know.
+pub(super) fn attributes(conv: &Conv<2>, size: [usize; 2]) -> Vec<u64> {
+    let pairs = [conv.stride, conv.padding, conv.dilation, size];
+    pairs.iter().flatten().chain([&conv.groups]).map(|&x| x as u64).collect()
+}
+
+/// Height and width.
+pub(super) fn area(shape: &Shape) -> [usize; 2] {
+    [shape[2], shape[3]]
+}
+
+/// The windows of every place: `[groups, batch * places, in / groups * window]`.
+pub(super) fn windows(input: &Tensor, window: [usize; 2], places: [usize; 2], conv: &Conv<2>) -> Tensor {
+    let mut windows = input.clone();
+    for dim in 0..2 {
+        windows = windows.pad_dim(2 + dim, conv.padding[dim], conv.padding[dim]);
+    }
+    for dim in 0..2 {
+        let at = 2 + dim as i64;
+        windows = windows.unfold(at, window[dim], conv.stride[dim], conv.dilation[dim]);
+        windows = windows.narrow(at, 0, places[dim]);
+    }
+    let (batch, groups, ins) = (input.shape()[0], conv.groups, input.shape()[1] / conv.groups);
+    let split = [batch, groups, ins, places[0], places[1], window[0], window[1]];
+    let rows = windows.moved(Move::Reshape(split[..].into())).permute([1, 0, 3, 4, 2, 5, 6]);
+    let matrix = [groups, batch * places[0] * places[1], ins * window[0] * window[1]];
+    rows.moved(Move::Reshape(matrix.into()))
+}
+
+/// `[out]` along dim 1.
+fn with_bias(x: Tensor, bias: Option<&Tensor>) -> Tensor {
+    match bias {
+        Some(bias) => x + bias.moved(Move::Reshape([1, bias.numel(), 1, 1].into())),
+        None => x,
+    }
+}
+
+impl Fused for Convolution {
+    fn name(&self) -> &'static str {
+        "conv"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        attributes(&self.conv, self.size)
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let shape = [inputs[0].shape[0], inputs[1].shape[0], self.size[0], self.size[1]];
+        Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
+    }
+
+    /// A matrix product of windows and weight.
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (input, weight, groups) = (&inputs[0], &inputs[1], self.conv.groups);
+        let (batch, outs, [height, width]) = (input.shape()[0], weight.shape()[0], self.size);
+        let rows = windows(input, area(weight.shape()), self.size, &self.conv);
+        let matrix = weight.moved(Move::Reshape([groups, outs / groups, rows.shape()[2]].into()));
+        let split = [groups, batch, height, width, outs / groups];
+        let images = rows.matmul(&matrix.t()).moved(Move::Reshape(split[..].into())).permute([1, 0, 4, 2, 3]);
+        let images = images.moved(Move::Reshape([batch, outs, height, width].into()));
+        vec![with_bias(images, inputs.get(2))]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let (input, weight, grad) = (&io.inputs[0], &io.inputs[1], grads[0].as_ref()?);
+        let back = ConvTranspose { conv: self.conv, size: area(input.shape()) };
+        let by_weight = ConvWeight { conv: self.conv, size: area(weight.shape()) };
+        let input_grad = Tensor::fused(back, &[grad, weight]).remove(0);
+        let weight_grad = Tensor::fused(by_weight, &[input, grad]).remove(0);
+        Some(with_bias_grad(io, grad, [input_grad, weight_grad]))
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        gather(&self.conv, false, io, limits)
+    }
+}
+
+impl Fused for ConvTranspose {
+    fn name(&self) -> &'static str {
+        "conv_transpose"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        attributes(&self.conv, self.size)
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let channels = inputs[1].shape[1] * self.conv.groups;
+        let shape = [inputs[0].shape[0], channels, self.size[0], self.size[1]];
+        Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
+    }
+
+    /// Elements apart by the stride, among zeros as wide as the window, convolved with the window reversed.
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (weight, Conv { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
+        let mut spread = inputs[0].clone();
+        for dim in 0..2 {
+            let reach = dilation[dim] * (weight.shape()[2 + dim] - 1);
+            let spaced = (spread.shape()[2 + dim] - 1) * stride[dim] + 1;
+            spread = spread.spread(2 + dim, stride[dim]).narrow(2 + dim as i64, 0, spaced);
+            let before = reach as i64 - padding[dim] as i64;
+            let after = (self.size[dim] + reach) as i64 - before - spaced as i64;
+            spread = spread.pad(if dim == 0 { [0, 0, before, after] } else { [before, after, 0, 0] });
+        }
+        // [in, out / groups, window..] -> [out, in / groups, window..], reversed
+        let [channels, width, height, length] = [0, 1, 2, 3].map(|dim| weight.shape()[dim]);
+        let ins = channels / groups;
+        let split = weight.moved(Move::Reshape([groups, ins, width, height, length][..].into()));
+        let turned =
+            split.permute([0, 2, 1, 3, 4]).moved(Move::Reshape([groups * width, ins, height, length].into()));
+        let conv = Conv { dilation, groups, ..Conv::default() };
+        let inputs: Vec<Tensor> =
+            [spread, turned.flip([2, 3])].into_iter().chain(inputs.get(2).cloned()).collect();
+        Convolution { conv, size: self.size }.reference(&inputs)
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let (input, weight, grad) = (&io.inputs[0], &io.inputs[1], grads[0].as_ref()?);
+        let back = Convolution { conv: self.conv, size: area(input.shape()) };
+        let by_weight = ConvWeight { conv: self.conv, size: area(weight.shape()) };
+        let input_grad = Tensor::fused(back, &[grad, weight]).remove(0);
+        let weight_grad = Tensor::fused(by_weight, &[grad, input]).remove(0);
+        Some(with_bias_grad(io, grad, [input_grad, weight_grad]))
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        gather(&self.conv, true, io, limits)
+    }
+}
+
+/// The gradients of input and weight, and that of the bias if there is one.
+fn with_bias_grad(io: &Io, grad: &Tensor, others: [Tensor; 2]) -> Vec<Option<Tensor>> {
+    let bias = (io.inputs.len() == 3).then(|| grad.sum_dim([0, 2, 3], false));
+    others.into_iter().chain(bias).map(Some).collect()
+}
+
+/// Output channels of an invocation: as many as there are in a group, up to 16.
+pub(super) fn channels(outs: usize) -> usize {
+    1 << outs.ilog2().min(4)
+}
+
+/// Invocations of a workgroup. A CPU adapter wants one subgroup.
+pub(super) fn group(limits: &Limits) -> usize {
+    if limits.kind == AdapterKind::Software { 8 } else { 64 }
+}
+
+/// The program, in which the invocations of a subgroup share their loads where a workgroup is a subgroup: on a CPU
+/// adapter a load costs as much as tens of multiplications.
+pub(super) fn sharing(source: &'static str, limits: &Limits) -> Cow<'static, str> {
+    if limits.kind != AdapterKind::Software || limits.subgroup != Some((8, 8)) {
+        return source.into();
+    }
+    let (start, end) = ("// hook subgroup\n", "// end subgroup\n");
+    let (head, rest) = source.split_once(start).expect("the shader has the hook");
+    let (_, tail) = rest.split_once(end).expect("the hook has an end");
+    let shared = "const LANES: u32 = 8u;\n\
+                  fn shared_by(lane: u32, own: f32) -> f32 { return subgroupShuffle(own, lane); }\n";
+    format!("{head}{shared}{tail}").into()
+}
+
+/// A size or a step, as a word that kernels calculate with as i32.
+pub(super) fn word(x: i64) -> Option<Word> {
+    i32::try_from(x).ok().map(|x| Word::Size(x as u32))
+}
+
+/// Both directions are one kernel: see the shader. `io` is input, weight, maybe bias, output.
+fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+    let (input, weight, output) = (&io[0].shape, &io[1].shape, &io[io.len() - 1].shape);
+    let Conv { stride, padding, dilation, groups, .. } = *conv;
+    let (ins, outs, window) = (input[1] / groups, output[1] / groups, area(weight));
+    let (up, down) = if transposed { ([1, 1], stride) } else { (stride, [1, 1]) };
+    let reach = [0, 1].map(|d| dilation[d] * (window[d] - 1));
+    let before = [0, 1].map(|d| match transposed {
+        true => reach[d] as i64 - padding[d] as i64,
+        false => padding[d] as i64,
+    });
+    // Taps of one phase are apart by what makes a whole step of the input.
+    let every = [0, 1].map(|d| down[d] / gcd(down[d], dilation[d]));
+    let step = [0, 1].map(|d| every[d] * dilation[d] / down[d]);
+    let tiles = [output[2].div_ceil(down[0]), output[3].div_ceil(down[1]).div_ceil(4)];
+    let taps = window[0] * window[1];
+    let (first, next) = if transposed { (taps as i64 - 1, -1) } else { (0, 1) };
+    let (from_in, from_out) = if transposed { (outs * taps, taps) } else { (taps, ins * taps) };
+
+    // Every place that is calculated has to fit, that beyond the end too.
+    for d in 0..2 {
+        word(((area(output)[d] + 4 * down[d]) * up[d] + reach[d] + padding[d]) as i64)?;
+    }
+    for spec in io {
+        word(spec.shape.numel() as i64)?;
+    }
+    let pairs = [area(input), area(output), window, up, down, dilation].map(|pair| pair.map(|x| x as i64));
+    let signed = pairs.into_iter().chain([before]).flatten();
+    let sizes = [every, step, tiles].into_iter().flatten().chain([input[0], groups, ins, outs]);
+    let words = signed.chain(sizes.map(|x| x as i64)).chain([first, next]);
+    let words = words.chain([from_in, from_out, io.len() - 3].map(|x| x as i64));
+
+    let (channels, group) = (channels(outs), group(limits));
+    let workgroups = (input[0] * tiles[0] * tiles[1]).div_ceil(group)
+        * (outs.div_ceil(channels) * groups * down[0] * down[1]);
+    let loops = window[0] + window[1] + ins * (1 + window[0] * (1 + window[1]));
+    let launch = Launch::new(sharing(include_str!("../../shaders/conv.wgsl"), limits))
+        .trusted()
+        .constant("GROUP", group as u32)
+        .constant("CHANNELS", channels as u32)
+        .constant("SLIDES", u32::from(up[1] == step[1]))
+        // The bias is not read where there is none.
+        .buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Input(io.len() - 2), Buffer::Output(0)])
+        .uniforms(words.map(word).collect::<Option<Vec<Word>>>()?)
+        .workgroups(u32::try_from(workgroups).ok()?)
+        .work(2 * (output.numel() * ins * taps / (down[0] * down[1])) as u64);
+    (loops < limits.loop_iterations as usize).then(|| vec![launch])
+}
+
+fn gcd(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Every way to move over an image, at sizes that fill no tile: the convolution, and the shapes of input, weight and
+/// output.
+#[cfg(test)]
+pub(super) fn cases() -> Vec<(Conv<2>, [[usize; 4]; 3])> {
+    let plain = Conv::<2>::default();
+    let case = |conv: Conv<2>, batch, channels: [usize; 2], size: [usize; 2], window: [usize; 2]| {
+        let places = [0, 1].map(|d| {
+            (size[d] + 2 * conv.padding[d] - conv.dilation[d] * (window[d] - 1) - 1) / conv.stride[d] + 1
+        });
+        let [ins, outs] = channels;
+        let weight = [outs, ins / conv.groups, window[0], window[1]];
+        (conv, [[batch, ins, size[0], size[1]], weight, [batch, outs, places[0], places[1]]])
+    };
+    vec![
+        case(plain, 1, [1, 1], [1, 1], [1, 1]),
+        case(plain, 2, [3, 5], [5, 7], [1, 1]),
+        case(Conv { padding: [1, 1], ..plain }, 3, [2, 19], [7, 13], [3, 3]),
+        case(Conv { padding: [0, 2], ..plain }, 2, [1, 33], [1, 29], [1, 5]),
+        case(Conv { stride: [2, 3], padding: [1, 2], ..plain }, 2, [3, 4], [9, 11], [3, 5]),
+        case(Conv { stride: [3, 2], ..plain }, 1, [2, 2], [8, 9], [2, 1]),
+        case(Conv { dilation: [2, 3], padding: [3, 1], ..plain }, 2, [2, 3], [6, 11], [3, 3]),
+        case(Conv { stride: [2, 4], dilation: [3, 2], padding: [4, 5], ..plain }, 1, [2, 8], [7, 10], [3, 4]),
+        case(Conv { stride: [2, 2], dilation: [2, 2], ..plain }, 1, [1, 2], [9, 9], [2, 2]),
+        case(Conv { groups: 2, padding: [1, 0], ..plain }, 2, [6, 4], [5, 6], [3, 2]),
+        case(Conv { groups: 9, padding: [1, 1], ..plain }, 2, [9, 9], [6, 6], [3, 3]),
+        case(Conv { groups: 3, stride: [2, 1], ..plain }, 1, [3, 51], [5, 5], [2, 2]),
+    ]
+}
+
+/// Sums of up to 300 products of about 0.3: as many roundings, of 6e-8 of a sum of some units.
+#[cfg(test)]
+pub(super) const TOLERANCE: super::Tolerance = super::Tolerance { atol: 2e-5, rtol: 1e-5 };
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample};
+
+    let draw = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
+    let sample = |op: std::sync::Arc<dyn Fused>, inputs: &[&[usize]]| Sample {
+        op,
+        inputs: inputs.iter().map(|shape| draw(shape)).collect(),
+        tolerance: TOLERANCE,
+    };
+    let all = |(conv, [input, weight, output]): (Conv<2>, [[usize; 4]; 3])| {
+        let forth = || std::sync::Arc::new(Convolution { conv, size: [output[2], output[3]] });
+        let back = || std::sync::Arc::new(ConvTranspose { conv, size: [input[2], input[3]] });
+        [
+            sample(forth(), &[&input, &weight]),
+            sample(forth(), &[&input, &weight, &output[1..2]]),
+            sample(back(), &[&output, &weight]),
+            sample(back(), &[&output, &weight, &input[1..2]]),
+        ]
+    };
+    cases().into_iter().flat_map(all).collect()
+}

@@ -1,0 +1,125 @@
+//! The gradient of a convolution's weight: a reduction over images and places, in chunks whose partial sums are added
+//! in order.
+
+use super::conv::{ConvTranspose, Convolution, area, attributes, channels, group, sharing, windows, word};
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::graph::Move;
+use crate::limits::{AdapterKind, Limits};
+use crate::shape::{Mismatch, Spec};
+use crate::tensor::Tensor;
+use crate::tensor::conv::Conv;
+
+/// What the gradient of [`Convolution`] does to its weight: `(input [batch, in, height, width], gradient [batch, out,
+/// places..]) -> [out, in / groups, size..]`.
+#[derive(Debug)]
+pub(crate) struct ConvWeight {
+    pub conv: Conv<2>,
+    pub size: [usize; 2],
+}
+
+impl Fused for ConvWeight {
+    fn name(&self) -> &'static str {
+        "conv_weight"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        attributes(&self.conv, self.size)
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let (input, grad) = (&inputs[0], &inputs[1]);
+        let shape = [grad.shape[1], input.shape[1] / self.conv.groups, self.size[0], self.size[1]];
+        Ok(vec![Spec { shape: shape.into(), dtype: input.dtype }])
+    }
+
+    /// A matrix product of the gradient and the windows.
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (input, grad, groups) = (&inputs[0], &inputs[1], self.conv.groups);
+        let ([batch, outs], places) = ([0, 1].map(|dim| grad.shape()[dim]), area(grad.shape()));
+        let rows = windows(input, self.size, places, &self.conv);
+        let split = grad.moved(Move::Reshape([batch, groups, outs / groups, places[0] * places[1]].into()));
+        let columns = split.permute([1, 2, 0, 3]);
+        let matrix = [groups, outs / groups, rows.shape()[1]];
+        let product = columns.moved(Move::Reshape(matrix.into())).matmul(&rows);
+        let weight = [outs, input.shape()[1] / groups, self.size[0], self.size[1]];
+        vec![product.moved(Move::Reshape(weight.into()))]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let (input, images, grad) = (&io.inputs[0], &io.inputs[1], grads[0].as_ref()?);
+        let back = ConvTranspose { conv: self.conv, size: area(input.shape()) };
+        let forth = Convolution { conv: self.conv, size: area(images.shape()) };
+        let input_grad = Tensor::fused(back, &[images, grad]).remove(0);
+        let images_grad = Tensor::fused(forth, &[input, grad]).remove(0);
+        Some(vec![Some(input_grad), Some(images_grad)])
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let (input, grad, weight) = (&io[0].shape, &io[1].shape, &io[2].shape);
+        let Conv { stride, padding, dilation, groups, .. } = self.conv;
+        let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
+        let slides = stride[1] == dilation[1];
+        let taps = if slides { self.size[1].next_multiple_of(4) } else { self.size[1] };
+
+        let (channels, group) = (channels(outs), group(limits));
+        let blocks = (ins * self.size[0] * taps).div_ceil(4 * group);
+        let tiles = blocks * outs.div_ceil(channels) * groups;
+        // As many chunks as keep the device busy, and as its loops demand.
+        let busy: usize = if limits.kind == AdapterKind::Software { 64 } else { 2048 };
+        let longest =
+            (limits.loop_iterations as usize / (places[1] + 2)).checked_sub(1).filter(|&n| n > 0)?;
+        let rows = batch * places[0];
+        let part = rows.div_ceil(busy.div_ceil(tiles)).min(longest);
+        let chunks = rows.div_ceil(part);
+
+        for d in 0..2 {
+            word(
+                (input[2 + d] + (places[d] + 1) * stride[d] + self.size[d] * dilation[d] + padding[d]) as i64,
+            )?;
+        }
+        for size in [input.numel(), grad.numel(), chunks * weight.numel()] {
+            word(size as i64)?;
+        }
+        let pairs = [area(input), places, self.size, stride, padding, dilation];
+        let words = pairs.into_iter().flatten().chain([batch, groups, ins, outs, taps, blocks, chunks, part]);
+        let scratch = Buffer::Scratch { index: 0, bytes: 4 * chunks * weight.numel() };
+        let parts = Launch::new(sharing(include_str!("../../shaders/conv_weight.wgsl"), limits))
+            .trusted()
+            .constant("GROUP", group as u32)
+            .constant("CHANNELS", channels as u32)
+            .constant("SLIDES", slides.into())
+            .buffers([
+                Buffer::Input(0),
+                Buffer::Input(1),
+                if chunks == 1 { Buffer::Output(0) } else { scratch },
+            ])
+            .uniforms(words.map(|x| word(x as i64)).collect::<Option<Vec<Word>>>()?)
+            .workgroups(u32::try_from(tiles * chunks).ok()?)
+            .work(2 * (grad.numel() * ins * self.size[0] * self.size[1]) as u64);
+        if chunks == 1 {
+            return Some(vec![parts]);
+        }
+        let len = weight.numel() as u32;
+        let sum = Launch::new(include_str!("../../shaders/conv_weight_sum.wgsl"))
+            .trusted()
+            .constant("GROUP", group as u32)
+            .buffers([scratch, Buffer::Output(0)])
+            .uniforms([Word::Size(len), Word::Size(chunks as u32)])
+            .workgroups(len.div_ceil(group as u32))
+            .work((chunks * weight.numel()) as u64);
+        (4 * chunks * weight.numel() <= limits.binding_bytes as usize).then(|| vec![parts, sum])
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::conv::{TOLERANCE, cases};
+    use super::{Draw, Sample};
+
+    let sample = |(conv, [input, weight, output]): (Conv<2>, [[usize; 4]; 3])| Sample {
+        op: std::sync::Arc::new(ConvWeight { conv, size: [weight[2], weight[3]] }),
+        inputs: [input, output].map(|shape| Draw::Floats(shape[..].into(), -1.0..1.0)).to_vec(),
+        tolerance: TOLERANCE,
+    };
+    cases().into_iter().map(sample).collect()
+}

@@ -1,0 +1,196 @@
+//! Max pools over two dims: the largest elements and where they lie in one pass, the gradient in another.
+
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::dtype::DType;
+use crate::graph::Move;
+use crate::limits::{AdapterKind, Limits};
+use crate::shape::{Mismatch, Shape, Spec};
+use crate::tensor::pool::Pool2d;
+use crate::tensor::{Const, Tensor};
+
+/// `input [planes, height, width] -> (largest [planes, size..], their places in the plane, as i32)`
+#[derive(Debug)]
+pub(crate) struct MaxPool {
+    pub pool: Pool2d,
+    /// Windows along each dim.
+    pub size: [usize; 2],
+}
+
+/// `(gradient [planes, windows..], places [planes, windows..]) -> gradient of the input [planes, size..]`
+#[derive(Debug)]
+pub(crate) struct MaxPoolBackward {
+    pub pool: Pool2d,
+    /// Height and width of the input.
+    pub size: [usize; 2],
+}
+
+/// What a plan's key wants to know. The size tells what `ceil_mode` did.
+fn attributes(pool: &Pool2d, size: [usize; 2]) -> Vec<u64> {
+    let pairs = [pool.kernel_size, pool.stride, pool.padding, pool.dilation, size];
+    pairs.iter().flatten().map(|&x| x as u64).collect()
+}
+
+impl Fused for MaxPool {
+    fn name(&self) -> &'static str {
+        "max_pool"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        attributes(&self.pool, self.size)
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let shape: Shape = [inputs[0].shape[0], self.size[0], self.size[1]].into();
+        let spec = |dtype| Spec { shape: shape.clone(), dtype };
+        Ok(vec![spec(inputs[0].dtype), spec(DType::I32)])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let input = &inputs[0];
+        let [height, width] = [input.shape()[1], input.shape()[2]];
+        let windows = self.pool.windows(input, self.size); // [planes, size.., window]
+        // Where each element lies; -1 outside, which the windows show as 0.
+        let place = Tensor::iota([1, height * width].into(), 1, input.device()) + Const(1.0);
+        let place = place.moved(Move::Reshape([1, height, width].into()));
+        let place = (self.pool.windows(&place, self.size) - Const(1.0)).broadcast_to(windows.shape());
+        let outside = place.lt(Const(0.0));
+        let largest = outside.where_(Const(f64::NEG_INFINITY), &windows).amax(-1, true).detach();
+        let is_number = windows.abs().le(Const(f64::INFINITY));
+        let beaten = outside.logical_or(windows.ne(&largest).logical_and(is_number));
+        let first = beaten.where_(Const((height * width) as f64), &place).amin(-1, true);
+        let values = place.eq(&first).where_(&windows, Const(0.0)).sum_dim(-1, false);
+        vec![values, first.squeeze(-1)]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let [Some(grad), None] = grads else { return None };
+        let shape = io.inputs[0].shape();
+        let back = MaxPoolBackward { pool: self.pool, size: [shape[1], shape[2]] };
+        Some(vec![Some(Tensor::fused(back, &[grad, &io.outputs[1]]).remove(0))])
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let pairs = [area(&io[0]), self.size, kernel_size, stride, padding, dilation];
+        let rows = Rows { of: &io[1], places: kernel_size };
+        let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
+        Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
+    }
+}
+
+impl Fused for MaxPoolBackward {
+    fn name(&self) -> &'static str {
+        "max_pool_backward"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        attributes(&self.pool, self.size)
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let shape = [inputs[0].shape[0], self.size[0], self.size[1]];
+        Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let flat = |x: &Tensor| {
+            let shape = [x.shape()[0], x.shape()[1] * x.shape()[2]];
+            x.moved(Move::Reshape(shape.into()))
+        };
+        let [planes, height, width] = [inputs[0].shape()[0], self.size[0], self.size[1]];
+        let zeros = Tensor::zeros([planes, height * width], inputs[0].device());
+        let sums = zeros.scatter_add(1, &flat(&inputs[1]), &flat(&inputs[0]));
+        vec![sums.moved(Move::Reshape([planes, height, width].into()))]
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let reach = [0, 1].map(|d| dilation[d] * (kernel_size[d] - 1));
+        let pairs = [self.size, area(&io[0]), stride, padding, reach];
+        let rows = Rows { of: &io[2], places: [0, 1].map(|d| reach[d] / stride[d] + 1) };
+        let launch = rows.launch(include_str!("../../shaders/max_pool_backward.wgsl"), &pairs, io, limits)?;
+        Some(vec![launch.buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Output(0)])])
+    }
+}
+
+/// Height and width of planes.
+fn area(planes: &Spec) -> [usize; 2] {
+    [planes.shape[1], planes.shape[2]]
+}
+
+/// What a kernel writes: rows of planes, each element from so many places along each dim.
+struct Rows<'a> {
+    of: &'a Spec,
+    places: [usize; 2],
+}
+
+impl Rows<'_> {
+    /// A launch whose uniforms are pairs of sizes, then rows and run. On a CPU adapter, where divisions are slow, an
+    /// invocation runs along a whole row; a GPU wants neighbours to read neighbours.
+    fn launch(
+        &self,
+        source: &'static str,
+        pairs: &[[usize; 2]],
+        io: &[Spec],
+        limits: &Limits,
+    ) -> Option<Launch> {
+        let [height, width] = area(self.of);
+        let rows = self.of.shape[0] * height;
+        let element = 1 + self.places[0] * (1 + self.places[1]);
+        let (group, run) = match limits.kind {
+            AdapterKind::Software => (8, width.min(limits.loop_iterations as usize / element)),
+            _ => (64, 1),
+        };
+        // Kernels calculate with i32, a little beyond the sizes.
+        let fits = io.iter().all(|spec| i32::try_from(spec.shape.numel()).is_ok())
+            && pairs.iter().flatten().all(|&size| size < 1 << 29);
+        if io[0].dtype != DType::F32 || run == 0 || !fits {
+            return None;
+        }
+        let words = pairs.iter().flatten().copied().chain([rows, run]);
+        Some(
+            Launch::new(source)
+                .trusted()
+                .constant("GROUP", group as u32)
+                .uniforms(words.map(|size| Word::Size(size as u32)))
+                .workgroups(u32::try_from((rows * width.div_ceil(run)).div_ceil(group)).ok()?)
+                .work((rows * width * element) as u64),
+        )
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+
+    let plain = Pool2d::new([2, 2]);
+    let cases = [
+        (Pool2d::new([1, 1]), 1, [1, 1], [1, 1]),
+        (plain, 3, [4, 6], [2, 3]),
+        (plain, 1, [7, 5], [3, 2]),
+        (Pool2d { ceil_mode: true, ..plain }, 2, [7, 5], [4, 3]),
+        (Pool2d { stride: [2, 1], padding: [1, 1], ..Pool2d::new([3, 2]) }, 5, [9, 13], [5, 14]),
+        (Pool2d { stride: [3, 4], ..plain }, 2, [8, 11], [3, 3]),
+        (
+            Pool2d { stride: [1, 2], dilation: [3, 2], padding: [1, 1], ..Pool2d::new([2, 3]) },
+            2,
+            [7, 70],
+            [6, 34],
+        ),
+    ];
+    // Nothing is rounded but sums of a few gradients.
+    let tolerance = Tolerance { atol: 1e-6, rtol: 1e-6 };
+    let input = |planes, [height, width]: [usize; 2]| Draw::Floats([planes, height, width].into(), -1.0..1.0);
+    let forward = |(pool, planes, area, size): (Pool2d, usize, [usize; 2], [usize; 2])| Sample {
+        op: std::sync::Arc::new(MaxPool { pool, size }),
+        inputs: vec![input(planes, area)],
+        tolerance,
+    };
+    // By itself only where any place is one of the window; else as the gradient of those above.
+    let backward = |size: [usize; 2]| {
+        let op = MaxPoolBackward { pool: Pool2d::new(size), size };
+        let inputs = vec![input(9, [1, 1]), Draw::Below([9, 1, 1].into(), size[0] * size[1])];
+        Sample { op: std::sync::Arc::new(op), inputs, tolerance }
+    };
+    cases.into_iter().map(forward).chain([[1, 1], [3, 5]].map(backward)).collect()
+}
