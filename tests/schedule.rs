@@ -34,7 +34,12 @@ fn kernels_of_small_graphs() {
     let table: &[(&str, Graph, usize)] = &[
         ("an elementwise chain", |x, y| vec![((x * y + 1.0).exp() - y).tanh()], 1),
         ("a chain and its sum", |x, y| vec![(x * y).exp().sum_dim(1, false)], 1),
-        ("a sum and what follows it", |x, _| vec![x.sum_dim(1, true).sqrt() + 1.0], 2),
+        ("a sum and what follows it", |x, _| vec![x.sum_dim(1, true).sqrt() + 1.0], 1),
+        ("two sums of one tensor", |x, _| vec![x.sum_dim(1, false), x.square().sum_dim(1, false)], 1),
+        ("a product and what follows it", |x, y| vec![(x.matmul(&y.t()) + 1.0).relu()], 1),
+        ("the transpose of a product", |x, y| vec![x.matmul(&y.t()).t().exp()], 1),
+        ("two results that share an operand", |x, y| vec![x * y, x + y], 1),
+        ("two results that share none", |x, y| vec![x * 2.0, y + 1.0], 2),
         ("a broadcast operand", |x, y| vec![x + y.narrow(0, 0, 1)], 1),
         ("movement alone", |x, _| vec![x.t().narrow(0, 1, 3)], 0),
         ("movement inside", |x, y| vec![x.t().flip(0) * y.t()], 1),
@@ -63,8 +68,8 @@ fn kernels_of_small_graphs() {
         let (x, y) = (leaf(&[8, 6], &device), leaf(&[8, 6], &device));
         for (name, graph, kernels) in table {
             let did = during(&device, || {
-                let results = graph(&x, &y);
-                results[0].realize().unwrap();
+                let places: Vec<Var> = graph(&x, &y).into_iter().map(Var::buffer).collect();
+                places[0].tensor().realize().unwrap();
             });
             assert_eq!(did.kernels, *kernels, "{name}");
         }
@@ -396,4 +401,57 @@ fn what_eq_compares_is_computed_once() {
         let y = (x * 0.37 + 0.11) * x + x.sin();
         vec![y.eq(y.amax(1, true)).sum_dim(1, false)]
     });
+}
+
+/// What goes on from a product place by place is its kernel's epilogue: also transposed, also where the product itself is
+/// wanted, in whichever order.
+#[test]
+fn an_epilogue_changes_nothing() {
+    agrees("a product", |x, y| vec![(x.matmul(y) + y.narrow(0, 0, 1)).relu()]);
+    agrees("a product that is wanted too", |x, y| in_one_run(vec![x.matmul(y) * 2.0, x.matmul(y)]));
+    agrees("one that a later kernel wants", |x, y| {
+        let z = x.matmul(y);
+        vec![z.relu().matmul(&z.tanh()), z.relu() * y]
+    });
+    agrees("the transpose of a product", |x, y| vec![x.matmul(y).t() * x + y]);
+    agrees("the transpose, wanted too", |x, y| {
+        let z = x.matmul(y).t();
+        vec![(&z * x).sum(), z.matmul(x), z]
+    });
+    agrees("a product and its transpose", |x, y| {
+        let z = x.matmul(y);
+        vec![&z + z.t()]
+    });
+    agrees("a product with its operand", |x, y| vec![x.matmul(y) * x + x.t()]);
+    agrees("a product of two products", |x, y| vec![x.matmul(y) * y.matmul(x)]);
+    agrees("a reduction", |x, y| vec![(x.sum_dim(0, false) * y.narrow(0, 1, 1).squeeze(0)).exp()]);
+    agrees("reductions that meet", |x, y| vec![x.mean() + (x * 2.0).mean() * x.square().mean() + y.mean()]);
+    agrees("a reduction and its siblings", |x, y| {
+        in_one_run(vec![(x * y).sum_dim(0, false) * 3.0, (x + y).amax(0, false), x.sum_dim(0, false)])
+    });
+    agrees("a scatter", |x, y| vec![x.zeros_like().scatter_add(0, &y.to_dtype(DType::I32), x) * 0.5 + x]);
+    agrees("of a large K, in parts", |x, y| {
+        let wide = [x, y].map(|x| x.reshape([1, 36]).expand([2000, 36]).reshape([1, 72_000]));
+        vec![wide[0].matmul(&wide[1].t()) * 1e-3 + 1.0]
+    });
+}
+
+/// Two parameters that are updated from what they were.
+#[test]
+fn an_update_in_place_reads_before_it_writes() {
+    let run = |device: &Device| {
+        let [x, w, m] = [1, 2, 3].map(|seed| Host::draw(seed, &[9, 9], -1.0..1.0).tensor(device));
+        let (w, m) = (Var::parameter(w), Var::buffer(m));
+        for _ in 0..3 {
+            let loss = x.matmul(&w.tensor()).tanh().sum();
+            let gradient = autograd::grad(&loss, &[&w.tensor()], false).remove(0).unwrap();
+            m.set(m.tensor() * 0.9 + gradient);
+            w.set(w.tensor() - m.tensor() * 0.1);
+            loss.realize().unwrap();
+        }
+        [Host::read(&w.tensor()), Host::read(&m.tensor())]
+    };
+    for (got, want) in run(&common::gpu()).iter().zip(run(&Device::cpu_rounded())) {
+        got.assert_close("updated in place", &want, common::SUMS);
+    }
 }

@@ -381,8 +381,8 @@ impl Fuser<'_> {
                 made.insert(item);
             }
         }
-        let in_memory = items[core].wanted || self.root[core];
-        !in_memory && made.iter().all(|item| inside.uses.get(item) == Some(&items[*item].uses))
+        let last = |item: usize| inside.uses.get(&item) == Some(&items[item].uses);
+        made.into_iter().all(|item| last(item) && !items[item].wanted && !self.root[item])
     }
 
     /// The code of a kernel: the item first, then what else it writes; and whether it wants the core transposed.
