@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         "reading: tests/invariants.rs",
         &["realize", "to_vec", "to_vec_async", "item", "item_async", "to_device"],
     ),
+    ("operations of the user's own: tests/fused.rs", &["fused"]),
     (
         "gradients: tests/derivatives",
         &[
