@@ -95,8 +95,8 @@ fn every_file_is_used() {
     let fused: Vec<Launch> =
         samples().iter().filter_map(|sample| launches(sample, &limits)).flatten().collect();
     for stem in stems() {
-        let template =
-            ["common", "math", "matmul"].contains(&&stem[..]) || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
+        let template = ["common", "math", "matmul"].contains(&&stem[..])
+            || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
         assert!(template || fused.iter().any(|launch| launch.source == text), "{stem}.wgsl is in no test");
     }
