@@ -47,12 +47,12 @@ fn main(
     largest = across(lane, largest, false);
     var sum = 0.0;
     for (var j = lane % LANES; j < params.classes; j += LANES) {
-        sum += exp(logits[base + j] - largest);
+        sum += exp_(logits[base + j] - largest);
     }
     sum = across(lane, sum, true);
 
     if (wanted < params.rows && lane % LANES == 0u) {
-        let total = largest + log(sum);
+        let total = largest + log_(sum);
         let label = labels[row];
         lse[row] = total;
         if (label < params.classes) {

@@ -22,6 +22,6 @@ fn main(
     let base = row * params.classes;
     for (var j = lane % LANES; j < params.classes; j += LANES) {
         let hit = select(0.0, 1.0, j == labels[row]);
-        grad_logits[base + j] = (exp(logits[base + j] - lse[row]) - hit) * grad[row];
+        grad_logits[base + j] = (exp_(logits[base + j] - lse[row]) - hit) * grad[row];
     }
 }

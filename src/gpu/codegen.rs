@@ -10,7 +10,8 @@ use crate::dtype::DType;
 use crate::graph::{Reduce, View};
 use crate::schedule::plan::{Inst, Load, Program, Reduction};
 
-const COMMON: &str = include_str!("../../shaders/common.wgsl");
+const COMMON: &str =
+    concat!(include_str!("../../shaders/common.wgsl"), include_str!("../../shaders/math.wgsl"));
 const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
 const REDUCE: &str = include_str!("../../shaders/reduce.wgsl");
 

@@ -4,12 +4,13 @@
 //! reference, the gradient, and the tests of ring 1 (values, gradients by central differences, GPU against CPU).
 //!
 //! * `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions live in
-//!   `shaders/common.wgsl`.
+//!   `shaders/common.wgsl` and `shaders/math.wgsl`; built-ins that WGSL leaves inaccurate are not for rows.
 //! * `float`: the same in f64, plain. `int`: on integers and bools (0 and 1) as i64; the result is cut to 32 bits.
 //! * `grad`: given operands, result and incoming gradient, the gradient of each operand. Pure: it never accumulates.
 //! * `domain`: where the tests draw operands from.
 //! * `jumps`: the result jumps somewhere, so a test must not compare elements too close to the jump.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::ops::Range;
 
 use crate::dtype::DType;
@@ -153,12 +154,12 @@ unary_rows! {
     }
     /// `e^x`
     Exp exp Float {
-        wgsl: "exp({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
+        wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
         domain: -3.0..3.0, jumps: false,
     }
     /// Natural logarithm.
     Log log Float {
-        wgsl: "log({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
+        wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
         domain: 0.2..5.0, jumps: false,
     }
     /// `ln(1 + x)`, accurate for small x.
@@ -176,14 +177,14 @@ unary_rows! {
         wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
         domain: 0.2..5.0, jumps: false,
     }
-    /// Sine of radians.
+    /// Sine of radians, accurate for every finite x.
     Sin sin Float {
-        wgsl: "sin({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
+        wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Cosine of radians.
+    /// Cosine of radians, accurate for every finite x.
     Cos cos Float {
-        wgsl: "cos({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
+        wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
         domain: -3.0..3.0, jumps: false,
     }
     /// Hyperbolic tangent.
@@ -193,7 +194,7 @@ unary_rows! {
     }
     /// `1 / (1 + e^-x)`
     Sigmoid sigmoid Float {
-        wgsl: "1.0 / (1.0 + exp(-({x})))", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
+        wgsl: "sigmoid_({x})", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
         grad: |_x, y, g| g * y * (Const(1.0) - y),
         domain: -3.0..3.0, jumps: false,
     }
@@ -206,7 +207,13 @@ unary_rows! {
     /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
     Erf erf Float {
         wgsl: "erf_({x})", float: libm::erf, int: never,
-        grad: |x, _y, g| g * (-(x * x)).exp() * Const(std::f64::consts::FRAC_2_SQRT_PI),
+        grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
+    Ndtr ndtr Float {
+        wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
+        grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
         domain: -3.0..3.0, jumps: false,
     }
     /// Absolute value; its gradient at 0 is 0.

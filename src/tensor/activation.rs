@@ -1,7 +1,7 @@
 //! Activations that compose from the table's rows. Where a branch that is not taken could overflow, its operand is
 //! limited first: a gradient of 0 times infinity would be NaN.
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_PI};
+use std::f64::consts::FRAC_2_PI;
 
 use super::{Const, Operand, Tensor, check_operands};
 use crate::graph::Accepts;
@@ -33,15 +33,16 @@ impl Tensor {
     #[track_caller]
     pub fn gelu(&self) -> Tensor {
         check_operands("gelu", Accepts::Float, &[self]);
-        self * ((self * Const(FRAC_1_SQRT_2)).erf() + Const(1.0)) * Const(0.5)
+        self * self.ndtr()
     }
 
-    /// [`gelu`](Tensor::gelu) by its approximation with a tanh: `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    /// [`gelu`](Tensor::gelu) by its approximation with a tanh, `x/2 (1 + tanh(√(2/π) (x + 0.044715 x³)))`: written as
+    /// `x sigmoid(2 √(2/π) (x + 0.044715 x³))`, which keeps its digits where the tanh is near -1.
     #[track_caller]
     pub fn gelu_tanh(&self) -> Tensor {
         check_operands("gelu_tanh", Accepts::Float, &[self]);
-        let inner = (self + self * self * self * Const(0.044715)) * Const(FRAC_2_PI.sqrt());
-        self * (inner.tanh() + Const(1.0)) * Const(0.5)
+        let scale = 2.0 * FRAC_2_PI.sqrt();
+        self * (self * (self.square() * Const(0.044715 * scale) + Const(scale))).sigmoid()
     }
 
     /// `ln(1 + e^(beta x)) / beta`; `x` itself where `beta x` is above `threshold`.

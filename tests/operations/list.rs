@@ -14,6 +14,10 @@ pub struct Operation {
     pub dtypes: &'static [DType],
     /// Why no gradient flows from the result to the operands, where none does.
     pub constant: Option<&'static str>,
+    /// Of an elementwise operation: by how many ulp (units in the last place) a GPU may miss the right result, whatever its
+    /// driver. Nothing, where nothing is rounded; half an ulp for one right rounding; 2.5 for a division, 4.5 for a square root,
+    /// which WGSL allows; the rest are the errors of `shaders/math.wgsl`, with whatever order a compiler gives its sums.
+    pub ulps: Option<f64>,
     /// Operands of the example.
     pub operands: &'static [Operand],
     /// The example. What is no operand (an index, a mask, classes) it makes itself.
@@ -38,6 +42,10 @@ impl Operation {
     const fn constant(self, why: &'static str) -> Operation {
         Operation { constant: Some(why), ..self }
     }
+
+    const fn within(self, ulps: f64) -> Operation {
+        Operation { ulps: Some(ulps), ..self }
+    }
 }
 
 const fn op(
@@ -47,7 +55,7 @@ const fn op(
     operands: &'static [Operand],
     apply: fn(&[Tensor]) -> Tensor,
 ) -> Operation {
-    Operation { call, shapes, dtypes, constant: None, operands, apply }
+    Operation { call, shapes, dtypes, constant: None, ulps: None, operands, apply }
 }
 
 const FLOAT: &[DType] = &[F32];
@@ -98,21 +106,22 @@ pub const OPERATIONS: &[Operation] = &[
     op("Tensor::randn(shape, device)", "-> [..]", FLOAT, &[X], |x| drawn(|| Tensor::randn([2, 3], x[0].device()))).constant("drawn at random"),
 
     // Elementwise: one operand.
-    op("x.neg()", SAME, SIGNED, &[X], |x| x[0].neg()),
-    op("x.abs()", SAME, SIGNED, &[X], |x| x[0].abs()),
-    op("x.sign()", SAME, SIGNED, &[X], |x| x[0].sign()),
-    op("x.floor()", SAME, FLOAT, &[X], |x| x[0].floor()),
-    op("x.reciprocal()", SAME, FLOAT, &[POSITIVE], |x| x[0].reciprocal()),
-    op("x.square()", SAME, NUMBER, &[X], |x| x[0].square()),
-    op("x.sqrt()", SAME, FLOAT, &[POSITIVE], |x| x[0].sqrt()),
-    op("x.rsqrt()", SAME, FLOAT, &[POSITIVE], |x| x[0].rsqrt()),
-    op("x.exp()", SAME, FLOAT, &[X], |x| x[0].exp()),
-    op("x.expm1()", SAME, FLOAT, &[X], |x| x[0].expm1()),
-    op("x.log()", SAME, FLOAT, &[POSITIVE], |x| x[0].log()),
-    op("x.log1p()", SAME, FLOAT, &[POSITIVE], |x| x[0].log1p()),
-    op("x.sin()", SAME, FLOAT, &[X], |x| x[0].sin()),
-    op("x.cos()", SAME, FLOAT, &[X], |x| x[0].cos()),
-    op("x.erf()", SAME, FLOAT, &[X], |x| x[0].erf()),
+    op("x.neg()", SAME, SIGNED, &[X], |x| x[0].neg()).within(0.0),
+    op("x.abs()", SAME, SIGNED, &[X], |x| x[0].abs()).within(0.0),
+    op("x.sign()", SAME, SIGNED, &[X], |x| x[0].sign()).within(0.0),
+    op("x.floor()", SAME, FLOAT, &[X], |x| x[0].floor()).within(0.0),
+    op("x.reciprocal()", SAME, FLOAT, &[POSITIVE], |x| x[0].reciprocal()).within(2.5),
+    op("x.square()", SAME, NUMBER, &[X], |x| x[0].square()).within(0.5),
+    op("x.sqrt()", SAME, FLOAT, &[POSITIVE], |x| x[0].sqrt()).within(4.5),
+    op("x.rsqrt()", SAME, FLOAT, &[POSITIVE], |x| x[0].rsqrt()).within(8.0),
+    op("x.exp()", SAME, FLOAT, &[X], |x| x[0].exp()).within(1.5),
+    op("x.expm1()", SAME, FLOAT, &[X], |x| x[0].expm1()).within(2.0),
+    op("x.log()", SAME, FLOAT, &[POSITIVE], |x| x[0].log()).within(2.0),
+    op("x.log1p()", SAME, FLOAT, &[POSITIVE], |x| x[0].log1p()).within(2.0),
+    op("x.sin()", SAME, FLOAT, &[X], |x| x[0].sin()).within(3.0),
+    op("x.cos()", SAME, FLOAT, &[X], |x| x[0].cos()).within(3.0),
+    op("x.erf()", SAME, FLOAT, &[X], |x| x[0].erf()).within(3.0),
+    op("x.ndtr()", SAME, FLOAT, &[X], |x| x[0].ndtr()).within(8.0),
     op("x.logical_not()", SAME, LOGIC, &[X], |x| x[0].logical_not()).constant("bools"),
     op("x.clamp(min, max)", SAME, NUMBER, &[X], |x| x[0].clamp(1, 3)),
     op("x.clamp_min(min)", SAME, NUMBER, &[X], |x| x[0].clamp_min(1)),
@@ -121,26 +130,27 @@ pub const OPERATIONS: &[Operation] = &[
     op("x.detach()", SAME, ANY, &[X], |x| x[0].detach()).constant("its purpose"),
 
     // Activations.
-    op("x.relu()", SAME, FLOAT, &[X], |x| x[0].relu()),
-    op("x.leaky_relu(negative_slope)", SAME, FLOAT, &[X], |x| x[0].leaky_relu(0.1)),
-    op("x.elu(alpha)", SAME, FLOAT, &[X], |x| x[0].elu(1.5)),
-    op("x.silu()", SAME, FLOAT, &[X], |x| x[0].silu()),
-    op("x.gelu()", SAME, FLOAT, &[X], |x| x[0].gelu()),
-    op("x.gelu_tanh()", SAME, FLOAT, &[X], |x| x[0].gelu_tanh()),
-    op("x.sigmoid()", SAME, FLOAT, &[X], |x| x[0].sigmoid()),
-    op("x.logsigmoid()", SAME, FLOAT, &[X], |x| x[0].logsigmoid()),
-    op("x.softplus(beta, threshold)", SAME, FLOAT, &[X], |x| x[0].softplus(2.0, 3.0)),
-    op("x.tanh()", SAME, FLOAT, &[X], |x| x[0].tanh()),
+    op("x.relu()", SAME, FLOAT, &[X], |x| x[0].relu()).within(0.0),
+    op("x.leaky_relu(negative_slope)", SAME, FLOAT, &[X], |x| x[0].leaky_relu(0.1)).within(1.5),
+    op("x.elu(alpha)", SAME, FLOAT, &[X], |x| x[0].elu(1.5)).within(3.0),
+    op("x.silu()", SAME, FLOAT, &[X], |x| x[0].silu()).within(6.0),
+    op("x.gelu()", SAME, FLOAT, &[X], |x| x[0].gelu()).within(9.0),
+    // Of the sigmoid's operand, down to -87, three roundings become the exponential's.
+    op("x.gelu_tanh()", SAME, FLOAT, &[X], |x| x[0].gelu_tanh()).within(260.0),
+    op("x.sigmoid()", SAME, FLOAT, &[X], |x| x[0].sigmoid()).within(4.5),
+    op("x.logsigmoid()", SAME, FLOAT, &[X], |x| x[0].logsigmoid()).within(4.0),
+    op("x.softplus(beta, threshold)", SAME, FLOAT, &[X], |x| x[0].softplus(2.0, 3.0)).within(4.0),
+    op("x.tanh()", SAME, FLOAT, &[X], |x| x[0].tanh()).within(3.0),
 
     // Elementwise: two operands, which broadcast; the second may be a number.
-    op("a.add(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] + &x[1]),
-    op("a.sub(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] - &x[1]),
-    op("a.mul(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] * &x[1]),
-    op("a.div(b)", PAIR, FLOAT, &[X, POSITIVE_ROW], |x| &x[0] / &x[1]),
-    op("a.powf(b)", PAIR, FLOAT, &[POSITIVE, ROW], |x| x[0].powf(&x[1])),
+    op("a.add(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] + &x[1]).within(0.5),
+    op("a.sub(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] - &x[1]).within(0.5),
+    op("a.mul(b)", PAIR, NUMBER, &[X, ROW], |x| &x[0] * &x[1]).within(0.5),
+    op("a.div(b)", PAIR, FLOAT, &[X, POSITIVE_ROW], |x| &x[0] / &x[1]).within(2.5),
+    op("a.powf(b)", PAIR, FLOAT, &[POSITIVE, ROW], |x| x[0].powf(&x[1])).within(4.0),
     op("x.pow(exponent)", PAIR, NUMBER, &[X], |x| x[0].pow(3)),
-    op("a.maximum(b)", PAIR, NUMBER, &[X, ROW], |x| x[0].maximum(&x[1])),
-    op("a.minimum(b)", PAIR, NUMBER, &[X, ROW], |x| x[0].minimum(&x[1])),
+    op("a.maximum(b)", PAIR, NUMBER, &[X, ROW], |x| x[0].maximum(&x[1])).within(0.0),
+    op("a.minimum(b)", PAIR, NUMBER, &[X, ROW], |x| x[0].minimum(&x[1])).within(0.0),
     op("a.eq(b)", PAIR, ANY, &[X, ROW], |x| x[0].eq(&x[1])).constant("a comparison"),
     op("a.ne(b)", PAIR, ANY, &[X, ROW], |x| x[0].ne(&x[1])).constant("a comparison"),
     op("a.lt(b)", PAIR, NUMBER, &[X, ROW], |x| x[0].lt(&x[1])).constant("a comparison"),

@@ -1,10 +1,12 @@
 //! Every operation, by one list of them: none is untested, none is silently without a gradient.
 
+mod accuracy;
 #[path = "../common/mod.rs"]
 mod common;
 mod list;
 mod refusals;
 mod source;
+mod table;
 
 use std::collections::BTreeSet;
 
@@ -137,15 +139,18 @@ fn the_gpu_agrees() {
     }
 }
 
+/// The operations of the nodes behind a tensor.
+fn node_names(x: &Tensor) -> Vec<String> {
+    let operation = |line: &str| line.split(" = ").nth(1)?.split_whitespace().next().map(str::to_owned);
+    x.graph().lines().filter_map(operation).collect()
+}
+
 /// Every operation that a node can have stands in the graph of some example, or in that of its first or second gradient:
 /// so all of them are compared above.
 #[test]
 fn every_node_is_reached() {
     let mut reached = Names::new();
-    let mut note = |x: &Tensor| {
-        let operation = |line: &str| line.split(" = ").nth(1)?.split_whitespace().next().map(str::to_owned);
-        reached.extend(x.graph().lines().filter_map(operation));
-    };
+    let mut note = |x: &Tensor| reached.extend(node_names(x));
     for op in OPERATIONS {
         if !op.dtypes.contains(&DType::F32) {
             note(&op.of_dtype(op.dtypes[0], &Device::cpu()));

@@ -68,22 +68,38 @@ pub fn functions() -> Names {
     names
 }
 
-/// The name of every operation that a node of the graph can have: `Op` and `Move` say theirs in `name`, fused operations
-/// in their files, rows in the table.
-pub fn nodes() -> Names {
-    let quoted = |text: &str| Some(text.split('"').nth(1)?.to_owned());
+/// The text between the first quotation marks.
+fn quoted(text: &str) -> Option<String> {
+    Some(text.split('"').nth(1)?.to_owned())
+}
+
+/// The names in the arms of a file's `name`: `Op::Where => "where",`.
+fn arms(path: &str) -> Names {
     let arm = |line: &str| {
         let (pattern, name) = line.trim().split_once(" => ")?;
         (pattern.starts_with("Op::") || pattern.starts_with("Move::")).then(|| quoted(name)).flatten()
     };
-    let mut names = rows();
-    for path in ["src/graph/node.rs", "src/graph/view.rs"] {
-        names.extend(file(path).lines().filter_map(arm));
-    }
+    file(path).lines().filter_map(arm).collect()
+}
+
+/// Movement operations, which are index arithmetic of their consumers.
+pub fn moves() -> Names {
+    arms("src/graph/view.rs")
+}
+
+/// Fused operations, which have kernels of their own.
+pub fn fused() -> Names {
+    let mut names = Names::new();
     for text in files() {
         for implementation in text.split("impl Fused for ").skip(1) {
             names.extend(implementation.split("fn name(").nth(1).and_then(quoted));
         }
     }
     names
+}
+
+/// The name of every operation that a node of the graph can have: `Op` and `Move` say theirs in `name`, fused operations
+/// in their files, rows in the table.
+pub fn nodes() -> Names {
+    [rows(), arms("src/graph/node.rs"), moves(), fused()].into_iter().flatten().collect()
 }
