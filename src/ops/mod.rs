@@ -13,6 +13,8 @@ mod conv_weight;
 pub(crate) mod cross_entropy;
 mod launch;
 pub(crate) mod max_pool;
+mod rows;
+pub(crate) mod softmax;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -142,10 +144,16 @@ impl Draw {
 
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Sample> {
-    [conv::samples(), conv_weight::samples(), cross_entropy::samples(), max_pool::samples()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        conv::samples(),
+        conv_weight::samples(),
+        cross_entropy::samples(),
+        max_pool::samples(),
+        softmax::samples(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.

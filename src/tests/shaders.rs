@@ -97,7 +97,10 @@ fn every_file_is_used() {
         let template =
             ["common", "matmul"].contains(&&stem[..]) || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
-        assert!(template || fused.iter().any(|launch| launch.source == text), "{stem}.wgsl is in no test");
+        assert!(
+            template || fused.iter().any(|launch| launch.source.contains(&text)),
+            "{stem}.wgsl is in no test"
+        );
     }
 }
 
