@@ -4,58 +4,90 @@
 
 use std::time::Instant;
 
-use wgrad::{Device, Tensor, autograd};
+use wgrad::{Device, Tensor, Var, autograd};
 
 const REGIONS: usize = 9;
 
-/// A function of the inputs: fused, and in primitives.
-type Pair = [fn(&[Tensor]) -> Tensor; 2];
+struct Case {
+    name: &'static str,
+    fused: fn(&[Tensor]) -> Tensor,
+    primitives: fn(&[Tensor]) -> Tensor,
+    /// The inputs' shapes, for each size.
+    sizes: &'static [&'static [&'static [usize]]],
+}
+
+const CASES: &[Case] = &[
+    Case {
+        name: "softmax",
+        fused: |xs| xs[0].softmax(-1),
+        primitives: |xs| softmax(&xs[0]),
+        sizes: &[&[&[32, 10]], &[&[2048, 64]], &[&[4096, 1000]]],
+    },
+    Case {
+        name: "layer_norm",
+        fused: |xs| xs[0].layer_norm(xs[1].shape(), Some(&xs[1]), Some(&xs[2]), 1e-5),
+        primitives: |xs| standardized(&xs[0]) * &xs[1] + &xs[2],
+        sizes: &[
+            &[&[32, 64], &[64], &[64]],
+            &[&[512, 128], &[128], &[128]],
+            &[&[8192, 1024], &[1024], &[1024]],
+        ],
+    },
+    Case {
+        name: "rms_norm",
+        fused: |xs| xs[0].rms_norm(xs[1].shape(), Some(&xs[1]), 1e-5),
+        primitives: |xs| &xs[0] * (xs[0].square().mean_dim(-1, true) + 1e-5).rsqrt() * &xs[1],
+        sizes: &[&[&[512, 128], &[128]], &[&[4096, 1024], &[1024]]],
+    },
+];
+
+fn softmax(x: &Tensor) -> Tensor {
+    let exp = (x - x.amax(-1, true).detach()).exp();
+    &exp / exp.sum_dim(-1, true)
+}
+
+fn standardized(x: &Tensor) -> Tensor {
+    let centred = x - x.mean_dim(-1, true);
+    &centred * (centred.square().mean_dim(-1, true) + 1e-5).rsqrt()
+}
 
 fn main() -> Result<(), wgrad::Error> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let device = Device::gpu()?;
     println!("{device}");
-    let softmax: Pair = [|xs| xs[0].softmax(-1), |xs| softmax_in_primitives(&xs[0])];
-    let cases: [(&str, Pair, &[&[&[usize]]]); 1] =
-        [("softmax", softmax, &[&[&[32, 10]], &[&[2048, 64]], &[&[4096, 1000]]])];
-    for (name, pair, sizes) in cases {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            for shapes in sizes {
-                compare(name, pair, shapes, &device)?;
+    for case in CASES {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == case.name) {
+            for shapes in case.sizes {
+                compare(case, shapes, &device)?;
             }
         }
     }
     Ok(())
 }
 
-fn compare(name: &str, pair: Pair, shapes: &[&[usize]], device: &Device) -> Result<(), wgrad::Error> {
+fn compare(case: &Case, shapes: &[&[usize]], device: &Device) -> Result<(), wgrad::Error> {
     let inputs: Vec<Tensor> =
         shapes.iter().map(|&shape| Tensor::randn(shape, device).requires_grad()).collect();
-    for input in &inputs {
-        input.realize()?;
-    }
-    let seed = Tensor::randn(pair[0](&inputs).shape(), device);
-    let steps = ((1 << 24) / inputs.iter().map(Tensor::numel).sum::<usize>()).clamp(1, 50);
+    let gradients: Vec<Var> = inputs.iter().map(|x| Var::buffer(x.zeros_like())).collect();
+    let seed = Tensor::randn((case.fused)(&inputs).shape(), device);
+    let steps = ((1 << 22) / inputs.iter().map(Tensor::numel).sum::<usize>()).clamp(1, 50);
+    // Seconds and kernels of a step.
     let region = |f: fn(&[Tensor]) -> Tensor| {
         let (start, kernels) = (Instant::now(), device.counters().kernels);
-        let mut last = None;
         for _ in 0..steps {
-            let output = f(&inputs);
-            let gradients = autograd::grad_with(&output, &seed, &inputs.iter().collect::<Vec<_>>(), false);
-            for gradient in gradients.into_iter().flatten() {
-                gradient.realize()?;
-                last = Some(gradient);
+            let found = autograd::grad_with(&f(&inputs), &seed, &inputs.iter().collect::<Vec<_>>(), false);
+            for (var, gradient) in gradients.iter().zip(found) {
+                var.set(gradient.expect("it depends on every input"));
             }
+            gradients[0].tensor().realize()?;
         }
-        let last = last.expect("there is an input");
-        last.flatten(0, -1).narrow(0, 0, 1).item()?;
+        gradients[0].tensor().flatten(0, -1).narrow(0, 0, 1).item()?;
         let kernels = (device.counters().kernels - kernels) / steps;
         Ok::<_, wgrad::Error>((start.elapsed().as_secs_f64() / steps as f64, kernels))
     };
-    let mut times = [Vec::new(), Vec::new()];
-    let mut kernels = [0; 2];
+    let (mut times, mut kernels) = ([Vec::new(), Vec::new()], [0; 2]);
     for i in 0..=REGIONS {
-        for (which, &f) in pair.iter().enumerate() {
+        for (which, f) in [case.fused, case.primitives].into_iter().enumerate() {
             let (time, count) = region(f)?;
             kernels[which] = count;
             if i > 0 {
@@ -67,16 +99,11 @@ fn compare(name: &str, pair: Pair, shapes: &[&[usize]], device: &Device) -> Resu
         times.sort_by(f64::total_cmp);
         times[REGIONS / 2] * 1e6
     });
+    let [few, many] = kernels;
     println!(
-        "{name:10} {shapes:?}: {fused:.0} us in {} kernels, in primitives {primitives:.0} us in {}: {:.2} times",
-        kernels[0],
-        kernels[1],
+        "{:10} {shapes:?}: {fused:.0} us in {few} kernels, in primitives {primitives:.0} us in {many}: {:.2} times",
+        case.name,
         primitives / fused
     );
     Ok(())
-}
-
-fn softmax_in_primitives(x: &Tensor) -> Tensor {
-    let exp = (x - x.amax(-1, true).detach()).exp();
-    &exp / exp.sum_dim(-1, true)
 }

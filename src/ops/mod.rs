@@ -12,6 +12,7 @@ pub(crate) mod conv;
 mod conv_weight;
 pub(crate) mod cross_entropy;
 mod launch;
+pub(crate) mod layer_norm;
 pub(crate) mod max_pool;
 mod rows;
 pub(crate) mod softmax;
@@ -148,6 +149,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         conv::samples(),
         conv_weight::samples(),
         cross_entropy::samples(),
+        layer_norm::samples(),
         max_pool::samples(),
         softmax::samples(),
     ]
