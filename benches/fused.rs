@@ -39,6 +39,15 @@ const CASES: &[Case] = &[
         primitives: |xs| &xs[0] * (xs[0].square().mean_dim(-1, true) + 1e-5).rsqrt() * &xs[1],
         sizes: &[&[&[512, 128], &[128]], &[&[4096, 1024], &[1024]]],
     },
+    Case {
+        name: "attention",
+        fused: |xs| xs[0].scaled_dot_product_attention(&xs[1], &xs[2], None, true, None),
+        primitives: |xs| attention(&xs[0], &xs[1], &xs[2]),
+        sizes: &[
+            &[&[8, 4, 64, 32], &[8, 4, 64, 32], &[8, 4, 64, 32]],
+            &[&[1, 8, 256, 64], &[1, 8, 256, 64], &[1, 8, 256, 64]],
+        ],
+    },
 ];
 
 fn softmax(x: &Tensor) -> Tensor {
@@ -49,6 +58,14 @@ fn softmax(x: &Tensor) -> Tensor {
 fn standardized(x: &Tensor) -> Tensor {
     let centred = x - x.mean_dim(-1, true);
     &centred * (centred.square().mean_dim(-1, true) + 1e-5).rsqrt()
+}
+
+/// Causal.
+fn attention(q: &Tensor, k: &Tensor, v: &Tensor) -> Tensor {
+    let scores = q.matmul(&k.transpose(-2, -1)) * (1.0 / (q.size(-1) as f64).sqrt());
+    let later = Tensor::ones(&scores.shape()[2..], q.device()).triu(1).ne(0.0);
+    let weights = later.where_(-1e30, &scores).softmax(-1);
+    weights.matmul(v)
 }
 
 fn main() -> Result<(), wgrad::Error> {
