@@ -1,8 +1,5 @@
 // Loss and log-sum-exp of each row of logits. The maximum is subtracted first, so logits of any size are safe.
 
-override GROUP: u32 = 64u;
-override LANES: u32 = 64u; // invocations that share a row
-
 struct Params { rows: u32, classes: u32, site: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // [rows, classes]
@@ -10,25 +7,6 @@ struct Params { rows: u32, classes: u32, site: u32 }
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>; // [rows]
 @group(0) @binding(4) var<storage, read_write> lse: array<f32>; // [rows]
 @group(0) @binding(5) var<storage, read_write> fault: atomic<u32>;
-
-var<workgroup> shared_: array<f32, GROUP>;
-
-// Combines the lanes of a row; every lane gets the result.
-fn across(lane: u32, v: f32, sum: bool) -> f32 {
-    if (LANES == 1u) { return v; }
-    shared_[lane] = v;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if (lane % LANES < half) {
-            let other = shared_[lane + half];
-            shared_[lane] = select(max_f32(shared_[lane], other), shared_[lane] + other, sum);
-        }
-        workgroupBarrier();
-    }
-    let all = shared_[lane / LANES * LANES];
-    workgroupBarrier();
-    return all;
-}
 
 @compute @workgroup_size(GROUP)
 fn main(

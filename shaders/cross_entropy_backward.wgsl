@@ -1,8 +1,5 @@
 // The gradient of the logits: (softmax - one at the label) times the gradient of the row's loss.
 
-override GROUP: u32 = 64u;
-override LANES: u32 = 64u; // invocations that share a row
-
 struct Params { rows: u32, classes: u32, site: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>; // [rows, classes]

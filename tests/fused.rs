@@ -146,6 +146,84 @@ fn cross_entropy_of_a_computed_class_out_of_range() {
     }
 }
 
+/// `softmax(Q Kᵀ / √width) V` of queries that see some of the keys, number by number. Keys and values of one head serve both.
+fn attention(q: &Host, k: &Host, v: &Host, seen: impl Fn(usize, usize) -> bool) -> Host {
+    let (keys, width, depth) = (k.shape[1], k.shape[2], v.shape[2]);
+    Host::tabulate(&[q.shape[0], q.shape[1], depth], |c| {
+        let weight = |j: usize| {
+            let score: f64 = (0..width).map(|d| q.at([c[0], c[1], d]) * k.at([0, j, d])).sum();
+            if seen(c[1], j) { (score / (width as f64).sqrt()).exp() } else { 0.0 }
+        };
+        let sum: f64 = (0..keys).map(weight).sum();
+        let total: f64 = (0..keys).map(|j| weight(j) * v.at([0, j, c[2]])).sum();
+        if sum == 0.0 { 0.0 } else { total / sum }
+    })
+}
+
+/// Widths that are no multiple of four, keys that serve two heads, queries that see no key, by a mask of either kind.
+#[test]
+fn attention_of_shared_keys_and_of_queries_without_keys() {
+    let draw = |seed, shape: &[usize]| Host::draw(seed, shape, -1.0..1.0);
+    let inputs = [draw(1, &[2, 3, 5]), draw(2, &[1, 6, 5]), draw(3, &[1, 6, 3])];
+    let [q, k, v] = &inputs;
+    type Seen = fn(usize, usize) -> bool;
+    let masks: [(&str, Seen); 3] =
+        [("all", |_, _| true), ("causal", |i, j| j <= i), ("masked", |i, j| i != 1 && (i + j) % 3 != 0)];
+    for (name, seen) in masks {
+        let allowed: Vec<bool> = (0..18).map(|i| seen(i / 6, i % 6)).collect();
+        let added =
+            allowed.iter().map(|&seen| if seen { 0.0 } else { f64::NEG_INFINITY }).collect::<Vec<_>>();
+        let want = attention(q, k, v, seen);
+        let bools = |xs: &[Tensor]| {
+            let mask = Tensor::new(&allowed, [3, 6], xs[0].device());
+            let mask = (name == "masked").then_some(&mask);
+            xs[0].scaled_dot_product_attention(&xs[1], &xs[2], mask, name == "causal", None)
+        };
+        let floats = |xs: &[Tensor]| {
+            let mask = Tensor::new(&added, [3, 6], xs[0].device());
+            xs[0].scaled_dot_product_attention(&xs[1], &xs[2], Some(&mask), false, None)
+        };
+        common::check(&format!("attention, {name}"), &inputs, &bools, &want, SUMS);
+        common::check(&format!("attention, {name} by numbers"), &inputs, &floats, &want, SUMS);
+    }
+}
+
+/// More batch dims than the kernels know, and a mask that broadcasts along some of them.
+#[test]
+fn attention_of_many_batches() {
+    let x = Host::draw(4, &[2, 1, 2, 3, 4], -1.0..1.0);
+    for shape in [&[1, 3, 2, 3, 3][..], &[1, 1, 1, 3, 3], &[2, 1, 3]] {
+        let mask = Host::draw(5, shape, -1.0..1.0);
+        let by_hand = |xs: &[Tensor]| {
+            let scores = xs[0].matmul(&xs[1].transpose(-2, -1)) * 0.5;
+            (scores + mask.tensor(xs[0].device())).softmax(-1).matmul(&xs[1])
+        };
+        let f = |xs: &[Tensor]| {
+            let mask = mask.tensor(xs[0].device());
+            xs[0].scaled_dot_product_attention(&xs[1], &xs[1], Some(&mask), false, Some(0.5))
+        };
+        let inputs = [x.clone(), Host::draw(6, &[2, 3, 2, 3, 4], -1.0..1.0)];
+        let want = common::run(&inputs, &Device::cpu(), &by_hand);
+        for device in [Device::cpu(), gpu()] {
+            let (value, gradients) = common::run(&inputs, &device, &f);
+            value.assert_close("attention of many batches", &want.0, SUMS);
+            gradients.iter().zip(&want.1).for_each(|(g, want)| g.assert_close("its gradient", want, SUMS));
+        }
+    }
+}
+
+/// Saved for backward is one number a query: no matrix of queries by keys is in memory, forward or backward.
+#[test]
+fn attention_needs_memory_for_rows_alone() {
+    let device = Device::null(Limits::webgpu());
+    let x = Tensor::new(vec![0f32; 1024 * 4], [1, 1024, 4], &device).requires_grad();
+    let before = device.counters().bytes_live;
+    x.scaled_dot_product_attention(&x, &x, None, true, None).sum().backward();
+    x.grad().unwrap().realize().unwrap();
+    let most = device.counters().bytes_peak - before;
+    assert!(most < 16 * 4 * 1024 * 4, "{most} bytes, and a matrix of scores has {}", 4 * 1024 * 1024);
+}
+
 /// `scale * Σ x²` of a vector in two dispatches, with partial sums in memory of its own.
 #[derive(Clone, Debug)]
 struct Energy {

@@ -1,9 +1,10 @@
 //! Softmax cross-entropy of logits and class indices: the loss of each row and its log-sum-exp in one pass, and the
 //! gradient of the logits in another. No softmax is ever in memory.
 
+use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
-use crate::limits::{AdapterKind, Limits};
+use crate::limits::Limits;
 use crate::shape::{Mismatch, Spec};
 use crate::tensor::{Const, Tensor};
 
@@ -84,10 +85,10 @@ impl Fused for CrossEntropy {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let source = include_str!("../../shaders/cross_entropy.wgsl");
+        let source = rows::source!("cross_entropy.wgsl");
         let [logits, target] = [0, 1].map(Buffer::Input);
         let [loss, lse] = [0, 1].map(Buffer::Output);
-        rows_launch(source, &io[0], limits, [logits, target, loss, lse, Buffer::Fault])
+        launch(source, &io[0], limits, [logits, target, loss, lse, Buffer::Fault])
     }
 }
 
@@ -107,32 +108,18 @@ impl Fused for CrossEntropyBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let source = include_str!("../../shaders/cross_entropy_backward.wgsl");
+        let source = rows::source!("cross_entropy_backward.wgsl");
         let [logits, target, lse, grad] = [0, 1, 2, 3].map(Buffer::Input);
-        rows_launch(source, &io[0], limits, [logits, target, lse, grad, Buffer::Output(0)])
+        launch(source, &io[0], limits, [logits, target, lse, grad, Buffer::Output(0)])
     }
 }
 
-/// A launch over rows of logits: one row an invocation on a CPU adapter, where workgroup memory is slow, one row a
-/// workgroup on a GPU. `None` if a row has more loop iterations than the adapter allows.
-fn rows_launch(
-    source: &'static str,
-    logits: &Spec,
-    limits: &Limits,
-    buffers: [Buffer; 5],
-) -> Option<Vec<Launch>> {
-    let (rows, classes) = (logits.shape[0] as u32, logits.shape[1] as u32);
-    let (lanes, group) = if limits.kind == AdapterKind::Software { (1, 8) } else { (64, 64) };
-    let work = 8 * u64::from(rows) * u64::from(classes);
-    let launch = Launch::new(source)
-        .trusted()
-        .constant("LANES", lanes)
-        .constant("GROUP", group)
-        .buffers(buffers)
-        .uniforms([Word::Size(rows), Word::Size(classes), Word::Site])
-        .workgroups(rows.div_ceil(group / lanes))
-        .work(work);
-    (2 * classes.div_ceil(lanes) < limits.loop_iterations).then(|| vec![launch])
+/// A launch over the rows of logits.
+fn launch(source: &'static str, logits: &Spec, limits: &Limits, buffers: [Buffer; 5]) -> Option<Vec<Launch>> {
+    let rows = Rows::new(logits.shape[0], logits.shape[1]);
+    let launch = rows.launch(source, 2, limits)?;
+    let [count, length, _] = rows.words();
+    Some(vec![launch.buffers(buffers).uniforms([count, length, Word::Site])])
 }
 
 #[cfg(test)]

@@ -7,12 +7,16 @@
 //! The trait is public: an operation of your own is a WGSL file and its meaning, built with [`Tensor::fused`] and
 //! proven by [`check`]. `examples/custom_op` is one, with a backward kernel that uses what the forward one saved.
 
+pub(crate) mod attention;
 mod check;
 pub(crate) mod conv;
 mod conv_weight;
 pub(crate) mod cross_entropy;
 mod launch;
+pub(crate) mod layer_norm;
 pub(crate) mod max_pool;
+mod rows;
+pub(crate) mod softmax;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -126,6 +130,8 @@ pub(crate) struct Sample {
 #[derive(Clone)]
 pub(crate) enum Draw {
     Floats(crate::shape::Shape, std::ops::Range<f32>),
+    /// True for some two of three.
+    Bools(crate::shape::Shape),
     /// Integers from 0 to below a number.
     Below(crate::shape::Shape, usize),
 }
@@ -134,18 +140,27 @@ pub(crate) enum Draw {
 impl Draw {
     pub fn spec(&self) -> Spec {
         match self {
-            Draw::Floats(shape, _) => Spec { shape: shape.clone(), dtype: crate::DType::F32 },
-            Draw::Below(shape, _) => Spec { shape: shape.clone(), dtype: crate::DType::I32 },
+            Draw::Floats(shape, _) => Spec::new(shape.clone(), crate::DType::F32),
+            Draw::Bools(shape) => Spec::new(shape.clone(), crate::DType::Bool),
+            Draw::Below(shape, _) => Spec::new(shape.clone(), crate::DType::I32),
         }
     }
 }
 
 #[cfg(test)]
 pub(crate) fn samples() -> Vec<Sample> {
-    [conv::samples(), conv_weight::samples(), cross_entropy::samples(), max_pool::samples()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        attention::samples(),
+        conv::samples(),
+        conv_weight::samples(),
+        cross_entropy::samples(),
+        layer_norm::samples(),
+        max_pool::samples(),
+        softmax::samples(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.

@@ -2,7 +2,7 @@
 
 use super::{Const, Tensor, check_operands};
 use crate::graph::{Accepts, Move};
-use crate::shape::{Dims, Shape, refuse};
+use crate::shape::{Shape, refuse};
 
 /// What training makes of a batch: the output and the running statistics to go on with.
 #[derive(Clone, Debug)]
@@ -16,29 +16,6 @@ pub struct BatchNorm {
 }
 
 impl Tensor {
-    /// Mean 0 and variance 1 over the last dims, whose sizes are `normalized_shape`; then times `weight` plus `bias`
-    /// (Ba, Kiros and Hinton, 2016; PyTorch's `layer_norm`).
-    #[track_caller]
-    pub fn layer_norm(
-        &self,
-        normalized_shape: impl Into<Dims>,
-        weight: Option<&Tensor>,
-        bias: Option<&Tensor>,
-        eps: f64,
-    ) -> Tensor {
-        let dims = self.normalized("layer_norm", normalized_shape.into(), &[weight, bias]);
-        let normal = self.standardized(&dims, eps);
-        normal.scaled(weight, bias)
-    }
-
-    /// Divided by the root of the mean square over the last dims; then times `weight` (Zhang and Sennrich, 2019).
-    #[track_caller]
-    pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
-        let dims = self.normalized("rms_norm", normalized_shape.into(), &[weight]);
-        let scale = (self.square().mean_dim(&dims[..], true) + eps).rsqrt();
-        (self * scale).scaled(weight, None)
-    }
-
     /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
     /// times `weight` plus `bias` (Wu and He, 2018).
     #[track_caller]
@@ -55,8 +32,9 @@ impl Tensor {
         }
         let (samples, channels) = (self.shape()[0], self.shape()[1]);
         let rest: usize = self.shape()[2..].iter().product();
-        let groups = self.moved(Move::Reshape([samples, num_groups, channels / num_groups * rest].into()));
-        let normal = groups.standardized(&[2], eps).moved(Move::Reshape(self.shape().clone()));
+        let groups = [samples * num_groups, channels / num_groups * rest];
+        let normal = self.moved(Move::Reshape(groups.into())).standardized(eps);
+        let normal = normal.moved(Move::Reshape(self.shape().clone()));
         normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
     }
 
@@ -129,41 +107,14 @@ impl Tensor {
         kept.where_(self * (1.0 / (1.0 - p)), Const(0.0))
     }
 
-    /// Mean 0 and variance 1 over the dims.
-    #[track_caller]
-    fn standardized(&self, dims: &[usize], eps: f64) -> Tensor {
-        let centred = self - self.mean_dim(dims, true);
-        let var = centred.square().mean_dim(dims, true);
-        centred * (var + eps).rsqrt()
-    }
-
     #[track_caller]
     fn scaled(self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Tensor {
         let scaled = weight.map_or_else(|| self.clone(), |weight| &self * weight);
         bias.map_or_else(|| scaled.clone(), |bias| &scaled + bias)
     }
 
-    /// The last dims, which are those of `normalized_shape`.
     #[track_caller]
-    fn normalized(&self, op: &str, normalized_shape: Dims, parameters: &[Option<&Tensor>]) -> Vec<usize> {
-        self.check_parameters(op, parameters);
-        let shape = normalized_shape.sizes(op);
-        if shape.rank() == 0 || !self.shape().ends_with(&shape) {
-            refuse!(op, "normalized_shape {shape} does not end the shape of {}", self.spec());
-        }
-        if let Some(wrong) = parameters.iter().flatten().find(|x| *x.shape() != shape) {
-            refuse!(
-                op,
-                "a parameter {} does not fit normalized_shape {shape} of {}",
-                wrong.spec(),
-                self.spec()
-            );
-        }
-        (self.rank() - shape.rank()..self.rank()).collect()
-    }
-
-    #[track_caller]
-    fn check_parameters(&self, op: &str, parameters: &[Option<&Tensor>]) {
+    pub(crate) fn check_parameters(&self, op: &str, parameters: &[Option<&Tensor>]) {
         let operands: Vec<&Tensor> = parameters.iter().copied().flatten().chain([self]).collect();
         check_operands(op, Accepts::Float, &operands);
     }

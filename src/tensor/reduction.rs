@@ -185,23 +185,4 @@ impl Tensor {
         let sum = (self - &max).exp().sum_dim(dims, true).log() + &max;
         if keepdim { sum } else { sum.moved(Move::Reshape(self.shape().without(&gone))) }
     }
-
-    /// `e^x / Σ e^x` along `dim`.
-    #[track_caller]
-    pub fn softmax(&self, dim: i64) -> Tensor {
-        check_operands("softmax", Accepts::Float, &[self]);
-        self.shape().dim("softmax", dim);
-        let exp = (self - self.amax(dim, true).detach()).exp();
-        &exp / exp.sum_dim(dim, true)
-    }
-
-    /// The logarithm of [`softmax`](Tensor::softmax), without loss of precision.
-    #[track_caller]
-    pub fn log_softmax(&self, dim: i64) -> Tensor {
-        check_operands("log_softmax", Accepts::Float, &[self]);
-        self.shape().dim("log_softmax", dim);
-        // Less the maximum first: beside a large one the digits of the logarithm would be lost.
-        let shifted = self - self.amax(dim, true).detach();
-        &shifted - shifted.exp().sum_dim(dim, true).log()
-    }
 }

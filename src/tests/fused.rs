@@ -14,6 +14,10 @@ fn draw(input: &Draw, seed: u64, device: &Device) -> Tensor {
             let data: Vec<f32> = drawn.map(|x| range.start + x * (range.end - range.start)).collect();
             Tensor::new(data, shape, device)
         }
+        Draw::Bools(shape) => {
+            let data: Vec<bool> = generator.uniform(shape.numel()).iter().map(|&x| x < 0.67).collect();
+            Tensor::new(data, shape, device)
+        }
         Draw::Below(shape, n) => {
             let drawn = generator.uniform(shape.numel()).into_iter();
             let data: Vec<i32> = drawn.map(|x| (f64::from(x) * *n as f64) as i32).collect();

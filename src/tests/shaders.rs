@@ -98,7 +98,10 @@ fn every_file_is_used() {
         let template = ["common", "math", "matmul"].contains(&&stem[..])
             || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
-        assert!(template || fused.iter().any(|launch| launch.source == text), "{stem}.wgsl is in no test");
+        assert!(
+            template || fused.iter().any(|launch| launch.source.contains(&text)),
+            "{stem}.wgsl is in no test"
+        );
     }
 }
 
@@ -145,6 +148,7 @@ fn barriers_stand_in_uniform_control_flow() {
                         || block.starts_with("if (LANES")
                         || block.starts_with("for (var half = LANES")
                         || block.starts_with("for (var k = work.first") // a workgroup's work
+                        || block.starts_with("for (var tile = ") // a workgroup has one tile, or no barriers
                 };
                 let divergent: Vec<_> = blocks.iter().filter(|block| !uniform(block)).collect();
                 assert!(divergent.is_empty() && !returned, "{stem}.wgsl: a barrier inside {divergent:?}");

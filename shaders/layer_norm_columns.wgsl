@@ -1,0 +1,37 @@
+// The gradients of weight and bias, still apart for each chunk of rows: sums of g n and of g, n the normalised rows.
+
+override GROUP: u32 = 64u;
+
+struct Params { rows: u32, length: u32, chunk: u32, sums: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>; // [rows, length]
+@group(0) @binding(2) var<storage, read> mean: array<f32>; // [rows]
+@group(0) @binding(3) var<storage, read> rstd: array<f32>; // [rows]
+@group(0) @binding(4) var<storage, read> grad: array<f32>; // [rows, length]
+@group(0) @binding(5) var<storage, read_write> grad_weight: array<f32>; // [chunks, length]
+@group(0) @binding(6) var<storage, read_write> grad_bias: array<f32>; // [chunks, length]
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let at = (group.y * groups.x + group.x) * GROUP + lane;
+    if (at >= params.sums) { return; }
+    let length = params.length;
+    let first = at / length * params.chunk;
+    let end = min(first + params.chunk, params.rows);
+
+    var slope = 0.0;
+    var sum = 0.0;
+    var i = first * length + at % length;
+    for (var row = first; row < end; row += 1u) {
+        let g = grad[i];
+        slope += g * (x[i] - mean[row]) * rstd[row];
+        sum += g;
+        i += length;
+    }
+    grad_weight[at] = slope;
+    grad_bias[at] = sum;
+}

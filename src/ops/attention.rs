@@ -1,0 +1,314 @@
+//! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries by keys
+//! is ever in memory. Forward saves the log-sum-exp of each query's scores; backward computes the scores again, once along
+//! the queries and once along the keys, so that each gradient is summed in one order.
+
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::dtype::DType;
+use crate::graph::Accepts;
+use crate::limits::{AdapterKind, Limits};
+use crate::shape::{Mismatch, Shape, Spec, refuse};
+use crate::tensor::{Const, Tensor, check_operands, same_device};
+
+impl Tensor {
+    /// `softmax(Q Kᵀ scale + mask) V` (Vaswani et al., 2017; PyTorch's
+    /// [definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)):
+    /// `self` is the queries `[.., queries, width]`, `key` `[.., keys, width]`, `value` `[.., keys, value width]`.
+    ///
+    /// A bool `mask` is true where a key takes part, a float one is added to the scores; both broadcast to
+    /// `[.., queries, keys]`. With `is_causal` query `i` sees the keys 0 to `i`. `scale` is `1/√width` unless given. A
+    /// query that may see no key gives zeros.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1.0, 0.0, 0.0, 1.0], [2, 2], &Device::cpu());
+    /// let y = x.scaled_dot_product_attention(&x, &x, None, true, None);
+    /// assert_eq!(y.select(0, 0).to_vec::<f32>().unwrap(), [1.0, 0.0]); // the first query sees the first key alone
+    /// ```
+    #[track_caller]
+    pub fn scaled_dot_product_attention(
+        &self,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        is_causal: bool,
+        scale: Option<f64>,
+    ) -> Tensor {
+        let op = "scaled_dot_product_attention";
+        check_operands(op, Accepts::Float, &[self, key, value]);
+        let batch_of = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
+        let fits = [self, key, value].iter().all(|x| x.rank() >= 2)
+            && self.size(-1) == key.size(-1)
+            && key.size(-2) == value.size(-2)
+            && [(self, key), (self, value), (key, value)]
+                .iter()
+                .all(|(x, y)| Shape::broadcasts(&batch_of(x), &batch_of(y)));
+        if !fits {
+            let (q, k, v) = (self.spec(), key.spec(), value.spec());
+            refuse!(op, "queries {q}, keys {k} and values {v} do not fit");
+        }
+        if is_causal && mask.is_some() {
+            refuse!(op, "is_causal and a mask exclude each other");
+        }
+        let batch = Shape::broadcast(op, &batch_of(self), &batch_of(key));
+        let batch = Shape::broadcast(op, &batch, &batch_of(value));
+        let mut inputs = vec![self.by_head(&batch), key.by_head(&batch), value.by_head(&batch)];
+        if let Some(mask) = mask {
+            same_device(op, &[self, mask]);
+            let scores: Shape = batch.iter().copied().chain([self.size(-2), key.size(-2)]).collect();
+            let kind = mask.dtype().is_float() || mask.dtype() == DType::Bool;
+            let stretches = Shape::broadcasts(mask.shape(), &scores)
+                && Shape::broadcast(op, mask.shape(), &scores) == scores;
+            if !kind || !stretches {
+                refuse!(op, "the mask {} is no bools or floats for the scores {scores}", mask.spec());
+            }
+            inputs.push(mask.mask_by_head(&scores));
+        }
+        let scale = scale.unwrap_or(1.0 / (self.size(-1) as f64).sqrt());
+        let attention = Attention { causal: is_causal, scale };
+        let out = Tensor::fused(attention, &inputs.iter().collect::<Vec<_>>()).remove(0);
+        let shape: Shape = batch.iter().copied().chain([self.size(-2), value.size(-1)]).collect();
+        out.narrow(3, 0, value.size(-1)).reshape(&shape)
+    }
+
+    /// `[.., rows, width]` as `[batches, heads, rows, width]`, with zeros up to a width that is a multiple of four.
+    #[track_caller]
+    fn by_head(&self, batch: &Shape) -> Tensor {
+        let (rows, width) = (self.size(-2), self.size(-1));
+        let [outer, heads] = two_batches(batch);
+        let whole: Shape = batch.iter().copied().chain([rows, width]).collect();
+        let x = self.broadcast_to(&whole).reshape([outer, heads, rows, width]);
+        if width.is_multiple_of(4) { x } else { x.fit(3, 0, width.next_multiple_of(4)) }
+    }
+
+    /// A mask of these scores as four dims, each of the scores' size or 1. Only batches that are neither all there nor all
+    /// 1 are laid out anew.
+    #[track_caller]
+    fn mask_by_head(&self, scores: &Shape) -> Tensor {
+        let missing = scores.rank() - self.rank();
+        let full: Shape = std::iter::repeat_n(1, missing).chain(self.shape().iter().copied()).collect();
+        let outer = scores.rank().saturating_sub(3); // the dims that become one
+        let lead = if full[..outer].iter().all(|&size| size == 1) { &full } else { scores };
+        let whole: Shape = lead[..outer].iter().chain(&full[outer..]).copied().collect();
+        let ([batches, heads], rank) = (two_batches(&whole[..whole.rank() - 2]), whole.rank());
+        let sizes = [batches, heads, whole[rank - 2], whole[rank - 1]];
+        self.reshape(&full).broadcast_to(&whole).reshape(sizes)
+    }
+}
+
+/// All batch dims but the last as one, and the last.
+fn two_batches(batch: &[usize]) -> [usize; 2] {
+    let (last, outer) = batch.split_last().unwrap_or((&1, &[]));
+    [outer.iter().product(), *last]
+}
+
+/// `(Q [batches, heads, queries, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attention {
+    causal: bool,
+    scale: f64,
+}
+
+/// `(Q, K, V, gradient of out, [log-sum-exp, out · gradient], mask or none) -> gradients of Q, K and V`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttentionBackward(Attention);
+
+/// What a key that is not seen scores: finite, so that no difference is NaN. It is cut out of the weights again.
+const LOWEST: Const = Const(f32::MIN as f64);
+
+impl Attention {
+    /// The scores, and which of them are seen if not all are.
+    fn scores(&self, q: &Tensor, k: &Tensor, mask: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
+        let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale;
+        let seen = match mask {
+            Some(mask) if mask.dtype() == DType::Bool => Some(mask.clone()),
+            Some(mask) => {
+                scores = scores + mask;
+                Some(mask.ne(f64::NEG_INFINITY))
+            }
+            None if self.causal => {
+                let sizes = [q.size(-2), k.size(-2)];
+                let along = |dim: usize| Tensor::iota(sizes.into(), dim, q.device());
+                Some(along(1).le(along(0)))
+            }
+            None => None,
+        };
+        match seen {
+            Some(seen) => (seen.where_(scores, LOWEST), Some(seen)),
+            None => (scores, None),
+        }
+    }
+
+    /// A launch whose tiles lie along `rows`, on inputs Q, K, V and a mask. `None` if there are more loop iterations than
+    /// the adapter allows, or more elements than a kernel can count.
+    fn launch(
+        &self,
+        source: &'static str,
+        [q, k, v]: [&Spec; 3],
+        mask: Option<&Spec>,
+        rows: usize,
+        limits: &Limits,
+    ) -> Option<Launch> {
+        let [outer, heads, queries, width] = q.shape[..].try_into().ok()?;
+        let [_, _, keys, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
+        let (width, depth) = (width / 4, depth / 4);
+        let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
+        let (lanes, group) = if limits.kind == AdapterKind::Software { (1, 8) } else { (8, 64) };
+        let tiles = |rows: usize| rows.div_ceil(4 * lanes);
+        // Backward's two products and two sums, and sixteen iterations of the small loops.
+        let iterations = tiles(queries.max(keys)) * (2 * (width + depth) + 16);
+        let strides = mask.map_or([0; 4], |mask| {
+            let strides = mask.shape.strides();
+            [0, 1, 2, 3].map(|dim| if mask.shape[dim] == 1 { 0 } else { strides[dim] })
+        });
+        let kind = mask.map_or(0, |mask| if mask.dtype == DType::Bool { 1 } else { 2 });
+        let sizes = [outer * heads, heads, queries, keys, width, depth, self.causal.into()];
+        let words = sizes.into_iter().chain(strides).map(|size| Word::Size(size as u32));
+        let workgroups = (outer * heads * tiles(rows)).div_ceil(group / (lanes * lanes));
+        let launch = Launch::new(source)
+            .trusted()
+            .constant("GROUP", group as u32)
+            .constant("LANES", lanes as u32)
+            .constant("MASK", kind)
+            .uniforms(words.chain([Word::Scalar(0)]))
+            .workgroups(u32::try_from(workgroups).ok()?)
+            .work(16 * (outer * heads * queries * keys) as u64 * (width + depth) as u64);
+        (counts && iterations < limits.loop_iterations as usize).then_some(launch)
+    }
+}
+
+/// A program that stands on what the kernels of attention share.
+macro_rules! source {
+    ($($file:literal)*) => {
+        concat!(include_str!("../../shaders/attention_tile.wgsl"), $("\n", include_str!(concat!("../../shaders/", $file))),*)
+    };
+}
+
+impl Fused for Attention {
+    fn name(&self) -> &'static str {
+        "scaled_dot_product_attention"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        vec![self.causal.into()]
+    }
+
+    fn scalars(&self) -> Vec<f64> {
+        vec![self.scale]
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let (q, v) = (&inputs[0], &inputs[2]);
+        let out = q.shape.with(3, v.shape[3]);
+        Ok(vec![Spec::new(out, q.dtype), Spec::new(q.shape.without(&[3]), q.dtype)])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (scores, seen) = self.scores(&inputs[0], &inputs[1], inputs.get(3));
+        let weights = scores.softmax(-1);
+        let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
+        vec![weights.matmul(&inputs[2]), scores.logsumexp(-1, false)]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let [Some(grad), None] = grads else { return None };
+        let [q, k, v] = &io.inputs[..3] else { unreachable!("built with three inputs or four") };
+        let mask = io.inputs.get(3);
+        // The gradient of a mask is a matrix of queries by keys: the meaning has it.
+        if mask.is_some_and(Tensor::requires_grad_enabled) {
+            return None;
+        }
+        let saved = Tensor::stack(&[&io.outputs[1], &(&io.outputs[0] * grad).sum_dim(-1, false)], -1);
+        let inputs: Vec<&Tensor> = [q, k, v, grad, &saved].into_iter().chain(mask).collect();
+        let gradients = Tensor::fused(AttentionBackward(*self), &inputs).into_iter().map(Some);
+        Some(gradients.chain(mask.map(|_| None)).collect())
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let mask = (io.len() > 5).then_some(3);
+        let inputs = [&io[0], &io[1], &io[2]];
+        let queries = io[0].shape[2];
+        let launch = self.launch(source!("attention.wgsl"), inputs, mask.map(|i| &io[i]), queries, limits)?;
+        // A mask that is not there is Q once more, and not read.
+        let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
+        Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
+    }
+}
+
+impl Fused for AttentionBackward {
+    fn name(&self) -> &'static str {
+        "scaled_dot_product_attention_backward"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        self.0.attributes()
+    }
+
+    fn scalars(&self) -> Vec<f64> {
+        self.0.scalars()
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        Ok(inputs[..3].to_vec())
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let [q, k, v, grad, saved] = &inputs[..5] else { unreachable!("built with five inputs or six") };
+        let (scores, seen) = self.0.scores(q, k, inputs.get(5));
+        let weights = (scores - saved.narrow(-1, 0, 1)).exp();
+        let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
+        let products = grad.matmul(&v.transpose(-2, -1));
+        let grad_scores = &weights * (products - saved.narrow(-1, 1, 1)) * self.0.scale;
+        vec![
+            grad_scores.matmul(k),
+            grad_scores.transpose(-2, -1).matmul(q),
+            weights.transpose(-2, -1).matmul(grad),
+        ]
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let mask = (io.len() > 8).then_some(5);
+        let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4].map(Buffer::Input);
+        let launch = |source, rows: usize, outputs: &[usize]| {
+            let specs = [&io[0], &io[1], &io[2]];
+            let launch = self.0.launch(source, specs, mask.map(|i| &io[i]), io[rows].shape[2], limits)?;
+            let outputs = outputs.iter().map(|&i| Buffer::Output(i));
+            Some(launch.buffers(inputs.into_iter().chain(outputs)))
+        };
+        let queries = source!("attention_backward.wgsl" "attention_backward_queries.wgsl");
+        let keys = source!("attention_backward.wgsl" "attention_backward_keys.wgsl");
+        Some(vec![launch(queries, 0, &[0])?, launch(keys, 1, &[1, 2])?])
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+    use std::sync::Arc;
+
+    // Dot products of up to 40 terms and sums over up to 70 keys, of numbers about 1: some tens of roundings.
+    let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
+    let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
+    let bools = |shape: &[usize]| Draw::Bools(shape.into());
+    // Batches, heads, queries, keys, width, value width.
+    let cases = [
+        ([1, 1, 1, 1, 4, 4], false, None),
+        ([1, 3, 33, 70, 8, 4], false, None),
+        ([1, 2, 70, 34, 36, 40], true, None),
+        ([1, 1, 3, 37, 4, 4], true, None),
+        ([2, 3, 6, 9, 4, 4], false, Some(floats(&[2, 1, 1, 9]))),
+        ([2, 3, 34, 11, 4, 4], false, Some(bools(&[1, 3, 34, 11]))),
+    ];
+    let mut samples = Vec::new();
+    for ([batches, heads, queries, keys, width, depth], causal, mask) in cases {
+        let op = Attention { causal, scale: 0.5 };
+        let matrix = |rows, width| floats(&[batches, heads, rows, width]);
+        let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
+        let forward = inputs.iter().cloned().chain(mask.clone()).collect();
+        samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
+        // A log-sum-exp of 2 to 3 beside scores about 0, so that weights are below 1.
+        let saved = Draw::Floats([batches, heads, queries, 2].into(), 2.0..3.0);
+        inputs.extend([matrix(queries, depth), saved].into_iter().chain(mask));
+        samples.push(Sample { op: Arc::new(AttentionBackward(op)), inputs, tolerance });
+    }
+    samples
+}

@@ -1,0 +1,268 @@
+//! Layer norm and RMS norm: a pass over each row forward; backward one over each row for its gradient, and one over columns
+//! for those of weight and bias.
+
+use super::rows::{self, Rows};
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::limits::{AdapterKind, Limits};
+use crate::shape::{Dims, Mismatch, Spec, refuse};
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// Mean 0 and variance 1 over the last dims, whose sizes are `normalized_shape`; then times `weight` plus `bias`:
+    /// `(x - mean) / √(variance + eps) * weight + bias` (Ba, Kiros and Hinton, 2016; PyTorch's
+    /// [`layer_norm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.layer_norm.html)).
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1.0, 3.0, 10.0, 30.0], [2, 2], &Device::cpu());
+    /// let y = x.layer_norm([2], None, None, 0.0);
+    /// assert_eq!(y.to_vec::<f32>().unwrap(), [-1.0, 1.0, -1.0, 1.0]);
+    /// ```
+    #[track_caller]
+    pub fn layer_norm(
+        &self,
+        normalized_shape: impl Into<Dims>,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
+        self.normalized("layer_norm", normalized_shape.into(), weight, bias, LayerNorm { centred: true, eps })
+    }
+
+    /// Divided by the root of the mean square over the last dims, whose sizes are `normalized_shape`; then times
+    /// `weight`: `x / √(mean of x² + eps) * weight` (Zhang and Sennrich, 2019).
+    #[track_caller]
+    pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
+        self.normalized("rms_norm", normalized_shape.into(), weight, None, LayerNorm { centred: false, eps })
+    }
+
+    /// Mean 0 and variance 1 of each row of a matrix.
+    #[track_caller]
+    pub(crate) fn standardized(&self, eps: f64) -> Tensor {
+        Tensor::fused(LayerNorm { centred: true, eps }, &[self]).remove(0)
+    }
+
+    #[track_caller]
+    fn normalized(
+        &self,
+        name: &str,
+        shape: Dims,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        op: LayerNorm,
+    ) -> Tensor {
+        self.check_parameters(name, &[weight, bias]);
+        let shape = shape.sizes(name);
+        if shape.rank() == 0 || !self.shape().ends_with(&shape) {
+            refuse!(name, "normalized_shape {shape} does not end the shape of {}", self.spec());
+        }
+        if let Some(wrong) = [weight, bias].into_iter().flatten().find(|x| *x.shape() != shape) {
+            let (wrong, x) = (wrong.spec(), self.spec());
+            refuse!(name, "a parameter {wrong} does not fit normalized_shape {shape} of {x}");
+        }
+        let rows: usize = self.shape()[..self.rank() - shape.rank()].iter().product();
+        let mut inputs = vec![self.reshape([rows, shape.numel()])];
+        inputs.extend(weight.map(|x| x.reshape([shape.numel()])));
+        // Without a weight the kernel has no bias either: it is added afterwards.
+        let (inside, outside) = if weight.is_some() { (bias, None) } else { (None, bias) };
+        inputs.extend(inside.map(|x| x.reshape([shape.numel()])));
+        let y = Tensor::fused(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(self.shape());
+        outside.map_or_else(|| y.clone(), |bias| &y + bias)
+    }
+}
+
+/// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalised rows, mean [rows], 1/√(variance +
+/// eps) [rows])`. Not `centred`, the mean is 0 and the variance the mean square.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerNorm {
+    centred: bool,
+    eps: f64,
+}
+
+/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerNormBackward(LayerNorm);
+
+/// `(x, mean, rstd, gradient of the normalised rows) -> (gradient of weight, gradient of bias)`, each `[chunks, length]`:
+/// the sums over [`CHUNK`] rows. Adding them up is left to primitives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerNormColumns;
+
+/// Rows that one invocation adds up: few enough that all columns together keep a device busy.
+const CHUNK: usize = 64;
+
+/// The rows before weight and bias.
+fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
+    (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
+}
+
+impl Fused for LayerNorm {
+    fn name(&self) -> &'static str {
+        if self.centred { "layer_norm" } else { "rms_norm" }
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        vec![self.centred.into()]
+    }
+
+    fn scalars(&self) -> Vec<f64> {
+        vec![self.eps]
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let row = Spec::new([inputs[0].shape[0]], inputs[0].dtype);
+        Ok(vec![inputs[0].clone(), row.clone(), row])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let x = &inputs[0];
+        let mean = x.mean_dim(1, false);
+        let mean = if self.centred { mean } else { mean.zeros_like() };
+        let variance = (x - mean.unsqueeze(1)).square().mean_dim(1, false);
+        let rstd = (variance + self.eps).rsqrt();
+        let mut y = normal(x, &mean, &rstd);
+        if let Some(weight) = inputs.get(1) {
+            y = y * weight;
+        }
+        if let Some(bias) = inputs.get(2) {
+            y = y + bias;
+        }
+        vec![y, mean, rstd]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let [Some(grad), None, None] = grads else { return None };
+        let (x, mean, rstd) = (&io.inputs[0], &io.outputs[1], &io.outputs[2]);
+        let inputs: Vec<&Tensor> = [x, mean, rstd, grad].into_iter().chain(io.inputs.get(1)).collect();
+        let grad_x = Tensor::fused(LayerNormBackward(*self), &inputs).remove(0);
+        let sums = Tensor::fused(LayerNormColumns, &inputs[..4]);
+        let parameters = sums.iter().map(|chunks| chunks.sum_dim(0, false));
+        Some(std::iter::once(grad_x).chain(parameters).take(io.inputs.len()).map(Some).collect())
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let parameters = io.len() - 4;
+        // A parameter that is not there is `x` once more, and not read.
+        let bound = |i: usize| Buffer::Input(if i <= parameters { i } else { 0 });
+        let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
+        let [count, length, _] = rows.words();
+        let launch = rows
+            .launch(rows::source!("layer_norm.wgsl"), 3, limits)?
+            .constant("CENTRED", self.centred.into())
+            .constant("WEIGHT", (parameters > 0).into())
+            .constant("BIAS", (parameters > 1).into())
+            .buffers([bound(0), bound(1), bound(2)].into_iter().chain([0, 1, 2].map(Buffer::Output)))
+            .uniforms([count, length, Word::Scalar(0)]);
+        Some(vec![launch])
+    }
+}
+
+impl Fused for LayerNormBackward {
+    fn name(&self) -> &'static str {
+        if self.0.centred { "layer_norm_backward" } else { "rms_norm_backward" }
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        self.0.attributes()
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
+        let n = normal(x, mean, rstd);
+        let g = inputs.get(4).map_or_else(|| grad.clone(), |weight| grad * weight);
+        let along = &g - &n * (&g * &n).mean_dim(1, true);
+        let along = if self.0.centred { along - g.mean_dim(1, true) } else { along };
+        vec![along * rstd.unsqueeze(1)]
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let weighted = io.len() > 5;
+        let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
+        let [count, length, _] = rows.words();
+        let inputs = [0, 1, 2, 3, if weighted { 4 } else { 0 }].map(Buffer::Input);
+        let launch = rows
+            .launch(rows::source!("layer_norm_backward.wgsl"), 2, limits)?
+            .constant("CENTRED", self.0.centred.into())
+            .constant("WEIGHT", weighted.into())
+            .buffers(inputs.into_iter().chain([Buffer::Output(0)]))
+            .uniforms([count, length]);
+        Some(vec![launch])
+    }
+}
+
+impl Fused for LayerNormColumns {
+    fn name(&self) -> &'static str {
+        "layer_norm_columns"
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let [rows, length] = inputs[0].shape[..] else { unreachable!("a matrix") };
+        let sums = Spec::new([rows.div_ceil(CHUNK), length], inputs[0].dtype);
+        Ok(vec![sums.clone(), sums])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let [x, mean, rstd, grad] = inputs else { unreachable!("built with four inputs") };
+        let (chunks, length) = (x.size(0).div_ceil(CHUNK), x.size(1));
+        let sums = |terms: Tensor| {
+            let whole = terms.fit(0, 0, chunks * CHUNK);
+            whole.reshape([chunks, CHUNK, length]).sum_dim(1, false)
+        };
+        vec![sums(grad * normal(x, mean, rstd)), sums(grad.clone())]
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let ([rows, length], sums) = (io[0].shape[..].try_into().ok()?, io[4].shape.numel());
+        let elements = u32::try_from(io[0].shape.numel()).ok()?;
+        let group = if limits.kind == AdapterKind::Software { 8 } else { 64 };
+        let launch = Launch::new(include_str!("../../shaders/layer_norm_columns.wgsl"))
+            .trusted()
+            .constant("GROUP", group)
+            .buffers([0, 1, 2, 3].map(Buffer::Input).into_iter().chain([0, 1].map(Buffer::Output)))
+            .uniforms([rows, length, CHUNK, sums].map(|size: usize| Word::Size(size as u32)))
+            .workgroups((sums as u32).div_ceil(group))
+            .work(4 * u64::from(elements));
+        Some(vec![launch])
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+    use std::sync::Arc;
+
+    // Rows about 0: sums of up to 130 terms and a root, some tens of roundings; the second order has rstd² in it.
+    let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
+    // A mean of 100 is good to 4e-6, and rstd is 3.5: 1.5e-5 for each factor n. Without the mean taken off first, the
+    // variance would be off by 1e-3.
+    let offset = Tolerance { atol: 2e-4, rtol: 1e-4 };
+    let cases = [
+        (true, 2, [1, 2], -2.0..2.0, tolerance),
+        (true, 0, [3, 1], -2.0..2.0, tolerance),
+        (true, 1, [5, 7], -2.0..2.0, tolerance),
+        (true, 2, [9, 65], -2.0..2.0, tolerance),
+        (true, 2, [130, 13], -2.0..2.0, tolerance),
+        (true, 0, [4, 130], 100.0..101.0, offset),
+        (false, 0, [5, 7], -2.0..2.0, tolerance),
+        (false, 1, [9, 65], -2.0..2.0, tolerance),
+    ];
+    let mut samples = Vec::new();
+    for (centred, parameters, [rows, length], range, tolerance) in cases {
+        let op = LayerNorm { centred, eps: 1e-2 };
+        let matrix = |range| Draw::Floats([rows, length].into(), range);
+        let row = |range| Draw::Floats([rows].into(), range);
+        let parameter = Draw::Floats([length].into(), -1.0..1.0);
+        let mut inputs = vec![matrix(range)];
+        inputs.extend(vec![parameter.clone(); parameters]);
+        samples.push(Sample { op: Arc::new(op), inputs, tolerance });
+        let mut inputs = vec![matrix(-2.0..2.0), row(-0.5..0.5), row(0.5..2.0), matrix(-1.0..1.0)];
+        samples.push(Sample { op: Arc::new(LayerNormColumns), inputs: inputs.clone(), tolerance });
+        inputs.extend(vec![parameter; parameters.min(1)]);
+        samples.push(Sample { op: Arc::new(LayerNormBackward(op)), inputs, tolerance });
+    }
+    samples
+}

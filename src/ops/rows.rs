@@ -1,0 +1,59 @@
+//! Launches of kernels that pass over rows: one row an invocation on a CPU adapter, where workgroup memory is slow, one
+//! row a workgroup on a GPU.
+
+use super::{Launch, Word};
+use crate::limits::{AdapterKind, Limits};
+
+/// Rows of `length` elements that lie `stride` apart: `[count / stride, length, stride]` in memory.
+pub(super) struct Rows {
+    pub count: usize,
+    pub length: usize,
+    pub stride: usize,
+}
+
+/// A program that stands on `shaders/rows.wgsl`.
+macro_rules! source {
+    ($file:literal) => {
+        concat!(include_str!("../../shaders/rows.wgsl"), "\n", include_str!(concat!("../../shaders/", $file)))
+    };
+}
+pub(super) use source;
+
+impl Rows {
+    /// Rows that follow one another.
+    pub fn new(count: usize, length: usize) -> Rows {
+        Rows { count, length, stride: 1 }
+    }
+
+    /// The rows along a dim.
+    pub fn along(shape: &[usize], dim: usize) -> Rows {
+        let length = shape.get(dim).copied().unwrap_or(1);
+        let stride = shape.iter().skip(dim + 1).product();
+        Rows { count: shape.iter().product::<usize>() / length, length, stride }
+    }
+
+    /// The words with which a kernel's parameters begin.
+    pub fn words(&self) -> [Word; 3] {
+        [self.count, self.length, self.stride].map(|size| Word::Size(size as u32))
+    }
+
+    /// A launch that reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
+    /// iterations than the adapter allows, or more elements than a kernel can count.
+    pub fn launch(&self, source: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
+        let elements = u32::try_from(self.count * self.length).ok()?;
+        // Neighbouring invocations read neighbouring elements: of a row, or of rows side by side.
+        let (lanes, group) = match limits.kind {
+            AdapterKind::Software => (1, 8),
+            _ if self.stride >= 32 || self.length <= 16 => (1, 64),
+            _ => (64, 64),
+        };
+        let iterations = passes * self.length.div_ceil(lanes as usize);
+        let launch = Launch::new(source)
+            .trusted()
+            .constant("LANES", lanes)
+            .constant("GROUP", group)
+            .workgroups((self.count as u32).div_ceil(group / lanes))
+            .work(8 * u64::from(elements));
+        (iterations < limits.loop_iterations as usize).then_some(launch)
+    }
+}

@@ -1,0 +1,144 @@
+//! Softmax along a dim, and its logarithm: a pass over each row forward, and one backward from the result.
+
+use super::rows::{self, Rows};
+use super::{Buffer, Fused, Io, Launch};
+use crate::graph::Accepts;
+use crate::limits::Limits;
+use crate::shape::{Mismatch, Spec};
+use crate::tensor::{Tensor, check_operands};
+
+impl Tensor {
+    /// `e^x / Σ e^x` along `dim` (PyTorch's [`softmax`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html)).
+    /// An element of minus infinity gets 0; if all are, there is no such distribution, and all get NaN.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1e4, 1e4, f64::NEG_INFINITY], [3], &Device::cpu());
+    /// assert_eq!(x.softmax(0).to_vec::<f32>().unwrap(), [0.5, 0.5, 0.0]);
+    /// ```
+    #[track_caller]
+    pub fn softmax(&self, dim: i64) -> Tensor {
+        check_operands("softmax", Accepts::Float, &[self]);
+        let dim = self.shape().dim("softmax", dim);
+        Tensor::fused(Softmax { dim, log: false }, &[self]).remove(0)
+    }
+
+    /// The logarithm of [`softmax`](Tensor::softmax), `x - log Σ e^x`, without loss of precision.
+    #[track_caller]
+    pub fn log_softmax(&self, dim: i64) -> Tensor {
+        check_operands("log_softmax", Accepts::Float, &[self]);
+        let dim = self.shape().dim("log_softmax", dim);
+        Tensor::fused(Softmax { dim, log: true }, &[self]).remove(0)
+    }
+}
+
+/// `x -> softmax of x`, or its logarithm.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Softmax {
+    dim: usize,
+    log: bool,
+}
+
+/// `(result, gradient of the result) -> gradient of x`
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoftmaxBackward(Softmax);
+
+impl Softmax {
+    fn launch(&self, source: &'static str, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
+        let rows = Rows::along(&x.shape, self.dim);
+        let launch = rows.launch(source, passes, limits)?;
+        Some(launch.constant("LOG", self.log.into()).uniforms(rows.words()))
+    }
+}
+
+impl Fused for Softmax {
+    fn name(&self) -> &'static str {
+        if self.log { "log_softmax" } else { "softmax" }
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        vec![self.dim as u64, self.log.into()]
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (x, dim) = (&inputs[0], self.dim as i64);
+        if x.numel() == 0 {
+            return vec![x * 1.0]; // of nothing there is no maximum
+        }
+        let shifted = x - x.amax(dim, true).detach();
+        let exp = shifted.exp();
+        let sum = exp.sum_dim(dim, true);
+        vec![if self.log { shifted - sum.log() } else { exp / sum }]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let grad = grads[0].as_ref()?;
+        Some(vec![Some(Tensor::fused(SoftmaxBackward(*self), &[&io.outputs[0], grad]).remove(0))])
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let launch = self.launch(rows::source!("softmax.wgsl"), 3, &io[0], limits)?;
+        Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0)])])
+    }
+}
+
+impl Fused for SoftmaxBackward {
+    fn name(&self) -> &'static str {
+        if self.0.log { "log_softmax_backward" } else { "softmax_backward" }
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        self.0.attributes()
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        Ok(vec![inputs[0].clone()])
+    }
+
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let [y, grad] = inputs else { unreachable!("built with two inputs") };
+        let sum = |x: &Tensor| x.sum_dim(self.0.dim as i64, true);
+        vec![if self.0.log { grad - y.exp() * sum(grad) } else { y * (grad - sum(&(grad * y))) }]
+    }
+
+    fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+        let launch = self.0.launch(rows::source!("softmax_backward.wgsl"), 2, &io[0], limits)?;
+        Some(vec![launch.buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Output(0)])])
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+
+    let shapes: [(&[usize], usize); 9] = [
+        (&[], 0),
+        (&[1, 1], 1),
+        (&[3, 1], 1),
+        (&[1, 2], 1),
+        (&[5, 7], 0),
+        (&[9, 65], 1),
+        (&[130, 17], 1),
+        (&[3, 33, 5], 1),
+        (&[2, 19, 37], 1),
+    ];
+    // Exponentials and logarithms of numbers to 8, and sums of up to 65 terms: some roundings of 5e-7.
+    let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };
+    let both = |(shape, dim): (&[usize], usize), log| {
+        let op = Softmax { dim, log };
+        let x = Draw::Floats(shape.into(), -4.0..4.0);
+        // A softmax, or its logarithm.
+        let y = Draw::Floats(shape.into(), if log { -4.0..0.0 } else { 0.0..1.0 });
+        let grad = Draw::Floats(shape.into(), -1.0..1.0);
+        [
+            Sample { op: std::sync::Arc::new(op), inputs: vec![x], tolerance },
+            Sample { op: std::sync::Arc::new(SoftmaxBackward(op)), inputs: vec![y, grad], tolerance },
+        ]
+    };
+    let samples = shapes.into_iter().flat_map(|shape| [both(shape, false), both(shape, true)]);
+    samples.flatten().collect()
+}
