@@ -1,8 +1,8 @@
 // softmax(Q Kᵀ scale + mask) V a tile of keys at a time (Dao et al., 2022): when a tile raises the maximum of a row, what was
 // summed before shrinks.
 
-@group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, depth]
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // [batches, queries]
+@group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
+@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // [batches, queries, heads]
 
 var<workgroup> parts: array<vec4<f32>, GROUP>;
 
@@ -77,9 +77,10 @@ fn main(
             total[0] * share.x, total[1] * share.y, total[2] * share.z, total[3] * share.w), stored);
     }
     let logarithm = select(largest + log(sum), vec4(LOWEST), sum == vec4(0.0));
+    let at = rows4(here.batch, here.row, params.queries, 1u);
     for (var i = 0u; i < 4u; i += 1u) {
         if (stored[i] && here.lane == 0u) {
-            lse[here.batch * params.queries + here.row + i] = logarithm[i];
+            lse[at[i]] = logarithm[i];
         }
     }
 }

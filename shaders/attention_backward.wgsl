@@ -1,8 +1,8 @@
 // What the backward kernels of attention share: the weights of 4 queries on 4 keys, from the saved log-sum-exp, and the
 // gradients of their scores.
 
-@group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, depth]
-@group(0) @binding(6) var<storage, read> saved: array<vec2<f32>>; // [batches, queries]: log-sum-exp, and out · grad
+@group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
+@group(0) @binding(6) var<storage, read> saved: array<vec2<f32>>; // [batches, queries, heads]: log-sum-exp, and out · grad
 
 fn grad4(at: vec4<u32>) -> mat4x4<f32> { return mat4x4(grad[at.x], grad[at.y], grad[at.z], grad[at.w]); }
 

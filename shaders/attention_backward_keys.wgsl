@@ -1,7 +1,7 @@
 // The gradients of the keys and of the values, a tile of queries at a time.
 
-@group(0) @binding(7) var<storage, read_write> grad_k: array<vec4<f32>>; // [batches, keys, width]
-@group(0) @binding(8) var<storage, read_write> grad_v: array<vec4<f32>>; // [batches, keys, depth]
+@group(0) @binding(7) var<storage, read_write> grad_k: array<vec4<f32>>; // [batches, keys, heads, width]
+@group(0) @binding(8) var<storage, read_write> grad_v: array<vec4<f32>>; // [batches, keys, heads, depth]
 
 var<workgroup> score_blocks: array<mat4x4<f32>, GROUP>;
 

@@ -1,6 +1,6 @@
 // The gradient of the queries, a tile of keys at a time.
 
-@group(0) @binding(7) var<storage, read_write> grad_q: array<vec4<f32>>; // [batches, queries, width]
+@group(0) @binding(7) var<storage, read_write> grad_q: array<vec4<f32>>; // [batches, queries, heads, width]
 
 @compute @workgroup_size(GROUP)
 fn main(

@@ -6,8 +6,8 @@ override LANES: u32 = 8u;
 override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
 
 struct Params {
-    batches: u32,
-    heads: u32, // of each batch of the mask
+    batches: u32, // times heads
+    heads: u32, // of each batch
     queries: u32,
     keys: u32,
     width: u32, // of queries and keys, by four
@@ -20,9 +20,9 @@ struct Params {
     scale: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [batches, queries, width]
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // [batches, keys, width]
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, depth]
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [batches, queries, heads, width]
+@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // [batches, keys, heads, width]
+@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;
 
 const SPAN: vec4<u32> = vec4(0u, 1u, 2u, 3u);
@@ -43,9 +43,10 @@ fn place(group: vec3<u32>, groups: vec3<u32>, lane: u32, rows: u32) -> Place {
     return Place(wanted == tile, tile / tiles, first, first + lane / LANES % LANES * 4u, lane % LANES);
 }
 
-// Where four rows begin in memory; those beyond the last are the last once more.
+// Where four rows of a batch's head begin in memory; those beyond the last are the last once more.
 fn rows4(batch: u32, first: u32, count: u32, width: u32) -> vec4<u32> {
-    return (batch * count + min(first + SPAN, vec4(count - 1u))) * width;
+    let rows = batch / params.heads * count + min(first + SPAN, vec4(count - 1u));
+    return (rows * params.heads + batch % params.heads) * width;
 }
 
 fn q4(at: vec4<u32>) -> mat4x4<f32> { return mat4x4(q[at.x], q[at.y], q[at.z], q[at.w]); }

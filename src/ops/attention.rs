@@ -67,16 +67,17 @@ impl Tensor {
         let attention = Attention { causal: is_causal, scale };
         let out = Tensor::fused(attention, &inputs.iter().collect::<Vec<_>>()).remove(0);
         let shape: Shape = batch.iter().copied().chain([self.size(-2), value.size(-1)]).collect();
-        out.narrow(3, 0, value.size(-1)).reshape(&shape)
+        out.narrow(3, 0, value.size(-1)).transpose(1, 2).reshape(&shape)
     }
 
-    /// `[.., rows, width]` as `[batches, heads, rows, width]`, with zeros up to a width that is a multiple of four.
+    /// `[.., rows, width]` as `[batches, rows, heads, width]`, with zeros up to a width that is a multiple of four. That is
+    /// how heads lie that were cut out of one projection, as they mostly are: then nothing is laid out anew.
     #[track_caller]
     fn by_head(&self, batch: &Shape) -> Tensor {
         let (rows, width) = (self.size(-2), self.size(-1));
         let [outer, heads] = two_batches(batch);
         let whole: Shape = batch.iter().copied().chain([rows, width]).collect();
-        let x = self.broadcast_to(&whole).reshape([outer, heads, rows, width]);
+        let x = self.broadcast_to(&whole).reshape([outer, heads, rows, width]).transpose(1, 2);
         if width.is_multiple_of(4) { x } else { x.fit(3, 0, width.next_multiple_of(4)) }
     }
 
@@ -101,7 +102,7 @@ fn two_batches(batch: &[usize]) -> [usize; 2] {
     [outer.iter().product(), *last]
 }
 
-/// `(Q [batches, heads, queries, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`
+/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, queries, heads])`
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attention {
     causal: bool,
@@ -118,7 +119,7 @@ const LOWEST: Const = Const(f32::MIN as f64);
 impl Attention {
     /// The scores, and which of them are seen if not all are.
     fn scores(&self, q: &Tensor, k: &Tensor, mask: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
-        let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale;
+        let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale; // of heads
         let seen = match mask {
             Some(mask) if mask.dtype() == DType::Bool => Some(mask.clone()),
             Some(mask) => {
@@ -148,8 +149,8 @@ impl Attention {
         rows: usize,
         limits: &Limits,
     ) -> Option<Launch> {
-        let [outer, heads, queries, width] = q.shape[..].try_into().ok()?;
-        let [_, _, keys, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
+        let [outer, queries, heads, width] = q.shape[..].try_into().ok()?;
+        let [_, keys, _, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
         let (width, depth) = (width / 4, depth / 4);
         let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
         let (lanes, group) = if limits.kind == AdapterKind::Software { (1, 8) } else { (8, 64) };
@@ -203,10 +204,11 @@ impl Fused for Attention {
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let (scores, seen) = self.scores(&inputs[0], &inputs[1], inputs.get(3));
+        let [q, k, v] = [0, 1, 2].map(|i| inputs[i].transpose(1, 2));
+        let (scores, seen) = self.scores(&q, &k, inputs.get(3));
         let weights = scores.softmax(-1);
         let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
-        vec![weights.matmul(&inputs[2]), scores.logsumexp(-1, false)]
+        vec![weights.matmul(&v).transpose(1, 2), scores.logsumexp(-1, false).transpose(1, 2)]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
@@ -226,7 +228,7 @@ impl Fused for Attention {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let queries = io[0].shape[2];
+        let queries = io[0].shape[1];
         let launch = self.launch(source!("attention.wgsl"), inputs, mask.map(|i| &io[i]), queries, limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
@@ -252,16 +254,16 @@ impl Fused for AttentionBackward {
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [q, k, v, grad, saved] = &inputs[..5] else { unreachable!("built with five inputs or six") };
-        let (scores, seen) = self.0.scores(q, k, inputs.get(5));
+        let [q, k, v, grad, saved] = [0, 1, 2, 3, 4].map(|i| inputs[i].transpose(1, 2));
+        let (scores, seen) = self.0.scores(&q, &k, inputs.get(5));
         let weights = (scores - saved.narrow(-1, 0, 1)).exp();
         let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
         let products = grad.matmul(&v.transpose(-2, -1));
         let grad_scores = &weights * (products - saved.narrow(-1, 1, 1)) * self.0.scale;
         vec![
-            grad_scores.matmul(k),
-            grad_scores.transpose(-2, -1).matmul(q),
-            weights.transpose(-2, -1).matmul(grad),
+            grad_scores.matmul(&k).transpose(1, 2),
+            grad_scores.transpose(-2, -1).matmul(&q).transpose(1, 2),
+            weights.transpose(-2, -1).matmul(&grad).transpose(1, 2),
         ]
     }
 
@@ -270,7 +272,7 @@ impl Fused for AttentionBackward {
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4].map(Buffer::Input);
         let launch = |source, rows: usize, outputs: &[usize]| {
             let specs = [&io[0], &io[1], &io[2]];
-            let launch = self.0.launch(source, specs, mask.map(|i| &io[i]), io[rows].shape[2], limits)?;
+            let launch = self.0.launch(source, specs, mask.map(|i| &io[i]), io[rows].shape[1], limits)?;
             let outputs = outputs.iter().map(|&i| Buffer::Output(i));
             Some(launch.buffers(inputs.into_iter().chain(outputs)))
         };
@@ -301,12 +303,12 @@ pub(super) fn samples() -> Vec<super::Sample> {
     let mut samples = Vec::new();
     for ([batches, heads, queries, keys, width, depth], causal, mask) in cases {
         let op = Attention { causal, scale: 0.5 };
-        let matrix = |rows, width| floats(&[batches, heads, rows, width]);
+        let matrix = |rows, width| floats(&[batches, rows, heads, width]);
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
         // A log-sum-exp of 2 to 3 beside scores about 0, so that weights are below 1.
-        let saved = Draw::Floats([batches, heads, queries, 2].into(), 2.0..3.0);
+        let saved = Draw::Floats([batches, queries, heads, 2].into(), 2.0..3.0);
         inputs.extend([matrix(queries, depth), saved].into_iter().chain(mask));
         samples.push(Sample { op: Arc::new(AttentionBackward(op)), inputs, tolerance });
     }
