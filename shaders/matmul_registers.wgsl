@@ -16,7 +16,6 @@ fn load_four(at: vec4<u32>) -> vec4<f32> {
 }
 
 fn store_four(work: Work, row: u32, cols: vec4<u32>, v: vec4<f32>) {
-    if (row >= params.m) { return; }
     if (cols.x < params.n) { store(work, row, cols.x, v.x); }
     if (cols.y < params.n) { store(work, row, cols.y, v.y); }
     if (cols.z < params.n) { store(work, row, cols.z, v.z); }
@@ -65,12 +64,17 @@ fn main(
         c1_0 = fma(x1, b0, c1_0);
         // end step
     }
-    // The first rows are stored and the others move up, so that the code of a store is there a few times only.
+    // The first row is stored and the others move up, within a group of rows and group after group: the code of a store,
+    // and of what is made of a result, is there for one row.
     let rows = min(ROWS, params.m - row);
     // hook stores
     for (var i = 0u; i < rows; i += 2u) {
-        store_four(work, row + i + 0u, cols0, c0_0);
-        store_four(work, row + i + 1u, cols0, c1_0);
+        var d0_0 = c0_0;
+        var d1_0 = c1_0;
+        for (var r = i; r < min(rows, i + 2u); r += 1u) {
+            store_four(work, row + r, cols0, d0_0);
+            d0_0 = d1_0;
+        }
     }
     // end stores
 }

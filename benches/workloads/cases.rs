@@ -42,7 +42,22 @@ impl Metric {
     }
 }
 
-pub const NAMES: [&str; 10] = ["W1-256", "W1-512", "W1-1024", "W2", "W3", "W4", "W5", "W6", "W7", "W8"];
+pub const NAMES: [&str; 14] = [
+    "W1-256",
+    "W1-512",
+    "W1-512-NT",
+    "W1-512-TN",
+    "W1-1024",
+    "W1-1024-NT",
+    "W1-1024-TN",
+    "W2",
+    "W3",
+    "W4",
+    "W5",
+    "W6",
+    "W7",
+    "W8",
+];
 
 pub fn case(name: &str, device: &Device) -> Option<Case> {
     let name = *NAMES.iter().find(|known| **known == name)?;
@@ -55,9 +70,14 @@ pub fn case(name: &str, device: &Device) -> Option<Case> {
         "W7" => (Metric::Milliseconds, 10, cross_entropy(device)),
         "W8" => (Metric::Milliseconds, 10, broadcast(device)),
         product => {
-            let n: usize = product[3..].parse().expect("W1 has a size");
+            let mut parts = product.split('-').skip(1);
+            let n: usize = parts.next().and_then(|size| size.parse().ok()).expect("W1 has a size");
             let units = ((1 << 28) / (n * n * n)).max(4);
-            (Metric::GigaFlops(2.0 * (n as f64).powi(3)), units, matmul(n, device))
+            (
+                Metric::GigaFlops(2.0 * (n as f64).powi(3)),
+                units,
+                matmul(n, parts.next().unwrap_or("NN"), device),
+            )
         }
     };
     Some(Case { name, metric, units, unit })
@@ -100,8 +120,13 @@ fn linear(seed: u64, inputs: usize, outputs: usize, device: &Device) -> Linear {
     layer
 }
 
-fn matmul(n: usize, device: &Device) -> Box<dyn FnMut() -> Tensor> {
-    let (a, b) = (uniform(101, &[n, n], 1.0, device), uniform(102, &[n, n], 1.0, device));
+/// In the layouts NT and TN the right or the left matrix lies transposed in memory.
+fn matmul(n: usize, layout: &str, device: &Device) -> Box<dyn FnMut() -> Tensor> {
+    let matrix = |seed, turned| {
+        let matrix = uniform(seed, &[n, n], 1.0, device);
+        if turned { matrix.t() } else { matrix }
+    };
+    let (a, b) = (matrix(101, layout == "TN"), matrix(102, layout == "NT"));
     Box::new(move || {
         let c = a.matmul(&b);
         c.realize().expect("the device works");

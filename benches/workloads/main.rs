@@ -21,7 +21,7 @@ const REGIONS: usize = 7;
 
 #[derive(Parser)]
 struct Args {
-    /// W1-256, W1-512, W1-1024, W2 .. W8; all of them if none is named.
+    /// W1-256, W1-512, W1-1024 (with -NT or -TN: one matrix transposed), W2 .. W8; all of them if none is named.
     names: Vec<String>,
     #[arg(long, value_enum, default_value = "gpu")]
     device: Where,

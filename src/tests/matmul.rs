@@ -2,7 +2,7 @@
 
 use crate::device::Backend;
 use crate::gpu::matmul::{Costs, Variant};
-use crate::{AdapterKind, Device, Generator, GpuOptions, Tensor};
+use crate::{AdapterKind, Device, Generator, GpuOptions, Tensor, Var};
 
 /// Devices that choose among different variants.
 fn devices() -> Vec<GpuOptions> {
@@ -88,4 +88,25 @@ fn the_choice_among_variants_changes_no_bit() {
     for (variant, got) in &results {
         assert!(got == want, "{variant} and {first} differ");
     }
+}
+
+/// What goes on from a product may be written over what it reads: a place that is stored twice comes out wrong.
+#[test]
+fn a_product_is_added_to_a_sum_in_place() {
+    each_variant(|device, variant| {
+        let [m, n, k] = [65, 131, 17];
+        let (a, b, start) = (whole_numbers(1, m * k), whole_numbers(2, k * n), whole_numbers(3, m * n));
+        let mut product = vec![0.0; m * n];
+        for (i, j, l) in (0..m * n * k).map(|x| (x / (n * k), x / k % n, x % k)) {
+            product[i * n + j] += a[i * k + l] * b[l * n + j];
+        }
+        let (a, b) = (in_order(&a, [m, k], device), in_order(&b, [k, n], device));
+        let sum = Var::buffer(in_order(&start, [m, n], device));
+        for _ in 0..2 {
+            sum.set(&sum.tensor() * 0.5 + a.matmul(&b));
+            sum.tensor().realize().unwrap();
+        }
+        let want: Vec<f32> = start.iter().zip(&product).map(|(x, y)| x * 0.25 + y * 1.5).collect();
+        assert_eq!(sum.tensor().to_vec::<f32>().unwrap(), want, "{variant}");
+    });
 }

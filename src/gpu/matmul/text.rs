@@ -2,6 +2,7 @@
 //! `c3_1` is row 3, columns 4 to 7.
 
 use std::fmt::Write;
+use std::ops::Range;
 
 use super::{Order, Registers, Tiled};
 use crate::gpu::codegen::fill;
@@ -11,8 +12,8 @@ const REGISTERS: &str = include_str!("../../../shaders/matmul_registers.wgsl");
 const TILED: &str = include_str!("../../../shaders/matmul_tiled.wgsl");
 const SKINNY: &str = include_str!("../../../shaders/matmul_skinny.wgsl");
 
-/// Rows that one turn of the loop of stores writes.
-const STORED: usize = 8;
+/// Rows that move up together when results are stored.
+const GROUP: usize = 8;
 
 /// Adds a line of text, indented by so many steps.
 macro_rules! line {
@@ -63,14 +64,15 @@ pub(super) fn registers(tile: &Registers) -> String {
     });
 
     let mut stores = String::new();
-    let stored = STORED.min(rows);
-    line!(stores, 1, "for (var i = 0u; i < rows; i += {stored}u) {{");
-    for (row, j) in (0..stored).flat_map(|row| (0..fours).map(move |j| (row, j))) {
-        line!(stores, 2, "store_four(work, row + i + {row}u, cols{j}, c{row}_{j});");
-    }
-    for (row, j) in (stored..rows).flat_map(|row| (0..fours).map(move |j| (row, j))) {
-        line!(stores, 2, "c{}_{j} = c{row}_{j};", row - stored);
-    }
+    let group = GROUP.min(rows);
+    let each = |rows: Range<usize>| rows.flat_map(move |row| (0..fours).map(move |j| (row, j)));
+    line!(stores, 1, "for (var i = 0u; i < rows; i += {group}u) {{");
+    each(0..group).for_each(|(row, j)| line!(stores, 2, "var d{row}_{j} = c{row}_{j};"));
+    line!(stores, 2, "for (var r = i; r < min(rows, i + {group}u); r += 1u) {{");
+    (0..fours).for_each(|j| line!(stores, 3, "store_four(work, row + r, cols{j}, d0_{j});"));
+    each(1..group).for_each(|(row, j)| line!(stores, 3, "d{}_{j} = d{row}_{j};", row - 1));
+    line!(stores, 2, "}}");
+    each(group..rows).for_each(|(row, j)| line!(stores, 2, "c{}_{j} = c{row}_{j};", row - group));
     line!(stores, 1, "}}");
 
     let hooks = [("tile", consts), ("lane", lane), ("start", start), ("step", body), ("stores", stores)];
