@@ -129,6 +129,11 @@ impl Fuser<'_> {
         targets.iter().copied().filter(reached).collect()
     }
 
+    /// Buffers that items are read from, at most: one for each output.
+    pub fn buffers<'a>(&self, items: impl IntoIterator<Item = &'a usize>) -> usize {
+        items.into_iter().map(|&item| self.cone.items[item].node.outs.len()).sum()
+    }
+
     /// One kernel, whatever waits for whom.
     fn grow_without(&self, start: &Start, barred: &FxHashSet<usize>) -> Inside {
         let (cone, root) = (self.cone, start.root);
@@ -155,7 +160,8 @@ impl Fuser<'_> {
                 && !self.apart.contains(&n)
                 && !inside.loads.contains(&n)
                 && inside.items.len() < 4 * MAX_CODE;
-            let buffers = inside.loads.len() + met.frontier.len() + item.sources.len() + inside.written.len();
+            let read = self.buffers(&inside.loads) + self.buffers(&met.frontier);
+            let buffers = read + item.sources.len() + inside.written.len();
             let fits = self.enabled && buffers <= room && inside.items.len() < MAX_CODE;
             let must_write = self.root[n] || (item.wanted && !movement) || start.siblings.contains(&n);
             let absorbed = computable

@@ -360,7 +360,7 @@ impl Fuser<'_> {
         cores.into_iter().find(|&core| {
             let mut others = inside.loads.clone();
             others.remove(&core);
-            let buffers = others.len() + inside.written.len() + 5; // two operands, two results, the error word
+            let buffers = self.buffers(&others) + inside.written.len() + 5; // two operands, two results, the error word
             others.extend(items[core].sources.iter().map(|source| source.item));
             let targets: SmallVec<[usize; 8]> =
                 [core, item].into_iter().chain(inside.written.iter().copied()).collect();
@@ -470,7 +470,7 @@ impl Fuser<'_> {
         let mut all = loads(item);
         for other in self.siblings(item, |op| matches!(op, Op::Reduce(_, others) if others == dims)) {
             let more = loads(other);
-            let buffers = all.union(&more).count() + siblings.len() + 4; // two results here, one for later, the error word
+            let buffers = self.buffers(all.union(&more)) + siblings.len() + 4; // two results here, one for later, the error word
             let apart = shape(other) != shape(item) || more.is_disjoint(&all);
             if apart || buffers > self.limits.storage_buffers as usize {
                 continue;
