@@ -170,7 +170,7 @@ impl Fuser<'_> {
                         && fits
                         && met.direct.contains(&n)
                         && *item.spec(0).shape == **space
-                        && !movement
+                        && (!movement || start.siblings.contains(&n))
                         && !gathers
                         && !barred.contains(&n);
                     if here {

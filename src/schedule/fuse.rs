@@ -307,11 +307,13 @@ impl Fuser<'_> {
     fn start(&self, item: usize) -> Start<'_> {
         let items = &self.cone.items;
         let mut start = Start::new(item, &items[item].sources, true);
-        if !self.enabled || matches!(items[item].node.op, Op::Move(_) | Op::Gather(_)) {
+        // A gather has an operand apart; a reshape is written in its source's space.
+        let fits = |op: &Op| absorbable(op) && !matches!(op, Op::Gather(_) | Op::Move(Move::Reshape(_)));
+        if !self.enabled || !fits(&items[item].node.op) {
             return start;
         }
         let mut inside = self.grow(&start);
-        for other in self.siblings(item, |op| absorbable(op) && !matches!(op, Op::Move(_) | Op::Gather(_))) {
+        for other in self.siblings(item, fits) {
             let alone = self.grow(&Start::new(other, &items[other].sources, false));
             if inside.items.contains(&other) || alone.loads.is_disjoint(&inside.loads) {
                 continue;
