@@ -184,8 +184,11 @@ fn a_training_step_creates_nothing() {
         Host::draw(2, &[32, 20], -1.0..1.0).tensor(&device),
         Host::draw(3, &[32, 10], -1.0..1.0).tensor(&device),
     );
+    // Kernels that index bind the error word of their run.
+    let rows = Tensor::new(common::indices(4, 32, 32), [32], &device);
     let step = || {
-        let loss = (x.matmul(&w.tensor()).tanh() - &y).square().mean();
+        let picked = x.matmul(&w.tensor()).tanh().index_select(0, &rows);
+        let loss = (picked - &y).square().mean();
         loss.backward();
         w.set(w.tensor() - w.grad().unwrap() * 0.1);
         loss.item().unwrap()
@@ -233,6 +236,54 @@ fn an_index_out_of_range_comes_out_of_the_first_read() {
             assert_eq!((op, at.line()), ("scatter_add", line));
         }
         assert_eq!((&x + 1.0).to_vec::<f32>().unwrap(), [11.0, 21.0, 31.0], "all is well afterwards");
+    }
+}
+
+/// A fault fails the first read after it, whosever, and the first read of a value that depends on it: neither takes it
+/// away from the other. What does not depend on it is read as ever.
+#[test]
+fn a_fault_belongs_to_the_run_that_met_it() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
+    let index = |i: f64| (Tensor::new([i], [1], &device) * 1.0).to_dtype(DType::I32);
+    let realised = |x: Tensor| x.realize().unwrap().clone();
+    let fault = |read: Result<Vec<f32>, Error>| match read {
+        Err(Error::Index { op: "gather", at }) => at.line(),
+        other => panic!("{other:?}"),
+    };
+    let before = realised(&x + 1.0);
+    let line = line!() + 1;
+    let missing = realised(x.gather(0, &index(3.0)));
+    let there = realised(x.gather(0, &index(2.0)));
+    let derived = realised(&there + &missing * 2.0);
+    let after = realised(&x + 2.0);
+
+    let other = std::thread::scope(|scope| scope.spawn(|| before.to_vec::<f32>()).join().unwrap());
+    assert_eq!(fault(other), line, "the first read");
+    for fine in [&before, &after, &there] {
+        assert!(fine.to_vec::<f32>().unwrap().iter().all(|x| x.is_finite()));
+    }
+    assert_eq!(fault(derived.to_vec()), line, "the first read of what depends on it");
+    assert!(derived.item().unwrap().is_nan() && missing.item().unwrap().is_nan(), "and then NaN says it");
+
+    let two = [-1.0, 7.0].map(|i| realised(x.gather(0, &index(i))));
+    assert_eq!(fault(two[1].to_vec()), fault(two[0].to_vec()), "each of two has its own");
+}
+
+/// More runs that index than there are error words, and none of them read.
+#[test]
+fn faults_wait_for_a_read_however_long() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let x = Tensor::new([1.0, 2.0], [2], &device);
+    let picked = |i: usize| {
+        let index = Tensor::new([if i == 7 { 2.0 } else { 1.0 }], [1], &device).to_dtype(DType::I32);
+        x.gather(0, &index).realize().unwrap().clone()
+    };
+    let values: Vec<Tensor> = (0..300).map(picked).collect();
+    assert!(matches!(values[299].item(), Err(Error::Index { .. })), "the first read");
+    assert!(matches!(values[7].item(), Err(Error::Index { .. })), "its own");
+    for (i, value) in values.iter().enumerate() {
+        assert_eq!(value.item().unwrap().is_nan(), i == 7);
     }
 }
 

@@ -73,19 +73,18 @@ impl BindGroups {
         layout: &Layout,
         uniforms: &wgpu::Buffer,
         window: u64,
-        buffers: impl Iterator<Item = (u64, &'a wgpu::Buffer)> + Clone,
+        buffers: impl Iterator<Item = (u64, wgpu::BufferBinding<'a>)> + Clone,
     ) -> &wgpu::BindGroup {
         let key = Key { layout: layout.id, window, buffers: buffers.clone().map(|(id, _)| id).collect() };
         let entry = self.groups.entry(key).or_insert_with(|| {
             let block =
                 wgpu::BufferBinding { buffer: uniforms, offset: 0, size: wgpu::BufferSize::new(window) };
-            let storage = buffers.map(|(_, buffer)| buffer.as_entire_binding());
-            let entries: SmallVec<[wgpu::BindGroupEntry; 12]> =
-                std::iter::once(wgpu::BindingResource::Buffer(block))
-                    .chain(storage)
-                    .zip(0..)
-                    .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
-                    .collect();
+            let entries: SmallVec<[wgpu::BindGroupEntry; 12]> = std::iter::once(block)
+                .chain(buffers.map(|(_, buffer)| buffer))
+                .map(wgpu::BindingResource::Buffer)
+                .zip(0..)
+                .map(|(resource, binding)| wgpu::BindGroupEntry { binding, resource })
+                .collect();
             self.created += 1;
             let group = self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: None,

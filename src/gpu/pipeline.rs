@@ -31,7 +31,7 @@ pub struct Shader {
     /// Values of the source's `override` constants.
     pub constants: Vec<(String, f64)>,
     pub bindings: Vec<Access>,
-    /// Whether the error word, an `atomic<u32>`, follows the last of `bindings`.
+    /// Whether the error word of the run, an `atomic<u32>`, follows the last of `bindings`.
     pub faults: bool,
     /// Text of this crate, whose every index is proven: compiled without run-time checks.
     pub trusted: bool,
@@ -44,10 +44,16 @@ impl Shader {
         (&self.source, constants, &self.bindings, self.faults, self.trusted)
     }
 
-    fn signature(&self) -> Vec<Access> {
-        let word = self.faults.then_some(Access::ReadWrite);
-        self.bindings.iter().copied().chain(word).collect()
+    fn signature(&self) -> Signature {
+        Signature { bindings: self.bindings.clone(), faults: self.faults }
     }
+}
+
+/// What tells one layout from another.
+#[derive(PartialEq, Eq, Hash)]
+struct Signature {
+    bindings: Vec<Access>,
+    faults: bool,
 }
 
 impl PartialEq for Shader {
@@ -68,6 +74,7 @@ impl Hash for Shader {
 pub struct Pipeline {
     pub(super) raw: wgpu::ComputePipeline,
     pub(super) layout: Arc<Layout>,
+    pub(super) bindings: Vec<Access>,
     pub(super) faults: bool,
 }
 
@@ -83,7 +90,7 @@ pub(super) struct Pipelines {
     health: Arc<Health>,
     checks: wgpu::ShaderRuntimeChecks,
     known: Mutex<FxHashMap<Shader, Arc<Pipeline>>>,
-    layouts: Mutex<FxHashMap<Vec<Access>, Arc<Layout>>>,
+    layouts: Mutex<FxHashMap<Signature, Arc<Layout>>>,
 }
 
 impl Pipelines {
@@ -197,20 +204,23 @@ impl Pipelines {
         }
         // A lost device refuses in silence.
         self.health.check().map_err(Failure::World)?;
-        Ok(Arc::new(Pipeline { raw, layout, faults: shader.faults }))
+        Ok(Arc::new(Pipeline { raw, layout, bindings: shader.bindings.clone(), faults: shader.faults }))
     }
 
-    fn layout(&self, signature: Vec<Access>) -> Arc<Layout> {
+    fn layout(&self, signature: Signature) -> Arc<Layout> {
         let mut layouts = lock(&self.layouts);
         let id = layouts.len() as u32;
         let layout = layouts.entry(signature).or_insert_with_key(|signature| {
-            let entries: Vec<_> = std::iter::once(wgpu::BufferBindingType::Uniform)
-                .chain(signature.iter().map(|access| {
-                    let read_only = *access == Access::Read;
-                    wgpu::BufferBindingType::Storage { read_only }
-                }))
+            let storage =
+                |access: &Access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
+            // Uniforms and error words are those of the dispatch, and of the run.
+            let uniform = (wgpu::BufferBindingType::Uniform, true);
+            let word = signature.faults.then(|| (storage(&Access::ReadWrite), true));
+            let entries: Vec<_> = std::iter::once(uniform)
+                .chain(signature.bindings.iter().map(|access| (storage(access), false)))
+                .chain(word)
                 .zip(0..)
-                .map(|(ty, binding)| entry(binding, ty))
+                .map(|((ty, has_dynamic_offset), binding)| entry(binding, ty, has_dynamic_offset))
                 .collect();
             let group = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
             let group = self.device.create_bind_group_layout(&group);
@@ -234,13 +244,13 @@ enum Failure {
     World(Error),
 }
 
-fn entry(binding: u32, ty: wgpu::BufferBindingType) -> wgpu::BindGroupLayoutEntry {
+fn entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
     wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
             ty,
-            has_dynamic_offset: ty == wgpu::BufferBindingType::Uniform,
+            has_dynamic_offset,
             // Checked against the kernel at each dispatch instead, since kernels share the layout.
             min_binding_size: None,
         },

@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::faults::Watches;
 use super::lock;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -28,6 +29,8 @@ pub struct Buffer {
     id: u64,
     raw: wgpu::Buffer,
     shelf: Weak<Mutex<Shelf>>,
+    /// The runs that index and that what is in it depends on.
+    pub(super) watches: Mutex<Watches>,
 }
 
 impl Buffer {
@@ -140,7 +143,7 @@ impl Pool {
 
     fn hand_out(&self, id: u64, raw: wgpu::Buffer) -> Buffer {
         let shelf = Arc::downgrade(&self.shelf);
-        Buffer { id, raw, shelf }
+        Buffer { id, raw, shelf, watches: Mutex::default() }
     }
 
     fn class(&self, bytes: u64) -> Result<u64, Error> {

@@ -58,7 +58,7 @@ impl Gpu {
             let landed = transfer.landed.await;
             self.unpack(landed, &load, &mut arrived)?;
         }
-        self.faults.check()?;
+        self.faults.check(buffers.iter().map(|(buffer, _)| *buffer))?;
         Ok(arrived)
     }
 
@@ -72,14 +72,29 @@ impl Gpu {
     pub fn read_many_blocking(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         let mut arrived = self.expect(buffers)?;
         for load in loads(buffers) {
-            let transfer = self.send(&load, buffers)?;
-            self.timeline.wait(transfer.ticket)?;
-            // Another thread's poll may be the one that is just calling the callback.
-            let landed = pollster::block_on(transfer.landed);
-            self.unpack(landed, &load, &mut arrived)?;
+            self.carry(&load, buffers, &mut arrived)?;
         }
-        self.faults.check()?;
+        self.faults.check(buffers.iter().map(|(buffer, _)| *buffer))?;
         Ok(arrived)
+    }
+
+    /// Waits for the error words of all runs so far. What they say comes out of reads.
+    pub(super) fn settle(&self) -> Result<(), Error> {
+        self.carry(&[], &[], &mut [])
+    }
+
+    /// One load, waited for.
+    fn carry(
+        &self,
+        load: &[Piece],
+        buffers: &[(&Buffer, u64)],
+        arrived: &mut [Vec<u8>],
+    ) -> Result<(), Error> {
+        let transfer = self.send(load, buffers)?;
+        self.timeline.wait(transfer.ticket)?;
+        // Another thread's poll may be the one that is just calling the callback.
+        let landed = pollster::block_on(transfer.landed);
+        self.unpack(landed, load, arrived)
     }
 
     /// Room for what will arrive.
@@ -93,7 +108,10 @@ impl Gpu {
     /// Submits the copy of one load to a staging buffer.
     pub(super) fn send(&self, load: &[Piece], buffers: &[(&Buffer, u64)]) -> Result<Transfer, Error> {
         let bytes: u64 = load.iter().map(Piece::padded).sum();
-        let staging = self.staging.take(bytes + Faults::BYTES)?;
+        // No run may come between the question which words are open and the submission that carries them.
+        let recorder = lock(&self.recorder);
+        let watches = self.faults.open();
+        let staging = self.staging.take(bytes + Faults::BYTES * watches.len() as u64)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut to = 0;
         for piece in load {
@@ -101,13 +119,8 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(source, piece.from, &staging, to, piece.padded());
             to += piece.padded();
         }
-        // No run may come between the question whether the error word is pending and the submission that takes it.
-        let recorder = lock(&self.recorder);
-        let word = self.faults.take_pending();
-        if word {
-            self.faults.record_take(&mut encoder, &staging, bytes);
-        }
-        let landed = Landed { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, word };
+        self.faults.record(&watches, &mut encoder, &staging, bytes);
+        let landed = Landed { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, watches };
         let (sender, receiver) = oneshot::channel();
         let addressee = Addressee::new(Mutex::new(Some(sender)));
         let callback = {

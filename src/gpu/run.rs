@@ -13,8 +13,8 @@ use std::sync::{Arc, MutexGuard};
 use smallvec::SmallVec;
 
 use super::bind_groups::BindGroups;
-use super::faults::Faults;
-use super::pipeline::Pipeline;
+use super::faults::{Faults, Watch};
+use super::pipeline::{Access, Pipeline};
 use super::pool::{Buffer, create_buffer};
 use super::timeline::Ticket;
 use super::{Gpu, lock};
@@ -65,12 +65,18 @@ impl Gpu {
         recorder.make_room(dispatches, uniforms, &self.limits)?;
         let queue = self.timeline.queue();
         queue.write_buffer(&recorder.uniforms, 0, bytemuck::cast_slice(uniforms));
+        let indexes = dispatches.iter().any(|dispatch| dispatch.pipeline.faults);
+        let watch = indexes.then(|| self.faults.watch(queue));
+        if watch.is_some() || !self.faults.are_settled() {
+            pass_on(&self.faults, dispatches, buffers, watch.as_ref());
+        }
+        let word = watch.map_or(0, |watch| self.faults.offset_of(&watch));
         let longest = longest_submission(self.limits.kind);
         let mut last = None;
         let mut rest = dispatches;
         while !rest.is_empty() {
             let (batch, later) = rest.split_at(batch_length(rest, longest));
-            let commands = recorder.record(batch, buffers, &self.faults);
+            let commands = recorder.record(batch, buffers, &self.faults, word);
             last = Some(self.timeline.submit(Some(commands)));
             rest = later;
         }
@@ -83,10 +89,16 @@ impl Gpu {
         self.turn().map(drop)
     }
 
-    /// The recorder, once fewer than two runs are in flight. The waiting is done without it, so that reads go on.
+    /// The recorder, once fewer than two runs are in flight and there is an error word for another. The waiting is done
+    /// without it, so that reads go on.
     fn turn(&self) -> Result<MutexGuard<'_, Recorder>, Error> {
         loop {
             let recorder = lock(&self.recorder);
+            if self.faults.is_full() {
+                drop(recorder);
+                self.settle()?;
+                continue;
+            }
             let oldest = match recorder.in_flight.front() {
                 Some(&oldest) if recorder.in_flight.len() >= RUNS_IN_FLIGHT => oldest,
                 _ => return Ok(recorder),
@@ -137,7 +149,14 @@ impl Recorder {
         Ok(())
     }
 
-    fn record(&mut self, batch: &[Dispatch], buffers: &[&Buffer], faults: &Faults) -> wgpu::CommandBuffer {
+    /// `word` is where the run's error word lies.
+    fn record(
+        &mut self,
+        batch: &[Dispatch],
+        buffers: &[&Buffer],
+        faults: &Faults,
+        word: u32,
+    ) -> wgpu::CommandBuffer {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut pass = encoder.begin_compute_pass(&Default::default());
         let mut current: Option<&Arc<Pipeline>> = None;
@@ -149,22 +168,33 @@ impl Recorder {
             }
             let operands = dispatch.buffers.iter().map(|&index| {
                 let buffer = buffers[index as usize];
-                (buffer.id(), buffer.raw())
+                (buffer.id(), buffer.raw().as_entire_buffer_binding())
             });
-            let word = pipeline.faults.then(|| (Faults::ID, faults.bind()));
+            let fault = pipeline.faults.then(|| (Faults::ID, faults.binding()));
             let group = self.bind_groups.get(
                 &pipeline.layout,
                 &self.uniforms,
                 window(dispatch),
-                operands.chain(word),
+                operands.chain(fault),
             );
-            pass.set_bind_group(0, group, &[dispatch.uniform]);
+            let offsets = [dispatch.uniform, word];
+            pass.set_bind_group(0, group, &offsets[..1 + usize::from(pipeline.faults)]);
             let [x, y, z] = dispatch.workgroups;
             pass.dispatch_workgroups(x, y, z);
         }
         drop(pass);
         self.dispatches += batch.len() as u64;
         encoder.finish()
+    }
+}
+
+/// Passes on, dispatch by dispatch, which runs the contents of the buffers depend on.
+fn pass_on(faults: &Faults, dispatches: &[Dispatch], buffers: &[&Buffer], watch: Option<&Arc<Watch>>) {
+    for Dispatch { pipeline, buffers: bound, .. } in dispatches {
+        let bound = bound.iter().map(|&index| buffers[index as usize]);
+        let written =
+            bound.clone().zip(&pipeline.bindings).filter(|(_, access)| **access == Access::ReadWrite);
+        faults.pass_on(bound, written.map(|(buffer, _)| buffer), watch.filter(|_| pipeline.faults));
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::faults::Faults;
+use super::faults::{Faults, Watch};
 use super::lock;
 use super::pool::create_buffer;
 use crate::error::Error;
@@ -46,20 +46,20 @@ impl Staging {
     }
 }
 
-/// Bytes that arrived. However this ends, read or dropped with a future that nobody awaits, the error word that came
-/// along is taken note of, and the buffer goes back.
+/// Bytes that arrived. However this ends, read or dropped with a future that nobody awaits, the error words that came
+/// along are taken note of, and the buffer goes back.
 pub(super) struct Landed {
     pub staging: Arc<Staging>,
     pub buffer: wgpu::Buffer,
     /// Bytes of data, a multiple of 4.
     pub bytes: u64,
-    /// Whether the error word came along, behind the data.
-    pub word: bool,
+    /// The runs whose error words came along, behind the data.
+    pub watches: Vec<Arc<Watch>>,
 }
 
 impl Landed {
     pub fn view(&self) -> Result<wgpu::BufferView, Error> {
-        let all = self.bytes + if self.word { Faults::BYTES } else { 0 };
+        let all = self.bytes + Faults::BYTES * self.watches.len() as u64;
         let view = self.buffer.get_mapped_range(..all);
         view.map_err(|error| Error::Driver(error.to_string()))
     }
@@ -67,11 +67,11 @@ impl Landed {
 
 impl Drop for Landed {
     fn drop(&mut self) {
-        if self.word
-            && let Ok(view) = self.view()
-            && let Some(word) = view.last_chunk()
-        {
-            self.staging.faults.report(*word);
+        if let Ok(view) = self.view() {
+            let words = view[self.bytes as usize..].as_chunks().0;
+            for (watch, &word) in self.watches.iter().zip(words) {
+                self.staging.faults.arrive(watch, u32::from_le_bytes(word));
+            }
         }
         self.buffer.unmap();
         self.staging.put_back(self.buffer.clone());
