@@ -155,7 +155,9 @@ impl Fuser<'_> {
                 && !self.apart.contains(&n)
                 && !inside.loads.contains(&n)
                 && inside.items.len() < 4 * MAX_CODE;
-            let buffers = inside.loads.len() + met.frontier.len() + item.sources.len() + inside.written.len();
+            // Each output of a fused operation is a buffer of its own.
+            let read = inside.loads.iter().chain(&met.frontier).map(|&n| cone.items[n].node.outs.len());
+            let buffers = read.sum::<usize>() + item.sources.len() + inside.written.len();
             let fits = self.enabled && buffers <= room && inside.items.len() < MAX_CODE;
             let must_write = self.root[n] || (item.wanted && !movement) || start.siblings.contains(&n);
             let absorbed = computable
