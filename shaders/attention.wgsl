@@ -39,11 +39,11 @@ fn main(
         let by_key = transpose(found.value);
         let top = max(max(by_key[0], by_key[1]), max(by_key[2], by_key[3]));
         let raised = across(lane, max(largest, top), false);
-        let shrink = exp(largest - raised);
+        let shrink = exp4_(largest - raised);
         largest = raised;
         var weights: mat4x4<f32>;
         for (var i = 0u; i < 4u; i += 1u) {
-            weights[i] = exp(found.value[i] - largest[i]) * found.seen[i];
+            weights[i] = exp4_(found.value[i] - largest[i]) * found.seen[i];
         }
         sum = sum * shrink + transpose(weights) * vec4(1.0);
         if (LANES > 1u) {
@@ -76,11 +76,10 @@ fn main(
         store(rows + c, mat4x4(
             total[0] * share.x, total[1] * share.y, total[2] * share.z, total[3] * share.w), stored);
     }
-    let logarithm = select(largest + log(sum), vec4(LOWEST), sum == vec4(0.0));
     let at = rows4(here.batch, here.row, params.queries, 1u);
     for (var i = 0u; i < 4u; i += 1u) {
         if (stored[i] && here.lane == 0u) {
-            lse[at[i]] = logarithm[i];
+            lse[at[i]] = select(largest[i] + log_(sum[i]), LOWEST, sum[i] == 0.0);
         }
     }
 }

@@ -20,7 +20,7 @@ fn weights(batch: u32, query: u32, key: u32) -> Weights {
     var all: Weights;
     for (var i = 0u; i < 4u; i += 1u) {
         let row = saved[at[i]];
-        all.value[i] = exp(found.value[i] - row.x) * found.seen[i];
+        all.value[i] = exp4_(found.value[i] - row.x) * found.seen[i];
         all.grad_score[i] = all.value[i] * (products[i] - row.y) * params.scale;
     }
     return all;

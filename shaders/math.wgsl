@@ -61,6 +61,10 @@ fn exp_(x: f32) -> f32 {
     return select(select(finite, x * 3e38, x > 88.72283), x, is_nan(x));
 }
 
+fn exp4_(x: vec4<f32>) -> vec4<f32> {
+    return vec4(exp_(x.x), exp_(x.y), exp_(x.z), exp_(x.w));
+}
+
 // 2^n (1 + q) - 1, by half the power since 2^128 is no number.
 fn expm1_(x: f32) -> f32 {
     let s = split_by_ln_2_(x);

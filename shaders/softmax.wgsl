@@ -27,14 +27,14 @@ fn main(
     largest = across(lane, largest, false);
     var sum = 0.0;
     for (var i = first; i < end; i += step) {
-        sum += exp(x[i] - largest);
+        sum += exp_(x[i] - largest);
     }
     sum = across(lane, sum, true);
 
     if (wanted >= params.rows) { return; }
-    let log_sum = log(sum);
+    let log_sum = log_(sum);
     for (var i = first; i < end; i += step) {
         let shifted = x[i] - largest;
-        y[i] = select(exp(shifted) / sum, shifted - log_sum, LOG);
+        y[i] = select(exp_(shifted) / sum, shifted - log_sum, LOG);
     }
 }

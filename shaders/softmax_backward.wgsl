@@ -29,6 +29,6 @@ fn main(
 
     if (wanted >= params.rows) { return; }
     for (var i = first; i < end; i += step) {
-        grad_x[i] = select(y[i] * (grad[i] - sum), grad[i] - exp(y[i]) * sum, LOG);
+        grad_x[i] = select(y[i] * (grad[i] - sum), grad[i] - exp_(y[i]) * sum, LOG);
     }
 }
