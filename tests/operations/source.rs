@@ -92,7 +92,11 @@ pub fn fused() -> Names {
     let mut names = Names::new();
     for text in files() {
         for implementation in text.split("impl Fused for ").skip(1) {
-            names.extend(implementation.split("fn name(").nth(1).and_then(quoted));
+            // A name for each kind of the operation.
+            let body = implementation.split("fn name(").nth(1).and_then(|rest| rest.split("\n    }").next());
+            names.extend(
+                body.into_iter().flat_map(|body| body.split('"').skip(1).step_by(2)).map(str::to_owned),
+            );
         }
     }
     names
