@@ -1,12 +1,12 @@
 // The gradient of a convolution's weight: for each tap, the sum over images and places of the input there times the
-// output's gradient. Each chunk of the rows of all places gives a partial sum; another kernel adds those.
+// output's gradient; and that gradient's own sum, which is the gradient of a bias. Each chunk of the rows of all places
+// gives partial sums; another kernel adds those.
 //
 // A column is a channel and a tap. An invocation holds CHANNELS x 4 results: output channels, and neighbouring columns.
 
 override GROUP: u32 = 64u;
-override CHANNELS: u32 = 16u; // at most MOST, and at most `outs`
+override CHANNELS: u32 = 16u; // at most 16, and at most `outs`
 override SLIDES: u32 = 1u;    // a tap reads at a place what the next one reads at the place before: stride == dilation
-const MOST: u32 = 16u;
 
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one gradient each and share it
@@ -25,7 +25,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // [batch, groups * ins, input]
 @group(0) @binding(2) var<storage, read> grad: array<f32>; // [batch, groups * outs, places]
-@group(0) @binding(3) var<storage, read_write> parts: array<f32>; // [chunks, groups * outs, ins, window]
+@group(0) @binding(3) var<storage, read_write> parts: array<f32>; // [chunks, weight and bias]
 
 fn load(row: i32, x: i32, inside: bool) -> f32 {
     let there = inside && x >= 0 && x < params.input.y;
@@ -60,9 +60,11 @@ fn main(
     let dx = kx * params.dilation.y - params.padding.y;
     let dy = ky * params.dilation.x - params.padding.x;
 
-    var sums: array<vec4<f32>, MOST>;
+    var sums: array<vec4<f32>, 16>;
+    var totals: array<f32, 16>; // of channel i + own lane at i / LANES
     for (var i = 0u; i < CHANNELS; i += 1u) {
         sums[i] = vec4(0.0);
+        totals[i] = 0.0;
     }
     for (var r = start; r < min(start + params.rows, all); r += 1u) {
         let image = r / u32(params.places.x);
@@ -87,7 +89,10 @@ fn main(
             }
             var own: f32;
             for (var i = 0u; i < CHANNELS; i += 1u) {
-                if (i % LANES == 0u) { own = grad[at + min(i + invocation % LANES, CHANNELS - 1u) * area]; }
+                if (i % LANES == 0u) {
+                    own = grad[at + min(i + invocation % LANES, CHANNELS - 1u) * area];
+                    totals[i / LANES] += own;
+                }
                 sums[i] += shared_by(i % LANES, own) * v;
             }
             x += params.stride.y;
@@ -97,12 +102,17 @@ fn main(
 
     if (chunk >= params.chunks) { return; }
     let area = u32(params.window.x * params.window.y);
+    let weights = params.groups * params.outs * params.ins * area;
+    let first = chunk * (weights + params.groups * params.outs);
     let tap = channel * area + vec4<u32>(ky * params.window.y + kx);
-    var line = ((chunk * params.groups + group) * params.outs + out) * params.ins * area;
     for (var i = 0u; i < CHANNELS; i += 1u) {
+        let line = first + (group * params.outs + out + i) * params.ins * area;
         for (var j = 0; j < 4; j += 1) {
             if (exists[j] && kx[j] < params.window.y && out + i >= fresh) { parts[line + tap[j]] = sums[i][j]; }
         }
-        line += params.ins * area;
+        let mine = i + invocation;
+        if (i % LANES == 0u && block == 0u && invocation < LANES && mine < CHANNELS && out + mine >= fresh) {
+            parts[first + weights + group * params.outs + out + mine] = totals[i / LANES];
+        }
     }
 }

@@ -71,7 +71,7 @@ impl Fused for MaxPool {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
-        let pairs = [area(&io[0]), self.size, kernel_size, stride, padding, dilation];
+        let pairs = [area(&io[0]), self.size, stride, padding, dilation];
         let rows = Rows { of: &io[1], places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
@@ -152,6 +152,8 @@ impl Rows<'_> {
             Launch::new(source)
                 .trusted()
                 .constant("GROUP", group as u32)
+                .constant("HEIGHT", self.places[0] as u32)
+                .constant("WIDTH", self.places[1] as u32)
                 .uniforms(words.map(|size| Word::Size(size as u32)))
                 .workgroups(u32::try_from((rows * width.div_ceil(run)).div_ceil(group)).ok()?)
                 .work((rows * width * element) as u64),
