@@ -136,9 +136,10 @@ impl Rows<'_> {
     ) -> Option<Launch> {
         let [height, width] = area(self.of);
         let rows = self.of.shape[0] * height;
-        let element = 1 + self.places[0] * (1 + self.places[1]);
+        // Loop iterations; the ends of loops count too.
+        let element = 3 + self.places[0] * (3 + self.places[1]);
         let (group, run) = match limits.kind {
-            AdapterKind::Software => (8, width.min(limits.loop_iterations as usize / element)),
+            AdapterKind::Software => (8, width.min((limits.loop_iterations as usize - 2) / element)),
             _ => (64, 1),
         };
         // Kernels calculate with i32, a little beyond the sizes.
