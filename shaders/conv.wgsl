@@ -3,12 +3,12 @@
 // stride; a transposed one goes down by it, and meets its taps in reverse.
 //
 // Outputs of one phase (p modulo `down`) meet the same taps, so that a workgroup, which works on one phase, reads the
-// weight at one place. An invocation holds CHANNELS x 4 outputs: 4 neighbours of the phase along the width.
+// weight at one place. An invocation holds CHANNELS x NEIGHBOURS outputs: neighbours of the phase along the width.
 
 override GROUP: u32 = 64u;
-override CHANNELS: u32 = 16u; // at most MOST, and at most `outs`
-override SLIDES: u32 = 1u;    // a neighbour reads at a tap what the one before it reads at the next: up == reach
-const MOST: u32 = 16u;
+override CHANNELS: u32 = 16u;  // at most 16, and at most `outs`
+override NEIGHBOURS: u32 = 8u; // at most 8
+override SLIDES: u32 = 1u;     // a neighbour reads at a tap what the one before it reads at the next: up == reach
 
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one weight each and share it
@@ -19,7 +19,7 @@ struct Params {
     input: vec2<i32>, output: vec2<i32>, window: vec2<i32>, // height and width
     up: vec2<i32>, down: vec2<i32>, dilation: vec2<i32>, before: vec2<i32>,
     every: vec2<i32>, reach: vec2<i32>, // from a tap of a phase to its next: taps, and inputs
-    tiles: vec2<u32>,                   // of a phase: rows, and fours of columns
+    tiles: vec2<u32>,                   // of a phase: rows, and columns / NEIGHBOURS
     batch: u32, groups: u32,
     ins: u32, outs: u32,                // channels of a group
     first: i32, next: i32,              // tap 0 in the weight, and the step to the next
@@ -69,7 +69,7 @@ fn main(
     let tile = rest * GROUP + invocation;
     let image = tile / (params.tiles.x * params.tiles.y);
     let exists = image < params.batch;
-    let place = vec2<i32>(vec2(tile / params.tiles.y % params.tiles.x, 4u * (tile % params.tiles.y)));
+    let place = vec2<i32>(vec2(tile / params.tiles.y % params.tiles.x, NEIGHBOURS * (tile % params.tiles.y)));
 
     let tap = vec2(first_tap(phase, 0u), first_tap(phase, 1u));
     let corner = place * params.up + (phase + tap * params.dilation - params.before) / params.down;
@@ -77,9 +77,12 @@ fn main(
     var plane = i32((image * params.groups + group) * params.ins) * area;
     var matrix = group * params.ins * params.outs * u32(params.window.x * params.window.y) + out * params.from_out;
 
-    var sums: array<vec4<f32>, MOST>;
+    var sums: array<array<f32, 8>, 16>;
     for (var i = 0u; i < CHANNELS; i += 1u) {
-        sums[i] = vec4(select(0.0, bias[group * params.outs + out + i], params.biased == 1u));
+        let start = select(0.0, bias[group * params.outs + out + i], params.biased == 1u);
+        for (var j = 0u; j < NEIGHBOURS; j += 1u) {
+            sums[i][j] = start;
+        }
     }
     let step = params.up.y;
     for (var channel = 0u; channel < params.ins; channel += 1u) {
@@ -88,16 +91,17 @@ fn main(
             let inside = exists && y >= 0 && y < params.input.x;
             let row = plane + y * params.input.y;
             var x = corner.y;
-            var v: vec4<f32>;
-            if (SLIDES == 1u) {
-                v = vec4(0.0, load(row, x, inside), load(row, x + step, inside), load(row, x + 2 * step, inside));
+            var v: array<f32, 8>;
+            for (var j = 1u; SLIDES == 1u && j < NEIGHBOURS; j += 1u) {
+                v[j] = load(row, x + i32(j - 1u) * step, inside);
             }
             for (var kx = tap.y; kx < params.window.y; kx += params.every.y) {
-                let last = load(row, x + 3 * step, inside);
-                if (SLIDES == 1u) {
-                    v = vec4(v.yzw, last);
-                } else {
-                    v = vec4(load(row, x, inside), load(row, x + step, inside), load(row, x + 2 * step, inside), last);
+                for (var j = 0u; j < NEIGHBOURS; j += 1u) {
+                    if (SLIDES == 1u && j + 1u < NEIGHBOURS) {
+                        v[j] = v[j + 1u];
+                    } else {
+                        v[j] = load(row, x + i32(j) * step, inside);
+                    }
                 }
                 let at = matrix + u32(params.first + params.next * (ky * params.window.y + kx));
                 var own: f32;
@@ -105,7 +109,10 @@ fn main(
                     if (i % LANES == 0u) {
                         own = weight[at + min(i + invocation % LANES, CHANNELS - 1u) * params.from_out];
                     }
-                    sums[i] += shared_by(i % LANES, own) * v;
+                    let w = shared_by(i % LANES, own);
+                    for (var j = 0u; j < NEIGHBOURS; j += 1u) {
+                        sums[i][j] += w * v[j];
+                    }
                 }
                 x += params.reach.y;
             }
@@ -119,8 +126,8 @@ fn main(
     if (!exists || at.x >= params.output.x) { return; }
     var line = (((image * params.groups + group) * params.outs + out) * u32(params.output.x) + u32(at.x)) * u32(params.output.y);
     for (var i = 0u; i < CHANNELS; i += 1u) {
-        for (var j = 0; j < 4; j += 1) {
-            let x = at.y + j * params.down.y;
+        for (var j = 0u; j < NEIGHBOURS; j += 1u) {
+            let x = at.y + i32(j) * params.down.y;
             if (out + i >= fresh && x < params.output.y) { output[line + u32(x)] = sums[i][j]; }
         }
         line += u32(params.output.x * params.output.y);

@@ -1,12 +1,12 @@
 // The gradient of a convolution's weight: for each tap, the sum over images and places of the input there times the
-// output's gradient. Each chunk of the rows of all places gives a partial sum; another kernel adds those.
+// output's gradient; and that gradient's own sum, which is the gradient of a bias. Each chunk of the rows of all places
+// gives partial sums; another kernel adds those.
 //
 // A column is a channel and a tap. An invocation holds CHANNELS x 4 results: output channels, and neighbouring columns.
 
 override GROUP: u32 = 64u;
-override CHANNELS: u32 = 16u; // at most MOST, and at most `outs`
+override CHANNELS: u32 = 16u; // at most 16, and at most `outs`
 override SLIDES: u32 = 1u;    // a tap reads at a place what the next one reads at the place before: stride == dilation
-const MOST: u32 = 16u;
 
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one gradient each and share it
@@ -18,14 +18,15 @@ struct Params {
     stride: vec2<i32>, padding: vec2<i32>, dilation: vec2<i32>,
     batch: u32, groups: u32,
     ins: u32, outs: u32, // channels of a group
-    taps: u32,           // columns of a row of the window: with SLIDES whole fours, the last of which may be none
+    taps: u32,           // columns for a row of the window: with SLIDES whole fours, of which the last may be idle
     blocks: u32,         // workgroups for the columns of a group
     chunks: u32, rows: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // [batch, groups * ins, input]
 @group(0) @binding(2) var<storage, read> grad: array<f32>; // [batch, groups * outs, places]
-@group(0) @binding(3) var<storage, read_write> parts: array<f32>; // [chunks, groups * outs, ins, window]
+@group(0) @binding(3) var<storage, read_write> weight_parts: array<f32>; // [chunks, groups * outs, ins, window]
+@group(0) @binding(4) var<storage, read_write> bias_parts: array<f32>; // [chunks, groups * outs]
 
 fn load(row: i32, x: i32, inside: bool) -> f32 {
     let there = inside && x >= 0 && x < params.input.y;
@@ -60,13 +61,15 @@ fn main(
     let dx = kx * params.dilation.y - params.padding.y;
     let dy = ky * params.dilation.x - params.padding.x;
 
-    var sums: array<vec4<f32>, MOST>;
+    var sums: array<vec4<f32>, 16>;
+    var totals: array<f32, 16>; // of channel i + own lane at i / LANES
     for (var i = 0u; i < CHANNELS; i += 1u) {
         sums[i] = vec4(0.0);
+        totals[i] = 0.0;
     }
+    var image = start / u32(params.places.x);
+    var place = i32(start % u32(params.places.x));
     for (var r = start; r < min(start + params.rows, all); r += 1u) {
-        let image = r / u32(params.places.x);
-        let place = i32(r % u32(params.places.x));
         let y = place * params.stride.x + dy;
         let inside = exists & (y >= vec4(0)) & (y < vec4(params.input.x));
         let plane = vec4<i32>((image * params.groups + group) * params.ins + channel) * params.input.x;
@@ -87,22 +90,35 @@ fn main(
             }
             var own: f32;
             for (var i = 0u; i < CHANNELS; i += 1u) {
-                if (i % LANES == 0u) { own = grad[at + min(i + invocation % LANES, CHANNELS - 1u) * area]; }
+                if (i % LANES == 0u) {
+                    own = grad[at + min(i + invocation % LANES, CHANNELS - 1u) * area];
+                    totals[i / LANES] += own;
+                }
                 sums[i] += shared_by(i % LANES, own) * v;
             }
             x += params.stride.y;
             at += 1u;
+        }
+        place += 1;
+        if (place == params.places.x) {
+            place = 0;
+            image += 1u;
         }
     }
 
     if (chunk >= params.chunks) { return; }
     let area = u32(params.window.x * params.window.y);
     let tap = channel * area + vec4<u32>(ky * params.window.y + kx);
-    var line = ((chunk * params.groups + group) * params.outs + out) * params.ins * area;
+    let first = (chunk * params.groups + group) * params.outs + out;
     for (var i = 0u; i < CHANNELS; i += 1u) {
+        let line = (first + i) * params.ins * area;
         for (var j = 0; j < 4; j += 1) {
-            if (exists[j] && kx[j] < params.window.y && out + i >= fresh) { parts[line + tap[j]] = sums[i][j]; }
+            let fits = exists[j] && kx[j] < params.window.y;
+            if (fits && out + i >= fresh) { weight_parts[line + tap[j]] = sums[i][j]; }
         }
-        line += params.ins * area;
+        let mine = i + invocation;
+        if (i % LANES == 0u && block == 0u && invocation < LANES && mine < CHANNELS && out + mine >= fresh) {
+            bias_parts[first + mine] = totals[i / LANES];
+        }
     }
 }

@@ -1,11 +1,13 @@
-// The sum of the parts of a weight's gradient, always in the same order.
+// The gradients of a convolution's weight and bias, each the sum of its parts, always in the same order.
 
 override GROUP: u32 = 64u;
 
-struct Params { len: u32, chunks: u32 }
+struct Params { weights: u32, biases: u32, chunks: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> parts: array<f32>; // [chunks, len]
-@group(0) @binding(2) var<storage, read_write> sums: array<f32>; // [len]
+@group(0) @binding(1) var<storage, read_write> weight_parts: array<f32>; // [chunks, weights]
+@group(0) @binding(2) var<storage, read_write> bias_parts: array<f32>; // [chunks, biases]
+@group(0) @binding(3) var<storage, read_write> weight_grad: array<f32>; // [weights]
+@group(0) @binding(4) var<storage, read_write> bias_grad: array<f32>; // [biases]
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -14,10 +16,18 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * GROUP + lane;
-    if (i >= params.len) { return; }
-    var sum = 0.0;
-    for (var chunk = 0u; chunk < params.chunks; chunk += 1u) {
-        sum += parts[chunk * params.len + i];
+    if (i < params.weights) {
+        var sum = 0.0;
+        for (var chunk = 0u; chunk < params.chunks; chunk += 1u) {
+            sum += weight_parts[chunk * params.weights + i];
+        }
+        weight_grad[i] = sum;
     }
-    sums[i] = sum;
+    if (i < params.biases) {
+        var sum = 0.0;
+        for (var chunk = 0u; chunk < params.chunks; chunk += 1u) {
+            sum += bias_parts[chunk * params.biases + i];
+        }
+        bias_grad[i] = sum;
+    }
 }

@@ -2,9 +2,11 @@
 // elements, and of NaNs, the first in row-major order counts. Places outside of the plane do not.
 
 override GROUP: u32 = 64u;
+override HEIGHT: i32 = 2; // of a window: known to the compiler, which unrolls the loops
+override WIDTH: i32 = 2;
 
 struct Params {
-    input: vec2<i32>, output: vec2<i32>, window: vec2<i32>, // height and width
+    input: vec2<i32>, output: vec2<i32>, // height and width
     stride: vec2<i32>, padding: vec2<i32>, dilation: vec2<i32>,
     rows: u32, // of the output, in all planes
     run: u32,  // neighbours in a row that are an invocation's
@@ -31,9 +33,9 @@ fn main(
         let left = x * params.stride.y - params.padding.y;
         var best = 0.0;
         var index = -1;
-        for (var ky = 0; ky < params.window.x; ky += 1) {
+        for (var ky = 0; ky < HEIGHT; ky += 1) {
             let at_y = top + ky * params.dilation.x;
-            for (var kx = 0; kx < params.window.y; kx += 1) {
+            for (var kx = 0; kx < WIDTH; kx += 1) {
                 let at_x = left + kx * params.dilation.y;
                 let inside = at_y >= 0 && at_y < params.input.x && at_x >= 0 && at_x < params.input.y;
                 let at = at_y * params.input.y + at_x;

@@ -2,6 +2,8 @@
 // from the last that reaches the element back to the first.
 
 override GROUP: u32 = 64u;
+override HEIGHT: i32 = 1; // windows that may reach an element: known to the compiler, which unrolls the loops
+override WIDTH: i32 = 1;
 
 struct Params {
     input: vec2<i32>, output: vec2<i32>, // height and width
@@ -34,18 +36,17 @@ fn main(
     var last_x = last.y;
     var before_x = before.y;
     for (var x = start; x < min(start + i32(params.run), params.input.y); x += 1) {
+        let here = vec2(last.x, last_x);
+        let far = vec2(before.x, before_x);
         var sum = 0.0;
-        var at_y = last.x;
-        for (var far_y = before.x; far_y <= params.reach.x && at_y >= 0; far_y += params.stride.x) {
-            var at_x = last_x;
-            for (var far_x = before_x; far_x <= params.reach.y && at_x >= 0; far_x += params.stride.y) {
-                if (at_y < params.output.x && at_x < params.output.y) {
-                    let at = (plane + at_y) * params.output.y + at_x;
-                    sum += select(0.0, grad[at], indices[at] == y * params.input.y + x);
-                }
-                at_x -= 1;
+        for (var y_back = 0; y_back < HEIGHT; y_back += 1) {
+            for (var x_back = 0; x_back < WIDTH; x_back += 1) {
+                let back = vec2(y_back, x_back);
+                let window = here - back;
+                let reaches = all(window >= vec2(0)) && all(window < params.output) && all(far + back * params.stride <= params.reach);
+                let at = select(0, (plane + window.x) * params.output.y + window.y, reaches);
+                sum += select(0.0, grad[at], reaches && indices[at] == y * params.input.y + x);
             }
-            at_y -= 1;
         }
         grad_input[i32(row) * params.input.y + x] = sum;
         before_x += 1;

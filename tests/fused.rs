@@ -5,7 +5,7 @@ mod common;
 use common::layout::{LAYOUTS, Layout};
 use common::{DIFFERENCES, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu, indices};
 use wgrad::ops::{self, Buffer, Fused, Launch, Word};
-use wgrad::{DType, Device, GpuOptions, Limits, Mismatch, Spec, Tensor, autograd};
+use wgrad::{DType, Device, GpuOptions, Limits, Mismatch, Pool2d, Spec, Tensor, autograd};
 
 /// `mean(log Σ e^x - x[target])`, row by row.
 fn cross_entropy(logits: &Host, target: &[i32]) -> f64 {
@@ -208,6 +208,27 @@ fn attention_of_many_batches() {
             let (value, gradients) = common::run(&inputs, &device, &f);
             value.assert_close("attention of many batches", &want.0, SUMS);
             gradients.iter().zip(&want.1).for_each(|(g, want)| g.assert_close("its gradient", want, SUMS));
+
+/// Of equal elements the first counts, a NaN is larger than all, and padding never wins.
+#[test]
+fn max_pool_of_ties_and_extremes() {
+    let (nan, low) = (f64::NAN, f64::NEG_INFINITY);
+    let x = [2.0, 2.0, 1.0, nan, 2.0, 2.0, nan, 3.0, low, low, -5.0, -6.0, low, low, -7.0, -5.0];
+    let pool = |stride| Pool2d { stride: [stride, stride], padding: [1, 1], ..Pool2d::new([2, 2]) };
+    let cases = [
+        (Pool2d::new([2, 2]), vec![2.0, nan, low, -5.0], vec![0, 3, 8, 10]),
+        (pool(2), vec![2.0, 2.0, nan, 2.0, nan, 3.0, low, -7.0, -5.0], vec![0, 1, 3, 4, 6, 7, 12, 14, 15]),
+        (pool(3), vec![2.0, nan, low, -5.0], vec![0, 3, 8, 10]),
+    ];
+    for device in [Device::cpu(), gpu()] {
+        for (pool, want, chosen) in &cases {
+            let x = Tensor::new(x, [1, 4, 4], &device).requires_grad();
+            let largest = x.max_pool2d(*pool);
+            common::close("max_pool2d", &largest.to_vec::<f64>().unwrap(), want, 0.0, 0.0);
+            let ones = largest.ones_like();
+            let gradient = autograd::grad_with(&largest, &ones, &[&x], false)[0].clone().unwrap();
+            let once: Vec<f64> = (0..16).map(|i| chosen.iter().filter(|&&j| i == j).count() as f64).collect();
+            common::close("its gradient", &gradient.to_vec::<f64>().unwrap(), &once, 0.0, 0.0);
         }
     }
 }
@@ -223,6 +244,7 @@ fn attention_needs_memory_for_rows_alone() {
     let most = device.counters().bytes_peak - before;
     assert!(most < 16 * 4 * 1024 * 4, "{most} bytes, and a matrix of scores has {}", 4 * 1024 * 1024);
 }
+
 
 /// `scale * Σ x²` of a vector in two dispatches, with partial sums in memory of its own.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
 
-/// What the gradient of [`Convolution`] does to its weight: `(input [batch, in, height, width], gradient [batch, out,
-/// places..]) -> [out, in / groups, size..]`.
+/// What the gradient of [`Convolution`] does to its weight and bias: `(input [batch, in, height, width], gradient [batch,
+/// out, places..]) -> (weight [out, in / groups, size..], bias [out])`. The bias costs nothing beside the weight.
 #[derive(Debug)]
 pub(crate) struct ConvWeight {
     pub conv: Conv<2>,
@@ -29,10 +29,11 @@ impl Fused for ConvWeight {
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
         let (input, grad) = (&inputs[0], &inputs[1]);
         let shape = [grad.shape[1], input.shape[1] / self.conv.groups, self.size[0], self.size[1]];
-        Ok(vec![Spec { shape: shape.into(), dtype: input.dtype }])
+        let spec = |shape| Spec { shape, dtype: input.dtype };
+        Ok(vec![spec(shape.into()), spec([grad.shape[1]].into())])
     }
 
-    /// A matrix product of the gradient and the windows.
+    /// A matrix product of the gradient and the windows, and a sum.
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, grad, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let ([batch, outs], places) = ([0, 1].map(|dim| grad.shape()[dim]), area(grad.shape()));
@@ -42,35 +43,47 @@ impl Fused for ConvWeight {
         let matrix = [groups, outs / groups, rows.shape()[1]];
         let product = columns.moved(Move::Reshape(matrix.into())).matmul(&rows);
         let weight = [outs, input.shape()[1] / groups, self.size[0], self.size[1]];
-        vec![product.moved(Move::Reshape(weight.into()))]
+        vec![product.moved(Move::Reshape(weight.into())), grad.sum_dim([0, 2, 3], false)]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        let (input, images, grad) = (&io.inputs[0], &io.inputs[1], grads[0].as_ref()?);
-        let back = ConvTranspose { conv: self.conv, size: area(input.shape()) };
-        let forth = Convolution { conv: self.conv, size: area(images.shape()) };
-        let input_grad = Tensor::fused(back, &[images, grad]).remove(0);
-        let images_grad = Tensor::fused(forth, &[input, grad]).remove(0);
-        Some(vec![Some(input_grad), Some(images_grad)])
+        let (input, images) = (&io.inputs[0], &io.inputs[1]);
+        let mut input_grad = None;
+        let mut images_grad = grads[1].as_ref().map(|grad| {
+            let column = grad.moved(Move::Reshape([1, grad.numel(), 1, 1].into()));
+            column.broadcast_to(images.shape())
+        });
+        if let Some(grad) = &grads[0] {
+            let back = ConvTranspose { conv: self.conv, size: area(input.shape()) };
+            let forth = Convolution { conv: self.conv, size: area(images.shape()) };
+            input_grad = Some(Tensor::fused(back, &[images, grad]).remove(0));
+            let by_weight = Tensor::fused(forth, &[input, grad]).remove(0);
+            images_grad = Some(match images_grad {
+                Some(by_bias) => by_weight + by_bias,
+                None => by_weight,
+            });
+        }
+        Some(vec![input_grad, images_grad])
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let (input, grad, weight) = (&io[0].shape, &io[1].shape, &io[2].shape);
         let Conv { stride, padding, dilation, groups, .. } = self.conv;
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
-        let slides = stride[1] == dilation[1];
-        let taps = if slides { self.size[1].next_multiple_of(4) } else { self.size[1] };
+        // To slide saves three loads of four, but leaves columns idle.
+        let fours = self.size[1].next_multiple_of(4);
+        let slides = stride[1] == dilation[1] && 2 * fours < 3 * self.size[1];
+        let taps = if slides { fours } else { self.size[1] };
 
-        let (channels, group) = (channels(outs), group(limits));
+        let (channels, group) = (channels(outs, limits), group(limits));
         let blocks = (ins * self.size[0] * taps).div_ceil(4 * group);
         let tiles = blocks * outs.div_ceil(channels) * groups;
-        // As many chunks as keep the device busy, and as its loops demand.
+        // As many chunks as keep the device busy, and as its loops demand, whose ends count too.
         let busy: usize = if limits.kind == AdapterKind::Software { 64 } else { 2048 };
-        let longest =
-            (limits.loop_iterations as usize / (places[1] + 2)).checked_sub(1).filter(|&n| n > 0)?;
+        let longest = (limits.loop_iterations as usize - 2) / (places[1] + 3);
         let rows = batch * places[0];
         let part = rows.div_ceil(busy.div_ceil(tiles)).min(longest);
-        let chunks = rows.div_ceil(part);
+        let chunks = (part > 0).then(|| rows.div_ceil(part))?;
 
         for d in 0..2 {
             word(
@@ -82,32 +95,28 @@ impl Fused for ConvWeight {
         }
         let pairs = [area(input), places, self.size, stride, padding, dilation];
         let words = pairs.into_iter().flatten().chain([batch, groups, ins, outs, taps, blocks, chunks, part]);
-        let scratch = Buffer::Scratch { index: 0, bytes: 4 * chunks * weight.numel() };
+        let sizes = [weight.numel(), grad[1]];
+        let outputs = [Buffer::Output(0), Buffer::Output(1)];
+        let scratch = [0, 1].map(|index| Buffer::Scratch { index, bytes: 4 * chunks * sizes[index] });
+        let written = if chunks == 1 { outputs } else { scratch };
         let parts = Launch::new(sharing(include_str!("../../shaders/conv_weight.wgsl"), limits))
             .trusted()
             .constant("GROUP", group as u32)
             .constant("CHANNELS", channels as u32)
             .constant("SLIDES", slides.into())
-            .buffers([
-                Buffer::Input(0),
-                Buffer::Input(1),
-                if chunks == 1 { Buffer::Output(0) } else { scratch },
-            ])
+            .buffers([Buffer::Input(0), Buffer::Input(1)].into_iter().chain(written))
             .uniforms(words.map(|x| word(x as i64)).collect::<Option<Vec<Word>>>()?)
             .workgroups(u32::try_from(tiles * chunks).ok()?)
             .work(2 * (grad.numel() * ins * self.size[0] * self.size[1]) as u64);
-        if chunks == 1 {
-            return Some(vec![parts]);
-        }
-        let len = weight.numel() as u32;
         let sum = Launch::new(include_str!("../../shaders/conv_weight_sum.wgsl"))
             .trusted()
             .constant("GROUP", group as u32)
-            .buffers([scratch, Buffer::Output(0)])
-            .uniforms([Word::Size(len), Word::Size(chunks as u32)])
-            .workgroups(len.div_ceil(group as u32))
-            .work((chunks * weight.numel()) as u64);
-        (4 * chunks * weight.numel() <= limits.binding_bytes as usize).then(|| vec![parts, sum])
+            .buffers(scratch.into_iter().chain(outputs))
+            .uniforms(sizes.into_iter().chain([chunks]).map(|size| Word::Size(size as u32)))
+            .workgroups(sizes[0].max(sizes[1]).div_ceil(group) as u32)
+            .work((chunks * sizes[0]) as u64);
+        let fits = 4 * chunks * sizes[0] <= limits.binding_bytes as usize;
+        fits.then(|| if chunks == 1 { vec![parts] } else { vec![parts, sum] })
     }
 }
 

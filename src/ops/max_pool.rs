@@ -71,7 +71,7 @@ impl Fused for MaxPool {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
-        let pairs = [area(&io[0]), self.size, kernel_size, stride, padding, dilation];
+        let pairs = [area(&io[0]), self.size, stride, padding, dilation];
         let rows = Rows { of: &io[1], places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
@@ -136,9 +136,10 @@ impl Rows<'_> {
     ) -> Option<Launch> {
         let [height, width] = area(self.of);
         let rows = self.of.shape[0] * height;
-        let element = 1 + self.places[0] * (1 + self.places[1]);
+        // Loop iterations; the ends of loops count too.
+        let element = 3 + self.places[0] * (3 + self.places[1]);
         let (group, run) = match limits.kind {
-            AdapterKind::Software => (8, width.min(limits.loop_iterations as usize / element)),
+            AdapterKind::Software => (8, width.min((limits.loop_iterations as usize - 2) / element)),
             _ => (64, 1),
         };
         // Kernels calculate with i32, a little beyond the sizes.
@@ -152,6 +153,8 @@ impl Rows<'_> {
             Launch::new(source)
                 .trusted()
                 .constant("GROUP", group as u32)
+                .constant("HEIGHT", self.places[0] as u32)
+                .constant("WIDTH", self.places[1] as u32)
                 .uniforms(words.map(|size| Word::Size(size as u32)))
                 .workgroups(u32::try_from((rows * width.div_ceil(run)).div_ceil(group)).ok()?)
                 .work((rows * width * element) as u64),
