@@ -208,6 +208,9 @@ fn attention_of_many_batches() {
             let (value, gradients) = common::run(&inputs, &device, &f);
             value.assert_close("attention of many batches", &want.0, SUMS);
             gradients.iter().zip(&want.1).for_each(|(g, want)| g.assert_close("its gradient", want, SUMS));
+        }
+    }
+}
 
 /// Of equal elements the first counts, a NaN is larger than all, and padding never wins.
 #[test]
@@ -244,7 +247,6 @@ fn attention_needs_memory_for_rows_alone() {
     let most = device.counters().bytes_peak - before;
     assert!(most < 16 * 4 * 1024 * 4, "{most} bytes, and a matrix of scores has {}", 4 * 1024 * 1024);
 }
-
 
 /// `scale * Σ x²` of a vector in two dispatches, with partial sums in memory of its own.
 #[derive(Clone, Debug)]
