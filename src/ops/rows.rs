@@ -47,7 +47,8 @@ impl Rows {
             _ if self.stride >= 32 || self.length <= 16 => (1, 64),
             _ => (64, 64),
         };
-        let iterations = passes * self.length.div_ceil(lanes as usize);
+        // The end of a loop counts as an iteration too.
+        let iterations = passes * (self.length.div_ceil(lanes as usize) + 1);
         let launch = Launch::new(source)
             .trusted()
             .constant("LANES", lanes)
