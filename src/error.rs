@@ -83,6 +83,13 @@ pub enum Error {
         at: &'static Location<'static>,
     },
 
+    /// Tensors that are not those of a module. It is unchanged.
+    #[error("the state dict does not fit the model: {reason}")]
+    StateDict {
+        /// Every name, shape and dtype that is wrong.
+        reason: String,
+    },
+
     /// A file that could not be read, written or understood. What it was to change is unchanged.
     #[error("{}: {reason}", path.display())]
     File {

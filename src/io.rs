@@ -45,6 +45,14 @@ pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<
                 Dtype::F32 => Tensor::new(f32::from_bytes(data), shape, device),
                 Dtype::I32 => Tensor::new(i32::from_bytes(data), shape, device),
                 Dtype::U32 => Tensor::new(u32::from_bytes(data), shape, device),
+                // PyTorch's indices and counts.
+                Dtype::I64 => {
+                    let wide = data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+                    let narrow = wide.map(i32::try_from).collect::<Result<Vec<_>, _>>();
+                    let narrow =
+                        narrow.map_err(|_| file_error(path, format!("{name:?} is I64, beyond i32")))?;
+                    Tensor::new(narrow, shape, device)
+                }
                 Dtype::BOOL => Tensor::new(data.iter().map(|&x| x != 0).collect::<Vec<_>>(), shape, device),
                 other => {
                     return Err(file_error(path, format!("{name:?} is {other:?}, which is not supported")));

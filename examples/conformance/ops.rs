@@ -215,11 +215,11 @@ pub fn check(case: &Case) -> Result<(), String> {
 }
 
 impl Args<'_> {
-    fn x(&self, i: usize) -> &Tensor {
+    pub fn x(&self, i: usize) -> &Tensor {
         self.optional(i).unwrap_or_else(|| Fault::Malformed(format!("operand {i} is missing")).raise())
     }
 
-    fn optional(&self, i: usize) -> Option<&Tensor> {
+    pub fn optional(&self, i: usize) -> Option<&Tensor> {
         self.tensors.get(i).and_then(Option::as_ref)
     }
 
@@ -235,11 +235,11 @@ impl Args<'_> {
         }
     }
 
-    fn number(&self, key: &str) -> f64 {
+    pub fn number(&self, key: &str) -> f64 {
         self.attrs.number(key).unwrap_or_else(|| missing(key))
     }
 
-    fn dim(&self, key: &str) -> i64 {
+    pub fn dim(&self, key: &str) -> i64 {
         self.attrs.int(key).unwrap_or_else(|| missing(key))
     }
 
@@ -247,12 +247,12 @@ impl Args<'_> {
         self.attrs.int("dim").unwrap_or(0)
     }
 
-    fn size(&self, key: &str) -> usize {
+    pub fn size(&self, key: &str) -> usize {
         self.attrs.size(key).unwrap_or_else(|| missing(key))
     }
 
     /// An empty list means all dims, in the library as in PyTorch.
-    fn dims(&self, key: &str) -> Vec<i64> {
+    pub fn dims(&self, key: &str) -> Vec<i64> {
         self.attrs.ints(key).unwrap_or_default()
     }
 
@@ -260,11 +260,11 @@ impl Args<'_> {
         self.attrs.flag("keepdim").unwrap_or(false)
     }
 
-    fn eps(&self) -> f64 {
+    pub fn eps(&self) -> f64 {
         self.attrs.number("eps").unwrap_or(1e-5)
     }
 
-    fn reduction(&self) -> Reduction {
+    pub fn reduction(&self) -> Reduction {
         match self.attrs.text("reduction") {
             Some("none") => Reduction::None,
             Some("mean") | None => Reduction::Mean,
@@ -274,7 +274,7 @@ impl Args<'_> {
         }
     }
 
-    fn classes(&self) -> Classes {
+    pub fn classes(&self) -> Classes {
         Classes {
             weight: self.optional(2).cloned(),
             ignore_index: self.attrs.int("ignore_index").unwrap_or(-100),
@@ -283,7 +283,7 @@ impl Args<'_> {
         }
     }
 
-    fn conv<const N: usize>(&self) -> Conv<N> {
+    pub fn conv<const N: usize>(&self) -> Conv<N> {
         let plain = Conv::default();
         Conv {
             stride: self.attrs.sizes("stride").unwrap_or(plain.stride),
@@ -294,7 +294,7 @@ impl Args<'_> {
         }
     }
 
-    fn pool(&self) -> Pool2d {
+    pub fn pool(&self) -> Pool2d {
         let plain = Pool2d::new(self.attrs.sizes("kernel_size").unwrap_or_else(|| missing("kernel_size")));
         Pool2d {
             stride: self.attrs.sizes("stride").unwrap_or(plain.stride),

@@ -1,48 +1,113 @@
-//! Modules without parameters.
+//! Modules without parameters: each is the `Tensor` method of its name, with PyTorch's defaults.
 
 use super::Module;
+use super::summary::note;
 use crate::tensor::Tensor;
 
-/// `max(x, 0)`
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReLU;
+macro_rules! activations {
+    ($($(#[$doc:meta])* $name:ident $method:ident;)*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name;
 
-impl Module for ReLU {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.relu()
+        impl Module for $name {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                note(self, x.$method())
+            }
+        }
+    )* };
+}
+activations! {
+    /// `max(x, 0)`
+    ReLU relu;
+    /// Hyperbolic tangent.
+    Tanh tanh;
+    /// `1 / (1 + e^-x)`
+    Sigmoid sigmoid;
+    /// `x sigmoid(x)`: [`Tensor::silu`].
+    SiLU silu;
+    /// `ln sigmoid(x)`: [`Tensor::logsigmoid`].
+    LogSigmoid logsigmoid;
+}
+
+macro_rules! modules {
+    ($($name:ident |$own:ident, $x:ident| $call:expr;)*) => { $(
+        impl Module for $name {
+            #[track_caller]
+            fn forward(&self, $x: &Tensor) -> Tensor {
+                let $own = self;
+                note(self, $call)
+            }
+        }
+    )* };
+}
+modules! {
+    GELU |own, x| if own.tanh { x.gelu_tanh() } else { x.gelu() };
+    LeakyReLU |own, x| x.leaky_relu(own.negative_slope);
+    ELU |own, x| x.elu(own.alpha);
+    Softplus |own, x| x.softplus(own.beta, own.threshold);
+    Softmax |own, x| x.softmax(own.0);
+    LogSoftmax |own, x| x.log_softmax(own.0);
+    Flatten |_own, x| x.flatten(1, -1);
+}
+
+/// `x Φ(x)`: [`Tensor::gelu`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GELU {
+    /// By the approximation with a tanh, [`Tensor::gelu_tanh`].
+    pub tanh: bool,
+}
+
+/// `x` where it is positive, else `negative_slope x`: [`Tensor::leaky_relu`].
+#[derive(Clone, Copy, Debug)]
+pub struct LeakyReLU {
+    /// 0.01 by default.
+    pub negative_slope: f64,
+}
+
+impl Default for LeakyReLU {
+    fn default() -> LeakyReLU {
+        LeakyReLU { negative_slope: 0.01 }
     }
 }
 
-/// Hyperbolic tangent.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tanh;
+/// `x` where it is positive, else `alpha (e^x - 1)`: [`Tensor::elu`].
+#[derive(Clone, Copy, Debug)]
+pub struct ELU {
+    /// 1 by default.
+    pub alpha: f64,
+}
 
-impl Module for Tanh {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.tanh()
+impl Default for ELU {
+    fn default() -> ELU {
+        ELU { alpha: 1.0 }
     }
 }
 
-/// `1 / (1 + e^-x)`
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sigmoid;
+/// `ln(1 + e^(beta x)) / beta`: [`Tensor::softplus`].
+#[derive(Clone, Copy, Debug)]
+pub struct Softplus {
+    /// 1 by default.
+    pub beta: f64,
+    /// Where `beta x` is above, the result is `x`; 20 by default.
+    pub threshold: f64,
+}
 
-impl Module for Sigmoid {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.sigmoid()
+impl Default for Softplus {
+    fn default() -> Softplus {
+        Softplus { beta: 1.0, threshold: 20.0 }
     }
 }
+
+/// [`Tensor::softmax`] along a dim.
+#[derive(Clone, Copy, Debug)]
+pub struct Softmax(pub i64);
+
+/// [`Tensor::log_softmax`] along a dim.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSoftmax(pub i64);
 
 /// All dims but the first as one: `[batch, ..]` to `[batch, features]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flatten;
-
-impl Module for Flatten {
-    #[track_caller]
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.flatten(1, -1)
-    }
-}

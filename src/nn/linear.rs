@@ -1,13 +1,21 @@
-//! The affine layer.
+//! The affine layer, and the bilinear one.
 
-use super::{Module, Visitor};
+use super::summary::note;
+use super::{Module, Visitor, init};
 use crate::device::Device;
-use crate::random;
-use crate::shape::Shape;
+use crate::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
 /// `x W^T + b`: `[.., in]` to `[.., out]`.
+///
+/// ```
+/// use wgrad::nn::{Linear, Module};
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let layer = Linear::new(8, 3, &dev).without_bias();
+/// assert_eq!(layer.forward(&Tensor::zeros([5, 8], &dev)).shape()[..], [5, 3]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// `[out, in]`
@@ -21,37 +29,89 @@ impl Linear {
     /// with a = √5).
     #[track_caller]
     pub fn new(in_features: usize, out_features: usize, device: &Device) -> Linear {
-        let weight = uniform([out_features, in_features].into(), in_features, device);
-        let bias = uniform([out_features].into(), in_features, device);
-        Linear { weight, bias: Some(bias) }
+        let weight = init::within(in_features, [out_features, in_features], device);
+        Linear { weight, bias: Some(init::within(in_features, [out_features], device)) }
     }
 
-    /// Without a bias.
-    #[track_caller]
-    pub fn without_bias(in_features: usize, out_features: usize, device: &Device) -> Linear {
-        Linear { weight: uniform([out_features, in_features].into(), in_features, device), bias: None }
+    /// The same without a bias.
+    pub fn without_bias(self) -> Linear {
+        Linear { bias: None, ..self }
     }
-}
-
-/// Drawn on the host, so that a seed gives the same weights on every device.
-#[track_caller]
-fn uniform(shape: Shape, fan_in: usize, device: &Device) -> Var {
-    let bound = 1.0 / (fan_in as f32).sqrt();
-    let data: Vec<f32> =
-        random::next_stream().uniform(shape.numel()).iter().map(|x| (2.0 * x - 1.0) * bound).collect();
-    Var::parameter(Tensor::new(data, shape, device))
 }
 
 impl Module for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight.tensor(), self.bias.as_ref().map(Var::tensor).as_ref())
+        note(self, x.linear(&self.weight.tensor(), value(&self.bias).as_ref()))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
         visitor.var("weight", &self.weight);
-        if let Some(bias) = &self.bias {
-            visitor.var("bias", bias);
+        visitor.optional("bias", &self.bias);
+    }
+}
+
+/// What an optional place holds.
+pub(super) fn value(var: &Option<Var>) -> Option<Tensor> {
+    var.as_ref().map(Var::tensor)
+}
+
+/// `y[o] = x1 W[o] x2 + b[o]`, a form of two operands for each output
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.Bilinear.html)).
+///
+/// ```
+/// use wgrad::{Device, Tensor, nn::Bilinear};
+/// let dev = Device::cpu();
+/// let layer = Bilinear::new(4, 5, 3, &dev);
+/// let y = layer.forward(&Tensor::ones([2, 4], &dev), &Tensor::ones([2, 5], &dev));
+/// assert_eq!(y.shape()[..], [2, 3]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Bilinear {
+    /// `[out, in1, in2]`
+    pub weight: Var,
+    /// `[out]`
+    pub bias: Option<Var>,
+}
+
+impl Bilinear {
+    /// With weight and bias uniform in ±1/√in1.
+    #[track_caller]
+    pub fn new(in1_features: usize, in2_features: usize, out_features: usize, device: &Device) -> Bilinear {
+        let weight = init::within(in1_features, [out_features, in1_features, in2_features], device);
+        Bilinear { weight, bias: Some(init::within(in1_features, [out_features], device)) }
+    }
+
+    /// The same without a bias.
+    pub fn without_bias(self) -> Bilinear {
+        Bilinear { bias: None, ..self }
+    }
+
+    /// `[.., in1]` and `[.., in2]` to `[.., out]`.
+    #[track_caller]
+    pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Tensor {
+        let weight = self.weight.tensor();
+        let [out, in1, in2] = [0, 1, 2].map(|dim| weight.size(dim));
+        let fits = x1.rank() > 0
+            && x1.size(-1) == in1
+            && x1.shape()[..x1.rank() - 1] == x2.shape()[..x2.rank().max(1) - 1]
+            && x2.size(-1) == in2;
+        if !fits {
+            refuse!("Bilinear", "{x1} and {x2} do not fit the weight {weight} ([out, in1, in2])");
         }
+        // x1 W is [rows, out, in2]: one product for all outputs.
+        let left = x1
+            .reshape([x1.numel() / in1.max(1), in1])
+            .matmul(&weight.transpose(0, 1).reshape([in1, out * in2]));
+        let y = left.reshape([-1, out as i64, in2 as i64]).matmul(&x2.reshape([-1, in2 as i64, 1]));
+        let y = y.reshape(x1.shape().with(x1.rank() - 1, out));
+        note(self, value(&self.bias).map_or_else(|| y.clone(), |bias| &y + bias))
+    }
+}
+
+impl Module for Bilinear {
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.var("weight", &self.weight);
+        visitor.optional("bias", &self.bias);
     }
 }

@@ -1,5 +1,8 @@
-//! Modules one after the other.
+//! Modules one after the other, and modules in a list.
 
+use std::ops::Deref;
+
+use super::summary::note;
 use super::{Module, Visitor};
 use crate::tensor::Tensor;
 
@@ -35,12 +38,56 @@ impl Sequential {
 impl Module for Sequential {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        self.modules.iter().fold(x.clone(), |x, module| module.forward(&x))
+        note(self, self.modules.iter().fold(x.clone(), |x, module| module.forward(&x)))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
         for (i, module) in self.modules.iter().enumerate() {
             visitor.module(&i.to_string(), module.as_ref());
+        }
+    }
+}
+
+/// Modules of one kind, to be called as the model around them likes; the names are their numbers.
+///
+/// ```
+/// use wgrad::nn::{Linear, Module, ModuleList, Visitor};
+/// use wgrad::{Device, Tensor};
+///
+/// struct Tower { layers: ModuleList<Linear> }
+///
+/// impl Module for Tower {
+///     fn forward(&self, x: &Tensor) -> Tensor {
+///         self.layers.iter().fold(x.clone(), |x, layer| layer.forward(&x).tanh() + x)
+///     }
+///     fn visit(&self, visitor: &mut Visitor) {
+///         visitor.module("layers", &self.layers);
+///     }
+/// }
+///
+/// let tower = Tower { layers: (0..3).map(|_| Linear::new(4, 4, &Device::cpu())).collect() };
+/// assert_eq!(tower.named_params()[5].0, "layers.2.bias");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ModuleList<M>(Vec<M>);
+
+impl<M: Module> FromIterator<M> for ModuleList<M> {
+    fn from_iter<I: IntoIterator<Item = M>>(modules: I) -> ModuleList<M> {
+        ModuleList(modules.into_iter().collect())
+    }
+}
+
+impl<M> Deref for ModuleList<M> {
+    type Target = [M];
+    fn deref(&self) -> &[M] {
+        &self.0
+    }
+}
+
+impl<M: Module> Module for ModuleList<M> {
+    fn visit(&self, visitor: &mut Visitor) {
+        for (i, module) in self.iter().enumerate() {
+            visitor.module(&i.to_string(), module);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `Var`: the only thing in the crate that changes.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Tensor;
@@ -23,7 +24,8 @@ use crate::shape::refuse;
 pub struct Var(Arc<Cell>);
 
 pub(crate) struct Cell {
-    trains: bool,
+    parameter: bool,
+    frozen: AtomicBool,
     tensor: Mutex<Tensor>,
 }
 
@@ -41,10 +43,9 @@ impl Var {
     }
 
     #[track_caller]
-    fn new(tensor: Tensor, trains: bool) -> Var {
-        let tensor = Cell::own(trains, &tensor);
-        let cell = Arc::new(Cell { trains, tensor: Mutex::new(tensor) });
-        let var = Var(cell);
+    fn new(tensor: Tensor, parameter: bool) -> Var {
+        let tensor = Mutex::new(Cell::own(parameter, &tensor));
+        let var = Var(Arc::new(Cell { parameter, frozen: AtomicBool::new(false), tensor }));
         var.register();
         var
     }
@@ -69,7 +70,7 @@ impl Var {
                 tensor.device()
             );
         }
-        let new = Cell::own(self.0.trains, &tensor);
+        let new = Cell::own(self.trains(), &tensor);
         drop(tensor);
         let replaced =
             std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
@@ -104,9 +105,29 @@ impl Var {
         self.tensor().zero_grad();
     }
 
-    /// Whether optimizers train it.
+    /// Whether optimizers train it: it is a parameter, and not frozen.
     pub fn trains(&self) -> bool {
-        self.0.trains
+        self.0.parameter && !self.0.frozen.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_parameter(&self) -> bool {
+        self.0.parameter
+    }
+
+    /// Takes a parameter from training: what is built with it from now on computes no gradient for it.
+    pub fn freeze(&self) {
+        self.set_frozen(true);
+    }
+
+    /// Gives a frozen parameter back to training.
+    pub fn unfreeze(&self) {
+        self.set_frozen(false);
+    }
+
+    fn set_frozen(&self, frozen: bool) {
+        if self.0.parameter && self.0.frozen.swap(frozen, Ordering::Relaxed) != frozen {
+            self.set(self.tensor());
+        }
     }
 
     /// Whether two handles mean the same place.

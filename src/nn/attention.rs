@@ -1,0 +1,184 @@
+//! Attention between positions, and where a position is.
+
+use super::linear::value;
+use super::summary::note;
+use super::{Linear, Module, Visitor, init};
+use crate::device::Device;
+use crate::shape::refuse;
+use crate::tensor::Tensor;
+use crate::tensor::var::Var;
+
+/// `concat(heads) W_o` with `head = attention(q W_q, k W_k, v W_v)` (Vaswani et al., 2017): PyTorch's
+/// [`MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html) with
+/// `batch_first=True`, without dropout between the heads and without returning their weights.
+///
+/// [`Module::forward`] attends to its own operand, each position to all.
+///
+/// ```
+/// use wgrad::nn::MultiheadAttention;
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let attention = MultiheadAttention::new(16, 4, &dev);
+/// let x = Tensor::zeros([2, 5, 16], &dev);
+/// assert_eq!(attention.forward(&x, &x, &x, None, true).shape()[..], [2, 5, 16]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct MultiheadAttention {
+    /// `[3 embed, embed]`: for queries, keys and values.
+    pub in_proj_weight: Var,
+    /// `[3 embed]`
+    pub in_proj_bias: Option<Var>,
+    /// `[embed, embed]`
+    pub out_proj: Linear,
+    num_heads: usize,
+    rotary: Option<RotaryEmbedding>,
+}
+
+impl MultiheadAttention {
+    /// Heads of width `embed_dim / num_heads`. Starts as PyTorch's does: the first projection by Xavier, zeros for biases.
+    #[track_caller]
+    pub fn new(embed_dim: usize, num_heads: usize, device: &Device) -> MultiheadAttention {
+        if num_heads == 0 || !embed_dim.is_multiple_of(num_heads) {
+            refuse!("MultiheadAttention", "a width of {embed_dim} does not part into {num_heads} heads");
+        }
+        let zeros = |sizes: usize| Some(Var::parameter(Tensor::zeros([sizes], device)));
+        let in_proj_weight = Var::parameter(Tensor::zeros([3 * embed_dim, embed_dim], device));
+        init::xavier_uniform(&in_proj_weight, 1.0);
+        let out_proj = Linear { bias: zeros(embed_dim), ..Linear::new(embed_dim, embed_dim, device) };
+        MultiheadAttention {
+            in_proj_weight,
+            in_proj_bias: zeros(3 * embed_dim),
+            out_proj,
+            num_heads,
+            rotary: None,
+        }
+    }
+
+    /// The same without biases.
+    pub fn without_bias(self) -> MultiheadAttention {
+        MultiheadAttention { in_proj_bias: None, out_proj: self.out_proj.without_bias(), ..self }
+    }
+
+    /// Turns queries and keys by their positions.
+    pub fn rotary(self, rotary: RotaryEmbedding) -> MultiheadAttention {
+        MultiheadAttention { rotary: Some(rotary), ..self }
+    }
+
+    /// What each query `[batch, queries, embed]` finds among keys and values `[batch, keys, embed]`.
+    ///
+    /// A bool `mask` is true where a key takes part (PyTorch's module means the opposite, its function the same as here), a
+    /// float one is added to the scores; both broadcast to `[batch, heads, queries, keys]`. With `is_causal` query `i` sees the
+    /// keys 0 to `i`.
+    #[track_caller]
+    pub fn forward(
+        &self,
+        query: &Tensor,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        is_causal: bool,
+    ) -> Tensor {
+        let embed = self.in_proj_weight.tensor().size(1);
+        if let Some(wrong) = [query, key, value].iter().find(|x| x.rank() < 2 || x.size(-1) != embed) {
+            refuse!("MultiheadAttention", "{wrong} is not [batch, positions, {embed}]");
+        }
+        let [query, key, value] = self.projected([query, key, value]);
+        let turned = |x: Tensor| self.rotary.as_ref().map_or_else(|| x.clone(), |rotary| rotary.forward(&x));
+        let heads = turned(query).scaled_dot_product_attention(&turned(key), &value, mask, is_causal, None);
+        note(self, self.out_proj.forward(&heads.transpose(-3, -2).flatten(-2, -1)))
+    }
+
+    /// Each `[batch, positions, embed]` times its part of the weight, as `[batch, heads, positions, width]`. What is one
+    /// tensor is multiplied once.
+    fn projected(&self, inputs: [&Tensor; 3]) -> [Tensor; 3] {
+        let (weight, bias) = (self.in_proj_weight.tensor(), value(&self.in_proj_bias));
+        let embed = weight.size(1);
+        let one = |x: &Tensor| std::ptr::eq(&*x.node, &*inputs[0].node) && x.out == inputs[0].out;
+        let parts: [Tensor; 3] = if inputs.into_iter().all(one) {
+            let whole = inputs[0].linear(&weight, bias.as_ref());
+            [0, 1, 2].map(|i| whole.narrow(-1, (i * embed) as i64, embed))
+        } else {
+            [0, 1, 2].map(|i| {
+                let part = |x: &Tensor| x.narrow(0, (i * embed) as i64, embed);
+                inputs[i].linear(&part(&weight), bias.as_ref().map(part).as_ref())
+            })
+        };
+        parts.map(|x| {
+            let split = x.shape().with(x.rank() - 1, self.num_heads).insert(x.rank(), embed / self.num_heads);
+            x.reshape(split).transpose(-3, -2)
+        })
+    }
+}
+
+impl Module for MultiheadAttention {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.forward(x, x, x, None, false)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.var("in_proj_weight", &self.in_proj_weight);
+        visitor.optional("in_proj_bias", &self.in_proj_bias);
+        visitor.module("out_proj", &self.out_proj);
+    }
+}
+
+/// Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair `(x[i], x[i + width/2])` is
+/// turned by the angle `t base^(-2i / width)`, so that the product of a query and a key depends on their distance alone. The
+/// pairs are those of GPT-NeoX and of Llama in Hugging Face's `transformers`.
+///
+/// ```
+/// use wgrad::nn::{Module, RotaryEmbedding};
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let rotary = RotaryEmbedding::new(2, 8, 10_000.0, &dev);
+/// let y = rotary.forward(&Tensor::new([1.0, 0.0, 1.0, 0.0], [2, 2], &dev)).to_vec::<f32>().unwrap();
+/// assert_eq!(y, [1.0, 0.0, 1f32.cos(), 1f32.sin()]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct RotaryEmbedding {
+    /// `[positions, width / 2]`
+    cos: Tensor,
+    sin: Tensor,
+}
+
+impl RotaryEmbedding {
+    /// For heads of this width, an even number, and positions below `max_positions`; `base` is mostly 10,000.
+    #[track_caller]
+    pub fn new(width: usize, max_positions: usize, base: f64, device: &Device) -> RotaryEmbedding {
+        if width == 0 || !width.is_multiple_of(2) {
+            refuse!("RotaryEmbedding", "a width of {width} has no pairs");
+        }
+        let pairs = width / 2;
+        let angle = |i: usize| (i / pairs) as f64 * base.powf(-((i % pairs) as f64) / pairs as f64);
+        let table = |f: fn(f64) -> f64| {
+            let data: Vec<f32> = (0..max_positions * pairs).map(|i| f(angle(i)) as f32).collect();
+            Tensor::new(data, [max_positions, pairs], device)
+        };
+        RotaryEmbedding { cos: table(f64::cos), sin: table(f64::sin) }
+    }
+
+    /// `[.., positions, width]` of which the first is at position `start`: what a cache of keys asks for.
+    #[track_caller]
+    pub fn forward_from(&self, x: &Tensor, start: usize) -> Tensor {
+        let (positions, pairs) = (self.cos.size(0), self.cos.size(1));
+        if x.rank() < 2 || x.size(-1) != 2 * pairs || start + x.size(-2) > positions {
+            refuse!(
+                "RotaryEmbedding",
+                "{x} is not [.., positions, {}] with positions {start} to below {positions}",
+                2 * pairs
+            );
+        }
+        let [cos, sin] = [&self.cos, &self.sin].map(|table| table.narrow(0, start as i64, x.size(-2)));
+        let (a, b) = (x.narrow(-1, 0, pairs), x.narrow(-1, pairs as i64, pairs));
+        Tensor::cat(&[&(&a * &cos - &b * &sin), &(&b * &cos + &a * &sin)], -1)
+    }
+}
+
+impl Module for RotaryEmbedding {
+    /// `[.., positions, width]` from position 0 on.
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        note(self, self.forward_from(x, 0))
+    }
+}

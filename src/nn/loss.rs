@@ -1,0 +1,106 @@
+//! Losses as values: each is the `Tensor` method of its name, with PyTorch's defaults.
+
+use crate::tensor::Tensor;
+use crate::tensor::loss::{Classes, Reduction};
+
+/// Softmax cross-entropy of logits `[batch, classes, ..]` and classes or probabilities: [`Tensor::cross_entropy_with`].
+///
+/// ```
+/// use wgrad::nn::CrossEntropyLoss;
+/// use wgrad::{Classes, Device, Tensor};
+/// let dev = Device::cpu();
+/// let (logits, target) = (Tensor::zeros([3, 10], &dev), Tensor::new([3, 7, -100], [3], &dev));
+/// let loss = CrossEntropyLoss::default().forward(&logits, &target); // -100 does not count
+/// assert!((loss.item().unwrap() - 10f64.ln()).abs() < 1e-12);
+/// let smooth = CrossEntropyLoss(Classes { label_smoothing: 0.1, ..Classes::default() });
+/// # smooth.forward(&logits, &target);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct CrossEntropyLoss(pub Classes);
+
+/// Minus the log-probability of the target class: [`Tensor::nll_loss`].
+#[derive(Clone, Debug, Default)]
+pub struct NLLLoss(pub Classes);
+
+/// Squared differences: [`Tensor::mse_loss`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MSELoss(pub Reduction);
+
+/// Absolute differences: [`Tensor::l1_loss`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct L1Loss(pub Reduction);
+
+/// Squares below `beta`, lines above: [`Tensor::smooth_l1_loss`].
+#[derive(Clone, Copy, Debug)]
+pub struct SmoothL1Loss {
+    /// Where the line begins; 1 by default.
+    pub beta: f64,
+    /// What becomes of the elements.
+    pub reduction: Reduction,
+}
+
+/// Squares below `delta`, lines above: [`Tensor::huber_loss`].
+#[derive(Clone, Copy, Debug)]
+pub struct HuberLoss {
+    /// Where the line begins; 1 by default.
+    pub delta: f64,
+    /// What becomes of the elements.
+    pub reduction: Reduction,
+}
+
+/// Cross-entropy of a yes or no, of logits: [`Tensor::binary_cross_entropy_with_logits`].
+#[derive(Clone, Debug, Default)]
+pub struct BCEWithLogitsLoss {
+    /// A weight for each element; broadcasts.
+    pub weight: Option<Tensor>,
+    /// A weight for each yes; broadcasts.
+    pub pos_weight: Option<Tensor>,
+    /// What becomes of the elements.
+    pub reduction: Reduction,
+}
+
+/// Divergence of the target from log-probabilities: [`Tensor::kl_div`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KLDivLoss {
+    /// Whether the target is logarithms too.
+    pub log_target: bool,
+    /// What becomes of the elements.
+    pub reduction: Reduction,
+}
+
+impl Default for SmoothL1Loss {
+    fn default() -> SmoothL1Loss {
+        SmoothL1Loss { beta: 1.0, reduction: Reduction::Mean }
+    }
+}
+
+impl Default for HuberLoss {
+    fn default() -> HuberLoss {
+        HuberLoss { delta: 1.0, reduction: Reduction::Mean }
+    }
+}
+
+macro_rules! losses {
+    ($($loss:ident |$own:ident, $input:ident, $target:ident| $call:expr;)*) => { $(
+        impl $loss {
+            /// The loss of an input and its target.
+            #[track_caller]
+            pub fn forward(&self, $input: &Tensor, $target: &Tensor) -> Tensor {
+                let $own = self;
+                $call
+            }
+        }
+    )* };
+}
+losses! {
+    CrossEntropyLoss |own, input, target| input.cross_entropy_with(target, &own.0);
+    NLLLoss |own, input, target| input.nll_loss(target, &own.0);
+    MSELoss |own, input, target| input.mse_loss(target, own.0);
+    L1Loss |own, input, target| input.l1_loss(target, own.0);
+    SmoothL1Loss |own, input, target| input.smooth_l1_loss(target, own.beta, own.reduction);
+    HuberLoss |own, input, target| input.huber_loss(target, own.delta, own.reduction);
+    BCEWithLogitsLoss |own, input, target| input.binary_cross_entropy_with_logits(
+        target, own.weight.as_ref(), own.pos_weight.as_ref(), own.reduction
+    );
+    KLDivLoss |own, input, target| input.kl_div(target, own.log_target, own.reduction);
+}

@@ -1,0 +1,121 @@
+//! Pools. One dim is two, of which the first has size 1.
+
+use super::Module;
+use super::summary::note;
+use crate::tensor::Tensor;
+use crate::tensor::pool::Pool2d;
+
+/// [`Tensor::max_pool2d`] as a layer: the largest element of each window.
+///
+/// ```
+/// use wgrad::nn::{MaxPool2d, Module};
+/// use wgrad::{Device, Pool2d, Tensor};
+/// let x = Tensor::zeros([1, 3, 8, 8], &Device::cpu());
+/// assert_eq!(MaxPool2d::new([2, 2]).forward(&x).shape()[..], [1, 3, 4, 4]);
+/// let overlapping = MaxPool2d(Pool2d { stride: [1, 1], ..Pool2d::new([2, 2]) });
+/// assert_eq!(overlapping.forward(&x).shape()[..], [1, 3, 7, 7]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool2d(pub Pool2d);
+
+/// [`Tensor::avg_pool2d`] as a layer: the mean of each window.
+#[derive(Clone, Copy, Debug)]
+pub struct AvgPool2d(pub Pool2d);
+
+/// [`Tensor::adaptive_avg_pool2d`] as a layer: the mean of each of so many parts; `None` keeps a size.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveAvgPool2d(pub [Option<usize>; 2]);
+
+/// The largest element of each window along the last dim: `[batch, channels, length]` to `[batch, channels, windows]`.
+///
+/// ```
+/// use wgrad::nn::{MaxPool1d, Module};
+/// use wgrad::{Device, Tensor};
+/// let x = Tensor::new([1.0, 4.0, 2.0, 3.0, 9.0], [1, 1, 5], &Device::cpu());
+/// assert_eq!(MaxPool1d::new(2).forward(&x).to_vec::<f32>().unwrap(), [4.0, 3.0]);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool1d {
+    /// Elements of a window.
+    pub kernel_size: usize,
+    /// Elements from one window to the next.
+    pub stride: usize,
+    /// Places on both sides that hold nothing.
+    pub padding: usize,
+}
+
+/// The mean of each window along the last dim; padding counts as zeros.
+#[derive(Clone, Copy, Debug)]
+pub struct AvgPool1d {
+    /// Elements of a window.
+    pub kernel_size: usize,
+    /// Elements from one window to the next.
+    pub stride: usize,
+    /// Zeros on both sides.
+    pub padding: usize,
+}
+
+/// The mean of each of so many parts of the last dim, as equal as they can be.
+#[derive(Clone, Copy, Debug)]
+pub struct AdaptiveAvgPool1d(pub usize);
+
+/// A pool over two dims of size 1 and `[batch, channels, length]`.
+#[track_caller]
+fn over_one(x: &Tensor, pool: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
+    pool(&x.unsqueeze(-2)).squeeze(-2)
+}
+
+macro_rules! pools {
+    ($($one:ident $two:ident $method:ident)*) => { $(
+        impl $two {
+            /// Windows of this height and width, side by side.
+            pub fn new(kernel_size: [usize; 2]) -> $two {
+                $two(Pool2d::new(kernel_size))
+            }
+        }
+
+        impl Module for $two {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                note(self, x.$method(self.0))
+            }
+        }
+
+        impl $one {
+            /// Windows of this many elements, side by side.
+            pub fn new(kernel_size: usize) -> $one {
+                $one { kernel_size, stride: kernel_size, padding: 0 }
+            }
+        }
+
+        impl Module for $one {
+            #[track_caller]
+            fn forward(&self, x: &Tensor) -> Tensor {
+                let windows = Pool2d {
+                    stride: [1, self.stride],
+                    padding: [0, self.padding],
+                    ..Pool2d::new([1, self.kernel_size])
+                };
+                note(self, over_one(x, |x| x.$method(windows)))
+            }
+        }
+    )* };
+}
+pools! {
+    MaxPool1d MaxPool2d max_pool2d
+    AvgPool1d AvgPool2d avg_pool2d
+}
+
+impl Module for AdaptiveAvgPool2d {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        note(self, x.adaptive_avg_pool2d(self.0))
+    }
+}
+
+impl Module for AdaptiveAvgPool1d {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        note(self, over_one(x, |x| x.adaptive_avg_pool2d([None, Some(self.0)])))
+    }
+}

@@ -1,0 +1,280 @@
+//! Recurrent layers: one walk along time, and three things that a step can be.
+
+use std::array;
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::linear::value;
+use super::summary::note;
+use super::{Module, Visitor, init};
+use crate::device::Device;
+use crate::shape::refuse;
+use crate::tensor::Tensor;
+use crate::tensor::var::Var;
+
+/// `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` (Elman, 1990), PyTorch's
+/// [`RNN`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html): its state is `[h]`.
+pub type RNN = Recurrent<TanhCell, 1>;
+
+/// Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gates of Gers et al., 2000), PyTorch's
+/// [`LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html): its state is `[h, c]`.
+///
+/// ```
+/// use wgrad::nn::LSTM;
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let lstm = LSTM::new(4, 8, &dev).num_layers(2);
+/// let (y, [h, c]) = lstm.forward(&Tensor::zeros([3, 5, 4], &dev), None);
+/// assert_eq!(y.shape()[..], [3, 5, 8]); // [batch, time, hidden]
+/// assert_eq!((&h.shape()[..], &c.shape()[..]), (&[2, 3, 8][..], &[2, 3, 8][..])); // [layers, batch, hidden]
+/// let (next, _) = lstm.forward(&Tensor::zeros([3, 1, 4], &dev), Some(&[h, c])); // goes on
+/// # assert_eq!(next.shape()[..], [3, 1, 8]);
+/// ```
+pub type LSTM = Recurrent<LstmCell, 2>;
+
+/// Gated recurrent units (Cho et al., 2014), PyTorch's
+/// [`GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html): its state is `[h]`.
+pub type GRU = Recurrent<GruCell, 1>;
+
+/// What a step is: from the operand's share and the hidden state's, and the state, to the next state.
+pub trait Cell<const STATES: usize> {
+    /// Its layer's name.
+    const NAME: &str;
+    /// How many numbers of each share there are for a number of the hidden state.
+    const GATES: usize;
+
+    /// `x` is `W_ih x + b_ih` and `h` is `W_hh h + b_hh`, both `[batch, gates * hidden]`; each of the state is
+    /// `[batch, hidden]`, the hidden state first.
+    fn step(x: &Tensor, h: &Tensor, state: &[Tensor; STATES]) -> [Tensor; STATES];
+}
+
+/// The step of [`RNN`].
+pub struct TanhCell;
+
+impl Cell<1> for TanhCell {
+    const NAME: &str = "RNN";
+    const GATES: usize = 1;
+
+    fn step(x: &Tensor, h: &Tensor, _state: &[Tensor; 1]) -> [Tensor; 1] {
+        [(x + h).tanh()]
+    }
+}
+
+/// The step of [`LSTM`].
+pub struct LstmCell;
+
+impl Cell<2> for LstmCell {
+    const NAME: &str = "LSTM";
+    const GATES: usize = 4;
+
+    fn step(x: &Tensor, h: &Tensor, [_, c]: &[Tensor; 2]) -> [Tensor; 2] {
+        let [input, forget, cell, output] = gates(&(x + h));
+        let c = forget.sigmoid() * c + input.sigmoid() * cell.tanh();
+        [output.sigmoid() * c.tanh(), c]
+    }
+}
+
+/// The step of [`GRU`].
+pub struct GruCell;
+
+impl Cell<1> for GruCell {
+    const NAME: &str = "GRU";
+    const GATES: usize = 3;
+
+    fn step(x: &Tensor, h: &Tensor, [state]: &[Tensor; 1]) -> [Tensor; 1] {
+        let ([reset, update, new], [reset_h, update_h, new_h]) = (gates(x), gates(h));
+        let new = (new + (reset + reset_h).sigmoid() * new_h).tanh();
+        let update = (update + update_h).sigmoid();
+        [&new + update * (state - &new)]
+    }
+}
+
+/// The last dim in equal parts.
+fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
+    let width = x.size(-1) / N;
+    array::from_fn(|i| x.narrow(-1, (i * width) as i64, width))
+}
+
+/// A recurrent layer or several: [`RNN`], [`LSTM`], [`GRU`]. Each layer goes along the outputs of the one before it.
+///
+/// [`Module::forward`] starts with zeros and gives the outputs alone.
+pub struct Recurrent<C, const STATES: usize> {
+    /// Of each layer, forward and then, if there is one, backward in time.
+    weights: Vec<Weights>,
+    input_size: usize,
+    hidden_size: usize,
+    directions: usize,
+    batch_first: bool,
+    cell: PhantomData<fn() -> C>,
+}
+
+/// Of one layer in one direction.
+#[derive(Clone)]
+struct Weights {
+    /// `[gates * hidden, in]`
+    weight_ih: Var,
+    /// `[gates * hidden, hidden]`
+    weight_hh: Var,
+    /// `[gates * hidden]`
+    bias_ih: Option<Var>,
+    /// `[gates * hidden]`
+    bias_hh: Option<Var>,
+}
+
+impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
+    /// One layer, forward in time; everything uniform in ±1/√hidden (PyTorch's default).
+    #[track_caller]
+    pub fn new(input_size: usize, hidden_size: usize, device: &Device) -> Self {
+        Self::drawn(input_size, hidden_size, 1, 1, device)
+    }
+
+    #[track_caller]
+    fn drawn(
+        input_size: usize,
+        hidden_size: usize,
+        layers: usize,
+        directions: usize,
+        device: &Device,
+    ) -> Self {
+        if layers == 0 || hidden_size == 0 {
+            refuse!(C::NAME, "{layers} layers of {hidden_size} numbers hold no state");
+        }
+        let rows = C::GATES * hidden_size;
+        let weights = (0..layers * directions).map(|i| {
+            let width = if i < directions { input_size } else { directions * hidden_size };
+            let [weight_ih, weight_hh] =
+                [width, hidden_size].map(|width| init::within(hidden_size, [rows, width], device));
+            let [bias_ih, bias_hh] = [(); 2].map(|()| Some(init::within(hidden_size, [rows], device)));
+            Weights { weight_ih, weight_hh, bias_ih, bias_hh }
+        });
+        let weights = weights.collect();
+        Recurrent { weights, input_size, hidden_size, directions, batch_first: true, cell: PhantomData }
+    }
+
+    #[track_caller]
+    fn redrawn(self, layers: usize, directions: usize) -> Self {
+        let device = self.weights[0].weight_ih.tensor().device().clone();
+        let new = Self::drawn(self.input_size, self.hidden_size, layers, directions, &device);
+        let new = Recurrent { batch_first: self.batch_first, ..new };
+        if self.weights[0].bias_ih.is_some() { new } else { new.without_bias() }
+    }
+
+    /// So many layers, with new weights.
+    #[track_caller]
+    pub fn num_layers(self, layers: usize) -> Self {
+        let directions = self.directions;
+        self.redrawn(layers, directions)
+    }
+
+    /// Also backward in time, with new weights: outputs are `[batch, time, 2 hidden]`, the states of a layer's two directions
+    /// follow each other.
+    #[track_caller]
+    pub fn bidirectional(self) -> Self {
+        let layers = self.weights.len() / self.directions;
+        self.redrawn(layers, 2)
+    }
+
+    /// Without biases.
+    pub fn without_bias(mut self) -> Self {
+        self.weights.iter_mut().for_each(|weights| (weights.bias_ih, weights.bias_hh) = (None, None));
+        self
+    }
+
+    /// Whether sequences are `[batch, time, features]`, as they are at first, or `[time, batch, features]`, PyTorch's default.
+    pub fn batch_first(self, batch_first: bool) -> Self {
+        Recurrent { batch_first, ..self }
+    }
+
+    /// From a sequence `[batch, time, in]` and a state, or zeros, to the outputs `[batch, time, hidden]` and the state at the end,
+    /// of which each part is `[layers * directions, batch, hidden]`.
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor, state: Option<&[Tensor; STATES]>) -> (Tensor, [Tensor; STATES]) {
+        if x.rank() != 3 || x.size(-1) != self.input_size || x.numel() == 0 {
+            refuse!(C::NAME, "{x} is no sequence [batch, time, {}] of at least one step", self.input_size);
+        }
+        let laid_out = |x: Tensor| if self.batch_first { x } else { x.transpose(0, 1) };
+        let mut x = laid_out(x.clone());
+        let shape = [self.weights.len(), x.size(0), self.hidden_size];
+        if let Some(wrong) = state.into_iter().flatten().find(|state| state.shape()[..] != shape) {
+            refuse!(C::NAME, "the state {wrong} is not {shape:?}, [layers, batch, hidden]");
+        }
+        let zeros = Tensor::zeros(&shape[1..], x.device());
+        let mut ends = Vec::new();
+        for (layer, weights) in self.weights.chunks(self.directions).enumerate() {
+            let outputs = weights.iter().enumerate().map(|(direction, weights)| {
+                let at = (layer * self.directions + direction) as i64;
+                let start =
+                    array::from_fn(|i| state.map_or_else(|| zeros.clone(), |state| state[i].select(0, at)));
+                let (output, end) = weights.run::<C, STATES>(&x, start, direction == 1);
+                ends.push(end);
+                output
+            });
+            let outputs: Vec<Tensor> = outputs.collect();
+            x = Tensor::cat(&outputs.iter().collect::<Vec<_>>(), -1);
+        }
+        let end = |i: usize| Tensor::stack(&ends.iter().map(|end| &end[i]).collect::<Vec<_>>(), 0);
+        (note(self, laid_out(x)), array::from_fn(end))
+    }
+}
+
+impl Weights {
+    /// Along `x` `[batch, time, in]`: the hidden states `[batch, time, hidden]`, and the last state.
+    fn run<C: Cell<STATES>, const STATES: usize>(
+        &self,
+        x: &Tensor,
+        mut state: [Tensor; STATES],
+        backward: bool,
+    ) -> (Tensor, [Tensor; STATES]) {
+        // The operand's share of all steps is one product.
+        let inputs = x.linear(&self.weight_ih.tensor(), value(&self.bias_ih).as_ref());
+        let (weight, bias) = (self.weight_hh.tensor(), value(&self.bias_hh));
+        let time = x.size(1);
+        let mut outputs = Vec::with_capacity(time);
+        for step in 0..time {
+            let at = if backward { time - 1 - step } else { step };
+            let hidden = state[0].linear(&weight, bias.as_ref());
+            state = C::step(&inputs.select(1, at as i64), &hidden, &state);
+            outputs.push(state[0].clone());
+        }
+        if backward {
+            outputs.reverse();
+        }
+        (Tensor::stack(&outputs.iter().collect::<Vec<_>>(), 1), state)
+    }
+}
+
+impl<C: Cell<STATES>, const STATES: usize> Module for Recurrent<C, STATES> {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.forward(x, None).0
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        for (i, weights) in self.weights.iter().enumerate() {
+            let end = if i % self.directions == 0 { "" } else { "_reverse" };
+            let layer = i / self.directions;
+            visitor.var(&format!("weight_ih_l{layer}{end}"), &weights.weight_ih);
+            visitor.var(&format!("weight_hh_l{layer}{end}"), &weights.weight_hh);
+            visitor.optional(&format!("bias_ih_l{layer}{end}"), &weights.bias_ih);
+            visitor.optional(&format!("bias_hh_l{layer}{end}"), &weights.bias_hh);
+        }
+    }
+
+    fn kind(&self) -> String {
+        C::NAME.to_owned()
+    }
+}
+
+impl<C, const STATES: usize> Clone for Recurrent<C, STATES> {
+    /// Another handle on the same weights.
+    fn clone(&self) -> Self {
+        Recurrent { weights: self.weights.clone(), ..*self }
+    }
+}
+
+impl<C: Cell<STATES>, const STATES: usize> fmt::Debug for Recurrent<C, STATES> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Recurrent { input_size, hidden_size, .. } = self;
+        write!(f, "{}({input_size}, {hidden_size}, {} layers)", C::NAME, self.weights.len() / self.directions)
+    }
+}

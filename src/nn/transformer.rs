@@ -1,0 +1,93 @@
+//! A block of a transformer.
+
+use super::summary::note;
+use super::{Dropout, LayerNorm, Linear, Module, MultiheadAttention, RotaryEmbedding, Visitor};
+use crate::device::Device;
+use crate::tensor::Tensor;
+
+/// Attention, then a feed-forward part of four times the width with GELU, each behind a norm and beside a residual (pre-norm:
+/// Xiong et al., 2020). `x + attention(norm1(x))`, then `x + linear2(gelu(linear1(norm2(x))))`: PyTorch's
+/// [`TransformerEncoderLayer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html) with
+/// `norm_first=True`, `batch_first=True`, `activation="gelu"`, and its names.
+///
+/// ```
+/// use wgrad::nn::{Module, TransformerBlock};
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let block = TransformerBlock::new(32, 4, &dev).causal().dropout(0.1);
+/// assert_eq!(block.forward(&Tensor::zeros([2, 7, 32], &dev)).shape()[..], [2, 7, 32]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TransformerBlock {
+    /// What positions see of each other.
+    pub self_attn: MultiheadAttention,
+    /// `[4 embed, embed]`
+    pub linear1: Linear,
+    /// `[embed, 4 embed]`
+    pub linear2: Linear,
+    /// Before the attention.
+    pub norm1: LayerNorm,
+    /// Before the feed-forward part.
+    pub norm2: LayerNorm,
+    /// Behind both parts.
+    pub dropout: Dropout,
+    is_causal: bool,
+}
+
+impl TransformerBlock {
+    /// Of `[batch, positions, embed]`, where each position sees all; without dropout.
+    #[track_caller]
+    pub fn new(embed_dim: usize, num_heads: usize, device: &Device) -> TransformerBlock {
+        TransformerBlock {
+            self_attn: MultiheadAttention::new(embed_dim, num_heads, device),
+            linear1: Linear::new(embed_dim, 4 * embed_dim, device),
+            linear2: Linear::new(4 * embed_dim, embed_dim, device),
+            norm1: LayerNorm::new([embed_dim], device),
+            norm2: LayerNorm::new([embed_dim], device),
+            dropout: Dropout::new(0.0),
+            is_causal: false,
+        }
+    }
+
+    /// Each position sees those before it and itself: what a language model asks for.
+    pub fn causal(self) -> TransformerBlock {
+        TransformerBlock { is_causal: true, ..self }
+    }
+
+    /// Drops, in training, elements of what both parts give with this probability.
+    #[track_caller]
+    pub fn dropout(self, p: f64) -> TransformerBlock {
+        TransformerBlock { dropout: Dropout::new(p), ..self }
+    }
+
+    /// Turns queries and keys by their positions.
+    pub fn rotary(self, rotary: RotaryEmbedding) -> TransformerBlock {
+        TransformerBlock { self_attn: self.self_attn.rotary(rotary), ..self }
+    }
+
+    /// [`forward`](Module::forward) with a mask of what each position sees, as [`MultiheadAttention::forward`] takes it.
+    #[track_caller]
+    pub fn forward_masked(&self, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
+        let normal = self.norm1.forward(x);
+        let attended = self.self_attn.forward(&normal, &normal, &normal, mask, self.is_causal);
+        let x = x + self.dropout.forward(&attended);
+        let inner = self.linear1.forward(&self.norm2.forward(&x)).gelu();
+        note(self, &x + self.dropout.forward(&self.linear2.forward(&inner)))
+    }
+}
+
+impl Module for TransformerBlock {
+    #[track_caller]
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.forward_masked(x, None)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.module("self_attn", &self.self_attn);
+        visitor.module("linear1", &self.linear1);
+        visitor.module("linear2", &self.linear2);
+        visitor.module("norm1", &self.norm1);
+        visitor.module("norm2", &self.norm2);
+        visitor.module("dropout", &self.dropout);
+    }
+}
