@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example digits
+//! cargo run --release --example digits -- --model cnn --epochs 20
 //! cargo run --release --example digits -- --device cpu --epochs 10 --seed 1
 //! cargo run --release --example digits -- --help
 //! ```
@@ -10,102 +11,74 @@
 //! network confuses, and some digits with what it takes them for. The learning curve and the weights are left in
 //! `out/digits`.
 
-mod args;
-mod curve;
+#[path = "../common/mod.rs"]
+mod common;
 mod data;
-mod meter;
+mod models;
 mod show;
 
-use std::fs;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use wgrad::data::DataLoader;
-use wgrad::nn::{Linear, Module, ReLU, Sequential};
-use wgrad::optim::{AdamW, Optimizer};
-use wgrad::{Device, Error, Tensor, io, no_grad};
+use wgrad::no_grad;
+use wgrad::optim::AdamW;
 
-use args::Args;
-use data::{CLASSES, Digits, PIXELS};
-use meter::{Mean, Meter};
+use common::args::{Common, count, positive};
+use common::classifier::Classifier;
+use data::Digits;
+use models::Model;
 
-/// What an epoch came to: its mean loss, and the accuracies after it.
-struct Epoch {
-    loss: f64,
-    train: f64,
-    test: f64,
+/// Trains a network to read handwritten digits, with AdamW
+#[derive(Parser)]
+#[command(name = "digits")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+
+    /// Which network
+    #[arg(long, value_enum, default_value_t = Model::Mlp)]
+    model: Model,
+
+    /// How often all 1,437 training digits are seen
+    #[arg(long, default_value_t = 30, value_parser = count, allow_negative_numbers = true)]
+    epochs: usize,
+
+    /// Digits in a step
+    #[arg(long, default_value_t = 64, value_parser = count, allow_negative_numbers = true)]
+    batch: usize,
+
+    /// Learning rate
+    #[arg(long, default_value_t = 2e-3, value_parser = positive, allow_negative_numbers = true)]
+    lr: f64,
 }
 
 fn main() -> Result<()> {
     let start = Instant::now();
     let args = Args::parse();
-    fs::create_dir_all(&args.out).with_context(|| format!("{} cannot be created", args.out.display()))?;
-    let dev = args.device()?;
-    println!("Training on {dev}\n");
+    let out = args.common.out("digits")?;
+    let dev = args.common.start()?;
 
-    wgrad::manual_seed(args.seed);
-    let model = Sequential::new()
-        .add(Linear::new(PIXELS, 128, &dev))
-        .add(ReLU)
-        .add(Linear::new(128, 64, &dev))
-        .add(ReLU)
-        .add(Linear::new(64, CLASSES, &dev));
+    let model = args.model.build(&dev);
     let (train, test) = Digits::load()?;
+    let mut training = Classifier {
+        model: model.as_ref(),
+        optimizer: AdamW::new(model.params(), args.lr),
+        train: DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed),
+        test: DataLoader::new(test.columns(), test.classes.len(), &dev),
+        epochs: args.epochs,
+        resume: args.common.resume.clone(),
+        out,
+        device: dev.clone(),
+    };
+    let history = training.fit(start)?;
 
-    let mut meter = Meter::new(start);
-    let epochs = fit(&model, &train, &test, &args, &dev, &mut meter)?;
-    println!("\n{} parameters. {meter}", model.num_params());
-
+    model.eval();
     let chances = no_grad(|| model.forward(&test.tensors(&dev).0).softmax(1));
     let said = chances.argmax(1, false).to_vec::<i32>()?;
     show::confusion(&test, &said);
     show::drawings(&test, &said, &chances.amax(1, false).to_vec::<f32>()?);
 
-    let (curve, weights) = (args.out.join("curve.svg"), args.out.join("weights.safetensors"));
-    curve::draw(&curve, &epochs).with_context(|| format!("{} cannot be written", curve.display()))?;
-    io::save(&weights, &model)?;
-    println!("learning curve: {}\nweights:        {}", curve.display(), weights.display());
-    println!("test accuracy {:.4}", epochs.last().map_or(0.0, |epoch| epoch.test));
-    Ok(())
-}
-
-/// Trains, and tells of every epoch. Inside an epoch nothing is read back: the losses add up on the device.
-fn fit(
-    model: &Sequential,
-    train: &Digits,
-    test: &Digits,
-    args: &Args,
-    dev: &Device,
-    meter: &mut Meter,
-) -> Result<Vec<Epoch>> {
-    let mut batches = DataLoader::new(train.columns(), args.batch, dev).shuffle(args.seed);
-    let mut opt = AdamW::new(model.params(), args.lr);
-    let (train, test) = (train.tensors(dev), test.tensors(dev));
-    let bar = show::progress_bar(args.epochs * batches.len());
-    let (mut losses, mut epochs) = (Mean::new(dev), Vec::new());
-
-    for number in 1..=args.epochs {
-        for (x, y) in batches.epoch() {
-            let loss = model.forward(&x).cross_entropy(&y);
-            loss.backward();
-            losses.add(&loss);
-            opt.step();
-            meter.step(&loss)?;
-            bar.inc(1);
-        }
-        let epoch =
-            Epoch { loss: losses.take()?, train: accuracy(model, &train)?, test: accuracy(model, &test)? };
-        meter.epoch(dev);
-        bar.suspend(|| show::epoch(number, &epoch));
-        epochs.push(epoch);
-    }
-    bar.finish_and_clear();
-    Ok(epochs)
-}
-
-/// The share of digits whose likeliest class is the right one.
-fn accuracy(model: &Sequential, (pixels, classes): &(Tensor, Tensor)) -> Result<f64, Error> {
-    let hits = no_grad(|| model.forward(pixels).argmax(1, false).eq(classes).sum());
-    Ok(hits.item()? / classes.numel() as f64)
+    training.report(&format!("Reading handwritten digits: {}, AdamW", args.model.title()), &history)
 }

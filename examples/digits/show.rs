@@ -1,19 +1,6 @@
-//! What is seen in the terminal: progress, the confusion matrix, digits drawn in grey levels.
+//! What is seen in the terminal at the end: the confusion matrix, digits drawn in grey levels.
 
-use indicatif::{ProgressBar, ProgressStyle};
-
-use crate::Epoch;
 use crate::data::{CLASSES, Digits, PIXELS};
-
-pub fn progress_bar(steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} step {pos}/{len}, {per_sec}, {eta} left");
-    ProgressBar::new(steps as u64).with_style(style.expect("the template is well formed"))
-}
-
-pub fn epoch(number: usize, epoch: &Epoch) {
-    let Epoch { loss, train, test } = epoch;
-    println!("epoch {number:3}   loss {loss:.4}   accuracy {train:.4}   on test digits {test:.4}");
-}
 
 /// How often each digit was taken for each.
 pub fn confusion(digits: &Digits, said: &[i32]) {

@@ -71,6 +71,7 @@ impl Vocabulary {
 pub struct Windows {
     tokens: Vec<i32>,
     context: usize,
+    stride: usize,
 }
 
 impl Windows {
@@ -80,7 +81,16 @@ impl Windows {
         if context == 0 {
             refuse!("windows", "a context of 0 tokens");
         }
-        Windows { tokens, context }
+        Windows { tokens, context, stride: 1 }
+    }
+
+    /// Only every `stride`-th window: with `stride(context)` each token comes once, as for a validation loss.
+    #[track_caller]
+    pub fn stride(self, stride: usize) -> Windows {
+        if stride == 0 {
+            refuse!("windows", "a stride of 0 tokens");
+        }
+        Windows { stride, ..self }
     }
 
     /// The text.
@@ -93,12 +103,12 @@ impl Dataset for Windows {
     type Batch = (Tensor, Tensor);
 
     fn len(&self) -> usize {
-        self.tokens.len().saturating_sub(self.context)
+        self.tokens.len().saturating_sub(self.context).div_ceil(self.stride)
     }
 
     fn batch(&self, samples: &[usize], device: &Device) -> (Tensor, Tensor) {
         let windows = |shift| {
-            let window = |&start: &usize| &self.tokens[start + shift..start + shift + self.context];
+            let window = |&sample: &usize| &self.tokens[sample * self.stride + shift..][..self.context];
             let tokens: Vec<i32> = samples.iter().flat_map(window).copied().collect();
             Tensor::new(tokens, [samples.len(), self.context], device)
         };

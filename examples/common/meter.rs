@@ -17,8 +17,18 @@ impl Mean {
     }
 
     pub fn add(&mut self, number: &Tensor) {
-        self.sum.set(self.sum.tensor() + number.detach());
-        self.count += 1;
+        self.add_weighted(number, 1);
+    }
+
+    /// As if it had been given so many times.
+    pub fn add_weighted(&mut self, number: &Tensor, weight: usize) {
+        self.sum.set(self.sum.tensor() + number.detach() * weight as f64);
+        self.count += weight;
+    }
+
+    /// Computes what was given so far, without waiting: so a loop that does nothing else holds no more than it must.
+    pub fn compute(&self) -> Result<(), Error> {
+        self.sum.tensor().realize().map(drop)
     }
 
     /// The mean of all numbers since the last call.

@@ -1,0 +1,164 @@
+//! Trains a GPT on the characters of a text, then lets it write.
+//!
+//! ```text
+//! cargo run --release --example char_gpt
+//! cargo run --release --example char_gpt -- --text FILE --steps 2000
+//! cargo run --release --example char_gpt -- --text FILE --resume out/char_gpt/weights.safetensors --steps 2000 --sample 1000
+//! cargo run --release --example char_gpt -- --text FILE --layers 6 --heads 6 --width 384 --context 256 --batch 64 --dropout 0.2
+//! ```
+//!
+//! Without `--text` it learns from a part of this project's source. The curve and the weights are left in `out/char_gpt`.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod gpt;
+mod text;
+mod trace;
+mod writer;
+
+use std::f64::consts::PI;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use wgrad::data::{DataLoader, Windows};
+use wgrad::nn::Module;
+use wgrad::optim::{AdamW, Optimizer};
+use wgrad::{Device, Error, no_grad};
+
+use common::args::{Common, count, positive};
+use common::chart::{self, BLUE, ORANGE, Panel, Series};
+use common::meter::Mean;
+use common::run::{self, Progress};
+use gpt::{Gpt, Sizes};
+use text::Text;
+use trace::Trace;
+use writer::Writer;
+
+/// Trains a GPT on the characters of a text, with AdamW, then lets it write
+#[derive(Parser)]
+#[command(name = "char_gpt")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    sizes: Sizes,
+
+    #[command(flatten)]
+    writer: Writer,
+
+    /// The text: the first 90% train, the rest validates [default: a part of this project's source]
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+
+    /// Steps in all
+    #[arg(long, default_value_t = 500)]
+    steps: usize,
+
+    /// Windows of the text in a step
+    #[arg(long, default_value_t = 12, value_parser = count)]
+    batch: usize,
+
+    /// Learning rate after the warm-up; it falls to a tenth along a cosine
+    #[arg(long, default_value_t = 1e-3, value_parser = positive)]
+    lr: f64,
+
+    /// Steps in which the learning rate rises
+    #[arg(long, default_value_t = 100, value_parser = count)]
+    warmup: usize,
+
+    /// Steps between validations; the weights are saved then
+    #[arg(long, default_value_t = 100, value_parser = count)]
+    every: usize,
+
+    /// Leave the first weights, the batches, rates and losses there, for train.py to repeat with PyTorch
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let text = Text::load(args.text.as_deref())?;
+    let out = args.common.out("char_gpt")?;
+    let dev = args.common.start()?;
+
+    let context = args.sizes.context;
+    let (train, rest) = text.split();
+    ensure!(rest.len() > context, "{} characters to validate with are too few for {context}", rest.len());
+    let batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
+        .shuffle(args.common.seed)
+        .drop_last()
+        .workers(1);
+    ensure!(!batches.is_empty(), "the text is too short for a batch of {}", args.batch);
+    let validation = DataLoader::new(Windows::new(rest, context).stride(context), args.batch, &dev);
+
+    let model = Gpt::new(text.vocabulary.len(), &args.sizes, &dev);
+    let mut optimizer = AdamW::new(model.params(), args.lr).betas(0.9, 0.99).weight_decay(0.1);
+    let mut step = 0;
+    if let Some(file) = &args.common.resume {
+        let progress = run::resume(file, &model, &dev)?;
+        batches.load_state(progress.loader);
+        step = progress.step;
+    }
+    println!("{} characters, {} kinds; {} parameters", text.len(), text.vocabulary.len(), model.num_params());
+
+    let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
+    let mut trace = args.trace.as_ref().map(|_| Trace::new(&model));
+    let (mut losses, mut learning, mut validations) = (Mean::new(&dev), Vec::new(), Vec::new());
+    let bar = run::progress_bar(step, args.steps);
+    for (x, y) in batches.batches().take(args.steps.saturating_sub(step)) {
+        optimizer.set_lr(rate(step, &args));
+        let loss = model.loss(&x, &y);
+        loss.backward();
+        losses.add(&loss);
+        optimizer.step();
+        step += 1;
+        bar.inc(1);
+        if let Some(trace) = &mut trace {
+            trace.add(&x, &y, optimizer.lr(), &loss)?;
+        }
+        if step.is_multiple_of(args.every) || step == args.steps {
+            let (seen, unseen) = (losses.take()?, validate(&model, &validation, &dev)?);
+            bar.suspend(|| println!("step {step:5}   training loss {seen:.4}   validation loss {unseen:.4}"));
+            learning.push((step as f64, seen));
+            validations.push((step as f64, unseen));
+            run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+        }
+    }
+    bar.finish_and_clear();
+
+    if !learning.is_empty() {
+        let series =
+            vec![Series::line("training", BLUE, learning), Series::line("validation", ORANGE, validations)];
+        let panel = Panel { x: "steps", y: "cross-entropy loss (nats a character)", series };
+        chart::draw(&curve, &format!("A GPT of {}", args.sizes), &[panel])?;
+        println!("learning curve: {}\nweights:        {}", curve.display(), weights.display());
+    }
+    if let (Some(trace), Some(path)) = (trace, &args.trace) {
+        trace.save(path)?;
+    }
+    args.writer.write(&model, &text.vocabulary, context, args.common.seed, &dev)?;
+    println!("validation loss {:.4}", validate(&model, &validation, &dev)?);
+    Ok(())
+}
+
+/// Up in a line, then down to a tenth in half a cosine.
+fn rate(step: usize, args: &Args) -> f64 {
+    let warm = (step + 1) as f64 / args.warmup as f64;
+    let part = (step as f64 - args.warmup as f64) / args.steps.saturating_sub(args.warmup).max(1) as f64;
+    let cosine = (1.0 + (PI * part.clamp(0.0, 1.0)).cos()) / 2.0;
+    args.lr * warm.min(0.1 + 0.9 * cosine)
+}
+
+/// The mean loss over all of the text that is kept for this.
+fn validate(model: &Gpt, windows: &DataLoader<Windows>, dev: &Device) -> Result<f64, Error> {
+    model.eval();
+    let mut losses = Mean::new(dev);
+    for (x, y) in windows.epoch() {
+        losses.add_weighted(&no_grad(|| model.loss(&x, &y)), y.numel());
+        losses.compute()?;
+    }
+    model.train();
+    losses.take()
+}

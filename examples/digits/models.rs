@@ -1,0 +1,55 @@
+//! The two networks.
+
+use clap::ValueEnum;
+use wgrad::nn::{Conv2d, Dropout, Flatten, Linear, MaxPool2d, Module, ReLU, Sequential};
+use wgrad::{Device, Tensor};
+
+use crate::data::{CLASSES, PIXELS};
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Model {
+    /// Layers of 128 and 64
+    Mlp,
+    /// Two convolutions of 32 and 64 channels, a pool, dropout
+    Cnn,
+}
+
+impl Model {
+    pub fn title(self) -> &'static str {
+        match self {
+            Model::Mlp => "64-128-64-10 network",
+            Model::Cnn => "convolutional network",
+        }
+    }
+
+    pub fn build(self, dev: &Device) -> Box<dyn Module> {
+        let model = Sequential::new();
+        Box::new(match self {
+            Model::Mlp => model
+                .add(Linear::new(PIXELS, 128, dev))
+                .add(ReLU)
+                .add(Linear::new(128, 64, dev))
+                .add(ReLU)
+                .add(Linear::new(64, CLASSES, dev)),
+            Model::Cnn => model
+                .add(AsPicture)
+                .add(Conv2d::new(1, 32, [3, 3], dev).padding([1, 1]))
+                .add(ReLU)
+                .add(Conv2d::new(32, 64, [3, 3], dev).padding([1, 1]))
+                .add(ReLU)
+                .add(MaxPool2d::new([2, 2]))
+                .add(Flatten)
+                .add(Dropout::new(0.3))
+                .add(Linear::new(64 * 4 * 4, CLASSES, dev)),
+        })
+    }
+}
+
+/// 64 pixels as one channel of 8 rows.
+struct AsPicture;
+
+impl Module for AsPicture {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        x.reshape([-1, 1, 8, 8])
+    }
+}

@@ -1,0 +1,149 @@
+//! Trains an LSTM on the adding problem: a sequence of numbers, two of them marked, and their sum is wanted
+//! (Hochreiter and Schmidhuber, 1997). It has to keep both through all the noise.
+//!
+//! ```text
+//! cargo run --release --example rnn
+//! cargo run --release --example rnn -- --length 40 --steps 3000
+//! ```
+//!
+//! The learning curve and the weights are left in `out/rnn`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use anyhow::Result;
+use clap::Parser;
+use wgrad::data::{DataLoader, Dataset};
+use wgrad::nn::{LSTM, Linear, Module, Visitor};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{Device, Generator, Reduction, Tensor, no_grad};
+
+use common::args::{Common, count, positive};
+use common::chart::{self, BLUE, GREY, Panel, Series};
+use common::meter::Mean;
+use common::run::{self, Progress};
+
+/// Trains an LSTM to add the two marked numbers of a sequence, with Adam
+#[derive(Parser)]
+#[command(name = "rnn")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+
+    /// Numbers in a sequence
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(2..1000))]
+    length: u64,
+
+    /// Numbers that the LSTM remembers
+    #[arg(long, default_value_t = 32, value_parser = count)]
+    hidden: usize,
+
+    /// Steps in all
+    #[arg(long, default_value_t = 1000)]
+    steps: usize,
+
+    /// Sequences in a step
+    #[arg(long, default_value_t = 64, value_parser = count)]
+    batch: usize,
+
+    /// Learning rate
+    #[arg(long, default_value_t = 5e-3, value_parser = positive)]
+    lr: f64,
+}
+
+/// Sequences that are drawn anew, as many as are asked for.
+struct Adding {
+    length: usize,
+}
+
+impl Dataset for Adding {
+    /// `[batch, length, 2]`, numbers from 0 to 1 with their marks, and sums `[batch, 1]`.
+    type Batch = (Tensor, Tensor);
+
+    fn len(&self) -> usize {
+        1 << 20
+    }
+
+    fn batch(&self, samples: &[usize], device: &Device) -> (Tensor, Tensor) {
+        let (count, length) = (samples.len(), self.length);
+        let mut random = wgrad::generator(); // the batch's own
+        let (numbers, places) = (random.uniform(count * length), random.uniform(2 * count));
+        let (mut steps, mut sums) = (Vec::with_capacity(2 * count * length), Vec::with_capacity(count));
+        for (numbers, places) in numbers.chunks(length).zip(places.chunks(2)) {
+            // One in each half.
+            let half = length / 2;
+            let first = (places[0] * half as f32) as usize;
+            let second = half + (places[1] * (length - half) as f32) as usize;
+            let marked = |i| if i == first || i == second { 1.0 } else { 0.0 };
+            steps.extend(numbers.iter().enumerate().flat_map(|(i, &number)| [number, marked(i)]));
+            sums.push(numbers[first] + numbers[second]);
+        }
+        (Tensor::new(steps, [count, length, 2], device), Tensor::new(sums, [count, 1], device))
+    }
+}
+
+struct Adder {
+    lstm: LSTM,
+    sum: Linear,
+}
+
+impl Module for Adder {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (outputs, _state) = self.lstm.forward(x, None);
+        self.sum.forward(&outputs.select(1, -1))
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.module("lstm", &self.lstm);
+        visitor.module("sum", &self.sum);
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let out = args.common.out("rnn")?;
+    let dev = args.common.start()?;
+
+    let model = Adder { lstm: LSTM::new(2, args.hidden, &dev), sum: Linear::new(args.hidden, 1, &dev) };
+    let mut optimizer = Adam::new(model.params(), args.lr);
+    let sequences = || Adding { length: args.length as usize };
+    let batches = DataLoader::new(sequences(), args.batch, &dev).seed(args.common.seed).workers(1);
+    let mut step = 0;
+    if let Some(file) = &args.common.resume {
+        let progress = run::resume(file, &model, &dev)?;
+        batches.load_state(progress.loader);
+        step = progress.step;
+    }
+
+    let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
+    let (mut errors, mut history) = (Mean::new(&dev), Vec::new());
+    let bar = run::progress_bar(step, args.steps);
+    for (x, sums) in batches.batches().take(args.steps.saturating_sub(step)) {
+        let loss = model.forward(&x).mse_loss(&sums, Reduction::Mean);
+        loss.backward();
+        errors.add(&loss);
+        optimizer.step();
+        step += 1;
+        bar.inc(1);
+        if step.is_multiple_of(50) || step == args.steps {
+            let error = errors.take()?;
+            bar.suspend(|| println!("step {step:5}   mean squared error {error:.5}"));
+            history.push((step as f64, error));
+            run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+        }
+    }
+    bar.finish_and_clear();
+
+    if !history.is_empty() {
+        let guess = history.iter().map(|(step, _)| (*step, 1.0 / 6.0)).collect();
+        let series = vec![Series::line("LSTM", BLUE, history), Series::line("always 1", GREY, guess)];
+        let panel = Panel { x: "steps", y: "mean squared error", series };
+        chart::draw(&curve, &format!("Adding two of {} numbers", args.length), &[panel])?;
+        println!("learning curve: {}\nweights:        {}", curve.display(), weights.display());
+    }
+    let unseen = DataLoader::new(sequences(), 1000, &dev).seed(Generator::new(args.common.seed).fork(0).seed);
+    let (x, sums) = unseen.epoch().next().expect("a million are there");
+    let error = no_grad(|| model.forward(&x).mse_loss(&sums, Reduction::Mean)).item()?;
+    println!("error on unseen sequences {error:.5} (0.16667 for whoever always says 1)");
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! A variational autoencoder of handwritten digits (Kingma and Welling, 2014): two numbers say which digit and how it is
+//! drawn. Afterwards a map of these two numbers is drawn: every digit at the place where it lives.
+//!
+//! ```text
+//! cargo run --release --example vae
+//! ```
+//!
+//! The map, the learning curve and the weights are left in `out/vae`.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../digits/data.rs"]
+mod data;
+
+use anyhow::Result;
+use clap::Parser;
+use wgrad::data::DataLoader;
+use wgrad::nn::{Linear, Module, ReLU, Sequential, Visitor};
+use wgrad::optim::{AdamW, CosineAnnealingLR, Optimizer, Schedule};
+use wgrad::{Device, Error, Reduction, Tensor, no_grad};
+
+use common::args::{Common, count, positive};
+use common::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
+use common::meter::Mean;
+use common::run::{self, Progress};
+use data::{Digits, PIXELS};
+
+/// Learns to draw digits: a variational autoencoder with two latent numbers, with AdamW
+#[derive(Parser)]
+#[command(name = "vae")]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+
+    /// How often all 1,437 training digits are seen
+    #[arg(long, default_value_t = 100, value_parser = count)]
+    epochs: usize,
+
+    /// Digits in a step
+    #[arg(long, default_value_t = 64, value_parser = count)]
+    batch: usize,
+
+    /// Learning rate at the start; it falls along a cosine
+    #[arg(long, default_value_t = 3e-3, value_parser = positive)]
+    lr: f64,
+}
+
+const LATENT: usize = 2;
+
+struct Vae {
+    encoder: Sequential,
+    decoder: Sequential,
+}
+
+impl Vae {
+    fn new(dev: &Device) -> Vae {
+        let layers = |sizes: [usize; 4]| {
+            Sequential::new()
+                .add(Linear::new(sizes[0], sizes[1], dev))
+                .add(ReLU)
+                .add(Linear::new(sizes[1], sizes[2], dev))
+                .add(ReLU)
+                .add(Linear::new(sizes[2], sizes[3], dev))
+        };
+        Vae { encoder: layers([PIXELS, 256, 128, 2 * LATENT]), decoder: layers([LATENT, 128, 256, PIXELS]) }
+    }
+
+    /// The negative evidence lower bound, in nats a digit: what is lost in the drawing, and what the two numbers tell.
+    fn loss(&self, x: &Tensor) -> Tensor {
+        let code = self.encoder.forward(x);
+        let (mean, log_variance) = (code.narrow(1, 0, LATENT), code.narrow(1, LATENT as i64, LATENT));
+        let z = &mean + (&log_variance * 0.5).exp() * noise(&mean);
+        let drawing =
+            self.decoder.forward(&z).binary_cross_entropy_with_logits(x, None, None, Reduction::Sum);
+        let told = (log_variance.exp() + mean.square() - 1.0 - &log_variance).sum() * 0.5;
+        (drawing + told) / x.size(0) as f64
+    }
+}
+
+/// Normal numbers, drawn on the device (Box and Muller, 1958).
+fn noise(like: &Tensor) -> Tensor {
+    let uniform = || Tensor::rand(like.shape(), like.device());
+    ((1.0 - uniform()).log() * -2.0).sqrt() * (uniform() * std::f64::consts::TAU).cos()
+}
+
+impl Module for Vae {
+    /// Grey levels from two numbers.
+    fn forward(&self, z: &Tensor) -> Tensor {
+        self.decoder.forward(z).sigmoid()
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        visitor.module("encoder", &self.encoder);
+        visitor.module("decoder", &self.decoder);
+    }
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let out = args.common.out("vae")?;
+    let dev = args.common.start()?;
+
+    let model = Vae::new(&dev);
+    let (train, test) = Digits::load()?;
+    let (unseen, _) = test.tensors(&dev);
+    let batches = DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed);
+    let mut optimizer = AdamW::new(model.params(), args.lr);
+    let (steps, mut step) = (args.epochs * batches.len(), 0);
+    let schedule = CosineAnnealingLR::new(args.lr, steps);
+    if let Some(file) = &args.common.resume {
+        let progress = run::resume(file, &model, &dev)?;
+        batches.load_state(progress.loader);
+        step = progress.step;
+    }
+
+    let weights = out.join("weights.safetensors");
+    let (mut losses, mut history) = (Mean::new(&dev), Vec::new());
+    let bar = run::progress_bar(step, steps);
+    for epoch in batches.state().epoch as usize..args.epochs {
+        for (x, _) in batches.epoch() {
+            schedule.apply(step, &mut optimizer);
+            let loss = model.loss(&x);
+            loss.backward();
+            losses.add(&loss);
+            optimizer.step();
+            step += 1;
+            bar.inc(1);
+        }
+        let (seen, unseen) = (losses.take()?, no_grad(|| model.loss(&unseen)).item()?);
+        if (epoch + 1).is_multiple_of(10) {
+            bar.suspend(|| println!("epoch {:3}   loss {seen:.3}   on test digits {unseen:.3}", epoch + 1));
+        }
+        history.push((seen, unseen));
+        run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+    }
+    bar.finish_and_clear();
+
+    let series = vec![
+        Series::line("training", BLUE, numbered(history.iter().map(|(seen, _)| *seen))),
+        Series::line("test", ORANGE, numbered(history.iter().map(|(_, unseen)| *unseen))),
+    ];
+    let panel = Panel { x: "epochs", y: "negative evidence bound (nats a digit)", series };
+    let (curve, map) = (out.join("curve.svg"), out.join("map.svg"));
+    chart::draw(&curve, "Learning to draw digits", &[panel])?;
+    chart::pictures(&map, &atlas(&model, &dev)?, 8, SIDE)?;
+    println!(
+        "map:            {}\nlearning curve: {}\nweights:        {}",
+        map.display(),
+        curve.display(),
+        weights.display()
+    );
+    println!("negative evidence bound on test digits {:.3}", no_grad(|| model.loss(&unseen)).item()?);
+    Ok(())
+}
+
+/// Drawings along each side of the map.
+const SIDE: usize = 16;
+
+/// What the model draws at evenly spaced places.
+fn atlas(model: &Vae, dev: &Device) -> Result<Vec<f32>, Error> {
+    let place = |i: usize| 4.0 * i as f32 / (SIDE - 1) as f32 - 2.0;
+    let places: Vec<f32> = (0..SIDE * SIDE).flat_map(|i| [place(i % SIDE), place(i / SIDE)]).collect();
+    no_grad(|| model.forward(&Tensor::new(places, [SIDE * SIDE, LATENT], dev))).to_vec()
+}
