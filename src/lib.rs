@@ -91,6 +91,15 @@ pub use tensor::pool::Pool2d;
 pub use tensor::var::Var;
 pub use tensor::{Operand, Tensor};
 
+/// The programs in the pages run as tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/tutorial.md")]
+    struct Tutorial;
+    #[doc = include_str!("../docs/from-pytorch.md")]
+    struct FromPyTorch;
+}
+
 // The tests' helpers are shared with `tests/`, which know the crate by its name.
 #[cfg(test)]
 extern crate self as wgrad;

@@ -9,6 +9,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[allow(dead_code)] // it does without the classes
 #[path = "../digits/data.rs"]
 mod data;
 
