@@ -5,15 +5,16 @@
 //! like inside, only the backend knows.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use crate::cpu::{Array, Rounding};
 use crate::dtype::Element;
 use crate::error::Error;
 use crate::gpu::{self, Gpu};
-use crate::graph::{Node, Value};
+use crate::graph::{Edges, Node, Value};
 use crate::limits::{AdapterKind, Limits};
-use crate::schedule::{Counters, Null, NullBuffer, Scheduler};
+use crate::schedule::{Counters, Memory, Null, NullBuffer, Scheduler};
 use crate::tensor::var::Cell;
 
 /// Where tensors live and are computed. Cloning is cheap; tensors of one computation share one device.
@@ -22,6 +23,8 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     backend: Backend,
+    /// Each node is realised as soon as it is built.
+    eager: bool,
     scheduler: Mutex<Scheduler>,
     /// What is to be computed with the next run, whatever that run is for.
     pending: Mutex<Vec<Pending>>,
@@ -92,7 +95,6 @@ impl Extremes {
 pub(crate) enum Data {
     Gpu(gpu::Buffer),
     Cpu(Array),
-    #[expect(dead_code, reason = "held so that its bytes count as live")]
     Null(NullBuffer),
 }
 
@@ -105,19 +107,28 @@ pub struct GpuOptions {
     pub checked: bool,
     /// Put elementwise operations and reductions together in one kernel. Off: one kernel a node.
     pub fuse: bool,
+    /// After each kernel compute on the CPU what it was asked for, from its own operands, and stop with
+    /// [`Error::Check`] where the GPU's result is another.
+    pub check: bool,
+    /// Realise each node as soon as it is built: what goes wrong, and the first NaN, then comes at its line.
+    pub eager: bool,
     /// Choose kernels as for an adapter of this kind, whatever it is: so that those for real GPUs can be tested on a
     /// software adapter. The limits stay the adapter's own.
     pub kind: Option<AdapterKind>,
 }
 
 impl Default for GpuOptions {
-    /// The adapter's own limits, trusted shaders; fused unless the variable `WGRAD_FUSE` is `0`.
+    /// The adapter's own limits, trusted shaders; fused unless the variable `WGRAD_FUSE` is `0`, checked and eager if
+    /// `WGRAD_CHECK` and `WGRAD_EAGER` are `1`.
     fn default() -> GpuOptions {
+        let is = |name: &str, value: &str| std::env::var(name).as_deref() == Ok(value);
         GpuOptions {
             restricted: false,
             checked: false,
             kind: None,
-            fuse: std::env::var("WGRAD_FUSE").as_deref() != Ok("0"),
+            fuse: !is("WGRAD_FUSE", "0"),
+            check: is("WGRAD_CHECK", "1"),
+            eager: is("WGRAD_EAGER", "1"),
         }
     }
 }
@@ -138,19 +149,19 @@ impl Device {
             checked: options.checked,
             kind: options.kind,
         })?;
-        Ok(Device::new(Backend::Gpu(gpu), options.fuse))
+        Ok(Device::new(Backend::Gpu(gpu), options))
     }
 
     /// The CPU reference: plain loops in f64, the oracle of every kernel and gradient. Exact, not fast.
     pub fn cpu() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
-        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::Exact), false)).clone()
+        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::Exact), &GpuOptions::default())).clone()
     }
 
     /// The CPU reference with every node's result rounded to f32: what a GPU computes, but for the order of sums.
     pub fn cpu_rounded() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
-        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::ToDtype), false)).clone()
+        CPU.get_or_init(|| Device::new(Backend::Cpu(Rounding::ToDtype), &GpuOptions::default())).clone()
     }
 
     /// The GPU where there is one, else the CPU. [`Device::gpu`] tells why there is none.
@@ -160,13 +171,15 @@ impl Device {
 
     /// A device that computes nothing: it plans, allocates and counts, so that kernels and bytes can be tested.
     pub fn null(limits: Limits) -> Device {
-        Device::new(Backend::Null(Null::new(limits)), true)
+        let options = GpuOptions { fuse: true, eager: false, ..GpuOptions::default() };
+        Device::new(Backend::Null(Null::new(limits)), &options)
     }
 
-    fn new(backend: Backend, fuse: bool) -> Device {
+    fn new(backend: Backend, options: &GpuOptions) -> Device {
         Device(Arc::new(Inner {
             backend,
-            scheduler: Mutex::new(Scheduler::new(fuse)),
+            eager: options.eager,
+            scheduler: Mutex::new(Scheduler::new(options.fuse, options.check)),
             pending: Mutex::default(),
             failure: Mutex::default(),
         }))
@@ -184,6 +197,27 @@ impl Device {
             Backend::Gpu(gpu) => Counters::of_gpu(planned, &gpu.stats()),
             Backend::Cpu(_) => planned,
             Backend::Null(null) => null.counters(planned),
+        }
+    }
+
+    /// What plans said they would take, and what the pool of buffers holds. The CPU reference counts nothing.
+    ///
+    /// ```
+    /// use wgrad::{Device, Tensor};
+    /// # fn main() -> Result<(), wgrad::Error> {
+    /// let dev = Device::auto();
+    /// let x = Tensor::zeros([1000, 1000], &dev) + 1.0;
+    /// x.realize()?;
+    /// println!("{}", dev.memory()); // predicted 4.0 MB, peak 4.0 MB; pooled 4.2 MB: 4.0 in use, 0.2 wasted, 0.0 idle
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn memory(&self) -> Memory {
+        let predicted = lock(&self.0.scheduler).predicted;
+        match &self.0.backend {
+            Backend::Gpu(gpu) => Memory::of_gpu(predicted, &gpu.stats()),
+            Backend::Cpu(_) => Memory::default(),
+            Backend::Null(null) => null.memory(predicted),
         }
     }
 
@@ -233,6 +267,34 @@ impl Device {
             && let Err(error) = self.realize_locked(&mut scheduler, std::slice::from_ref(node))
         {
             *lock(&self.0.failure) = Some(error);
+        }
+    }
+
+    pub(crate) fn is_eager(&self) -> bool {
+        self.0.eager
+    }
+
+    /// Realises a node that was just built, and panics in its line with what went wrong. `operands` are its sources,
+    /// which it may have forgotten afterwards. While the device plans, nodes wait as ever.
+    #[track_caller]
+    pub(crate) fn realize_eagerly(&self, node: &Arc<Node>, operands: &Edges) {
+        let Ok(mut scheduler) = self.0.scheduler.try_lock() else { return };
+        let realized = self.realize_locked(&mut scheduler, std::slice::from_ref(node));
+        drop(scheduler);
+        let has_nan = |node: &Node, out: u8| match node.value(out) {
+            Some(value) if value.view.is_contiguous() && node.outs[out as usize].dtype.is_float() => {
+                Ok(self.read::<f32>(&value)?.iter().any(|x| x.is_nan()))
+            }
+            _ => Ok(false),
+        };
+        let found = realized.and_then(|()| {
+            let mut before = operands.iter().map(|edge| has_nan(&edge.node, edge.out));
+            Ok(has_nan(node, 0)? && !before.try_fold(false, |any, nan| nan.map(|nan| any || nan))?)
+        });
+        match found {
+            Ok(true) => eprintln!("wgrad: {} made the first NaN, at {}", node.op.name(), Location::caller()),
+            Ok(false) => {}
+            Err(error) => panic!("{error}"),
         }
     }
 
@@ -308,6 +370,15 @@ impl Storage {
         match &self.data {
             Data::Gpu(buffer) => Some(buffer),
             _ => None,
+        }
+    }
+
+    /// Bytes that were asked for; what the host holds is not counted.
+    pub fn bytes(&self) -> u64 {
+        match &self.data {
+            Data::Gpu(buffer) => buffer.asked(),
+            Data::Null(buffer) => buffer.bytes() as u64,
+            Data::Cpu(_) => 0,
         }
     }
 

@@ -90,6 +90,29 @@ pub enum Error {
         reason: String,
     },
 
+    /// A kernel's result is not what the reference makes of the same operands: a defect of the crate's, or of a user's
+    /// own operation, found under `WGRAD_CHECK`. Values that depend on it are not to be used.
+    #[error(
+        "WGRAD_CHECK: {op}, called at {at}: element {index} is {got:e} on the GPU and {wanted:e} by the reference; the \
+         tolerance is {tolerance:e} (kernel: {kernel})"
+    )]
+    Check {
+        /// The operation.
+        op: &'static str,
+        /// The line that built it.
+        at: &'static Location<'static>,
+        /// What the kernel does.
+        kernel: String,
+        /// The element, counted in row-major order.
+        index: usize,
+        /// The GPU's value.
+        got: f64,
+        /// The reference's.
+        wanted: f64,
+        /// How far off the roundings of f32 may come, at the most.
+        tolerance: f64,
+    },
+
     /// A file that could not be read, written or understood. What it was to change is unchanged.
     #[error("{}: {reason}", path.display())]
     File {

@@ -52,7 +52,9 @@
 //! # Variables
 //!
 //! `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose the adapter.
-//! `WGRAD_FUSE=0` gives each node a kernel of its own. `WGRAD_LOG=plan,wgsl` prints plans and kernels as they are made.
+//! `WGRAD_LOG=plan,kernel,wgsl` prints plans, the kernels that ran, and their text. `WGRAD_FUSE=0` gives each node a kernel
+//! of its own, `WGRAD_EAGER=1` runs it as soon as it is built, `WGRAD_CHECK=1` follows each kernel with the CPU
+//! reference and fails with [`Error::Check`] where they differ.
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
@@ -82,7 +84,7 @@ pub use dtype::{DType, Element};
 pub use error::Error;
 pub use limits::{AdapterKind, Limits};
 pub use random::{Generator, generator, manual_seed, set_generator};
-pub use schedule::Counters;
+pub use schedule::{Counters, Memory};
 pub use shape::{Dims, Mismatch, Shape, Spec};
 pub use tensor::conv::Conv;
 pub use tensor::loss::{Classes, Reduction};

@@ -459,3 +459,25 @@ fn realised_views_are_operands_like_any_other() {
         common::close(name, gpu, cpu, 1e-5, 1e-5);
     }
 }
+
+/// Each node by itself, as soon as it is built: what goes wrong does so in its line, and what goes right is the same.
+#[test]
+fn an_eager_device_realises_each_node_as_it_is_built() {
+    let eager = Device::gpu_with(&GpuOptions { eager: true, ..GpuOptions::default() }).unwrap();
+    let run = |device: &Device| {
+        let x = Host::draw(1, &[5, 4], -1.0..1.0).tensor(device).requires_grad();
+        let loss = (&x * 2.0).tanh().matmul(&x.t()).softmax(1).square().sum();
+        loss.backward();
+        Host::read(&x.grad().unwrap())
+    };
+    run(&eager).assert_close("a gradient", &run(&Device::cpu_rounded()), common::SUMS);
+    let x = Tensor::new([1.0, 2.0], [2], &eager);
+    let before = eager.counters();
+    let y = x.exp();
+    assert_eq!((eager.counters().runs, eager.counters().kernels), (before.runs + 1, before.kernels + 1));
+    assert!(y.to_vec::<f32>().unwrap()[0] > 2.7 && eager.counters().runs == before.runs + 1);
+    let index = Tensor::new([2], [1], &eager);
+    let panic = catch_unwind(AssertUnwindSafe(|| x.gather(0, &(&index + 1)))).expect_err("out of range");
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains("gather") && message.contains("invariants.rs"), "{message}");
+}

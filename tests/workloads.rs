@@ -4,7 +4,9 @@
 #[allow(dead_code)] // the benchmarks use the rest
 mod cases;
 
-use wgrad::{AdapterKind, Device, Limits};
+use wgrad::nn::{Linear, Module};
+use wgrad::optim::{Adam, Optimizer};
+use wgrad::{AdapterKind, Device, GpuOptions, Limits, Tensor};
 
 /// Dispatches of one unit once all is warm. The loss is held, as a loop that prints it now and then does.
 fn dispatches(name: &str, kind: AdapterKind, storage_buffers: u32) -> usize {
@@ -39,4 +41,84 @@ fn dispatches_of_a_step() {
         }
     }
     assert!(over.is_empty(), "{}", over.join("; "));
+}
+
+/// What a step must not do once all is warm.
+fn made(device: &Device) -> [usize; 4] {
+    let counters = device.counters();
+    [counters.buffers, counters.bind_groups, counters.pipelines, counters.plans]
+}
+
+/// Bytes of this process in memory, where the system tells.
+fn resident() -> Option<usize> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    Some(pages.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
+}
+
+/// W3 is sent again and again: no buffer, bind group, pipeline or plan, and no memory of the host's.
+#[test]
+fn ten_thousand_steps_create_nothing() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let mut unit = cases::case("W3", &device).unwrap().unit;
+    let mut steps = |n: usize| (0..n).for_each(|_| drop(unit()));
+    steps(20);
+    let before = made(&device);
+    // The allocators' own pools fill up first.
+    steps(1000);
+    let start = resident();
+    steps(9000);
+    assert_eq!(made(&device), before, "buffers, bind groups, pipelines, plans");
+    if let (Some(start), Some(end)) = (start, resident()) {
+        assert!(end < start + (1 << 20), "{start} bytes resident, and {end} after 9,000 more steps");
+    }
+}
+
+/// Batches of three sizes in turn, and every seventh loss held: what is kept is bounded by what is held.
+#[test]
+fn batches_of_several_sizes_keep_little() {
+    let device = Device::gpu_with(&GpuOptions::default()).unwrap();
+    let (first, last) = (Linear::new(64, 32, &device), Linear::new(32, 10, &device));
+    let mut optimizer = Adam::new([first.params(), last.params()].concat(), 1e-3);
+    let batches = [32, 17, 50].map(|rows| {
+        let labels: Vec<i32> = (0..rows).map(|i| i % 10).collect();
+        (Tensor::rand([rows as i64, 64], &device).detach(), Tensor::new(labels, [rows as i64], &device))
+    });
+    let mut held = Vec::new();
+    let mut steps = |n: usize| {
+        for step in 0..n {
+            let (x, y) = &batches[step % 3];
+            let loss = last.forward(&first.forward(x).relu()).cross_entropy(y);
+            loss.backward();
+            optimizer.step();
+            if step % 7 == 0 {
+                held.push(loss);
+            }
+        }
+    };
+    steps(210);
+    let [buffers, groups, pipelines, plans] = made(&device);
+    steps(2100);
+    let [more_buffers, more_groups, more_pipelines, more_plans] = made(&device);
+    assert_eq!((more_pipelines, more_plans), (pipelines, plans));
+    // 300 losses more are held; nothing else is new, and a kernel that writes losses has as many bind groups.
+    assert!(more_buffers <= buffers + 300, "{buffers} buffers, then {more_buffers}");
+    assert!(more_groups <= groups + 2 * 300, "{groups} bind groups, then {more_groups}");
+}
+
+/// What plans say before they run bounds what tensors take, and the pool has no more than its size classes explain.
+#[test]
+fn memory_stays_within_the_prediction() {
+    let null = || Device::null(Limits { storage_buffers: 32, ..Limits::webgpu() });
+    for name in ["W2", "W4", "W5"] {
+        for device in [null(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
+            let mut unit = cases::case(name, &device).unwrap().unit;
+            (0..2).for_each(|_| drop(unit()));
+            let memory = device.memory();
+            println!("{name} on {device}: {memory}");
+            assert!(memory.peak <= memory.predicted, "{name} on {device}: {memory}");
+            assert!(memory.predicted <= memory.peak * 11 / 10, "and says no more than is so: {memory}");
+            let classes = memory.predicted * 5 / 4 + 256 * device.counters().buffers as u64;
+            assert!(memory.pooled() <= classes, "{name} on {device}: {memory}");
+        }
+    }
 }

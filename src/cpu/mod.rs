@@ -3,7 +3,9 @@
 //! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool are themselves, and wrap as
 //! WGSL does. Knows nothing of plans, kernels or fusing.
 
+pub(crate) mod ball;
 mod eval;
+pub(crate) mod kernel;
 
 #[cfg(test)]
 pub(crate) use eval::move_array;

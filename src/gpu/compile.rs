@@ -37,6 +37,8 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, E
         .into_iter()
         .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
         .unzip();
+    #[cfg(test)]
+    let shaders = break_as_asked(shaders, gpu);
     if logs("wgsl") {
         shaders.iter().for_each(|shader| eprintln!("wgrad: kernel {}\n{}", shader.label, shader.source));
     }
@@ -65,6 +67,14 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, E
         });
     }
     Ok(compiled)
+}
+
+#[cfg(test)]
+fn break_as_asked(mut shaders: Vec<Shader>, gpu: &Gpu) -> Vec<Shader> {
+    if let Some((from, to)) = *super::lock(&gpu.broken) {
+        shaders.iter_mut().for_each(|shader| shader.source = shader.source.replace(from, to));
+    }
+    shaders
 }
 
 impl Compiled {

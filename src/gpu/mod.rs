@@ -81,6 +81,9 @@ pub struct Gpu {
     uploads: Mutex<Uploads>,
     reads: AtomicU64,
     matmul_costs: Mutex<matmul::Costs>,
+    /// What the tests break kernels with: text, and what stands in its place.
+    #[cfg(test)]
+    pub broken: Mutex<Option<(&'static str, &'static str)>>,
 }
 
 /// What a device has done so far, and holds.
@@ -91,6 +94,9 @@ pub struct Stats {
     pub buffer_bytes_idle: u64,
     /// The most bytes that were live at a time.
     pub buffer_bytes_peak: u64,
+    /// Of the live bytes those that were asked for, and the most of them at a time.
+    pub buffer_bytes_asked: u64,
+    pub buffer_bytes_asked_peak: u64,
     pub pipelines: u64,
     pub bind_groups_created: u64,
     pub dispatches: u64,
@@ -104,28 +110,27 @@ impl Gpu {
     pub fn new(options: Options) -> Result<Arc<Gpu>, Error> {
         let health = Arc::<Health>::default();
         let opened = adapter::open(&options, &health)?;
-        let adapter::Opened { device, queue, .. } = opened;
+        let adapter::Opened { device, queue, limits, description } = opened;
+        let patience = patience(limits.kind);
+        let limits = Limits { kind: options.kind.unwrap_or(limits.kind), ..limits };
         let faults = Arc::new(Faults::new(&device, &queue));
         let gpu = Gpu {
-            pool: Pool::new(device.clone(), &opened.limits),
+            pool: Pool::new(device.clone(), &limits),
             pipelines: Pipelines::new(device.clone(), Arc::clone(&health), options.checked),
             staging: Arc::new(Staging::new(device.clone(), Arc::clone(&faults))),
             recorder: Mutex::new(Recorder::new(device.clone())?),
-            timeline: Arc::new(Timeline::new(
-                device.clone(),
-                queue,
-                Arc::clone(&health),
-                patience(opened.limits.kind),
-            )),
+            timeline: Arc::new(Timeline::new(device.clone(), queue, Arc::clone(&health), patience)),
             poller: Poller::default(),
             uploads: Mutex::default(),
             reads: AtomicU64::new(0),
-            matmul_costs: Mutex::new(matmul::Costs::of(&opened.limits)),
+            matmul_costs: Mutex::new(matmul::Costs::of(&limits)),
+            #[cfg(test)]
+            broken: Mutex::default(),
             faults,
             health,
             device,
-            limits: Limits { kind: options.kind.unwrap_or(opened.limits.kind), ..opened.limits },
-            description: opened.description,
+            limits,
+            description,
         };
         gpu.health.check()?;
         Ok(Arc::new(gpu))
@@ -192,6 +197,8 @@ impl Gpu {
             buffer_bytes_live: pool.live_bytes,
             buffer_bytes_idle: pool.idle_bytes,
             buffer_bytes_peak: pool.peak_bytes,
+            buffer_bytes_asked: pool.asked_bytes,
+            buffer_bytes_asked_peak: pool.asked_peak,
             pipelines: self.pipelines.count(),
             bind_groups_created: recorder.bind_groups.created(),
             dispatches: recorder.dispatches,

@@ -27,6 +27,7 @@ const AGE: u64 = 16 * SWEEP;
 /// A whole buffer on the GPU, of the pool; dropping it gives it back.
 pub struct Buffer {
     id: u64,
+    asked: u64,
     raw: wgpu::Buffer,
     shelf: Weak<Mutex<Shelf>>,
     /// The runs that index and that what is in it depends on.
@@ -44,6 +45,11 @@ impl Buffer {
         self.raw.size()
     }
 
+    /// The bytes that were asked for.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
     pub(super) fn raw(&self) -> &wgpu::Buffer {
         &self.raw
     }
@@ -52,7 +58,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(shelf) = self.shelf.upgrade() {
-            lock(&shelf).put_back(self.id, self.raw.clone());
+            lock(&shelf).put_back(self.id, self.raw.clone(), self.asked);
         }
     }
 }
@@ -95,6 +101,9 @@ pub(super) struct Usage {
     pub live_bytes: u64,
     pub idle_bytes: u64,
     pub peak_bytes: u64,
+    /// Of the live bytes, those that were asked for; and the most that were at a time.
+    pub asked_bytes: u64,
+    pub asked_peak: u64,
 }
 
 impl Pool {
@@ -114,8 +123,8 @@ impl Pool {
     /// An idle buffer for this many bytes, if there is one.
     pub fn reuse(&self, bytes: u64) -> Result<Option<Buffer>, Error> {
         let class = self.class(bytes)?;
-        let found = lock(&self.shelf).take(class);
-        Ok(found.map(|(id, raw)| self.hand_out(id, raw)))
+        let found = lock(&self.shelf).take(class, bytes);
+        Ok(found.map(|(id, raw)| self.hand_out(id, raw, bytes)))
     }
 
     /// A new buffer for this many bytes.
@@ -126,9 +135,9 @@ impl Pool {
         let raw = create_buffer(&self.device, "tensor", class, usage)?;
         let mut shelf = lock(&self.shelf);
         shelf.usage.created += 1;
-        shelf.lend(class);
+        shelf.lend(class, bytes);
         let id = shelf.usage.created;
-        Ok(self.hand_out(id, raw))
+        Ok(self.hand_out(id, raw, bytes))
     }
 
     /// Gives every idle buffer back to the driver.
@@ -141,9 +150,9 @@ impl Pool {
         std::mem::take(&mut lock(&self.shelf).retired)
     }
 
-    fn hand_out(&self, id: u64, raw: wgpu::Buffer) -> Buffer {
+    fn hand_out(&self, id: u64, raw: wgpu::Buffer, asked: u64) -> Buffer {
         let shelf = Arc::downgrade(&self.shelf);
-        Buffer { id, raw, shelf, watches: Mutex::default() }
+        Buffer { id, asked, raw, shelf, watches: Mutex::default() }
     }
 
     fn class(&self, bytes: u64) -> Result<u64, Error> {
@@ -165,7 +174,7 @@ fn size_class(bytes: u64) -> u64 {
 }
 
 impl Shelf {
-    fn take(&mut self, class: u64) -> Option<(u64, wgpu::Buffer)> {
+    fn take(&mut self, class: u64, asked: u64) -> Option<(u64, wgpu::Buffer)> {
         self.allocations += 1;
         if self.allocations.is_multiple_of(SWEEP) {
             self.sweep();
@@ -174,20 +183,23 @@ impl Shelf {
         let (&(class, id), _) = self.idle.range((class, 0)..(widest, 0)).next()?;
         let Idle { raw, .. } = self.idle.remove(&(class, id))?;
         self.usage.idle_bytes -= class;
-        self.lend(class);
+        self.lend(class, asked);
         Some((id, raw))
     }
 
-    fn lend(&mut self, class: u64) {
+    fn lend(&mut self, class: u64, asked: u64) {
         self.usage.live_bytes += class;
+        self.usage.asked_bytes += asked;
+        self.usage.asked_peak = self.usage.asked_peak.max(self.usage.asked_bytes);
         self.recent_peak = self.recent_peak.max(self.usage.live_bytes);
         self.usage.peak_bytes = self.usage.peak_bytes.max(self.usage.live_bytes);
     }
 
-    fn put_back(&mut self, id: u64, raw: wgpu::Buffer) {
+    fn put_back(&mut self, id: u64, raw: wgpu::Buffer, asked: u64) {
         let class = raw.size();
         let since = self.allocations;
         self.usage.live_bytes -= class;
+        self.usage.asked_bytes -= asked;
         self.usage.idle_bytes += class;
         self.idle.insert((class, id), Idle { raw, since });
     }

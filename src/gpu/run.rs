@@ -89,6 +89,11 @@ impl Gpu {
         self.turn().map(drop)
     }
 
+    /// Blocks until the GPU has done everything so far.
+    pub fn wait(&self) -> Result<(), Error> {
+        self.timeline.wait_for_all()
+    }
+
     /// The recorder, once fewer than two runs are in flight and there is an error word for another. The waiting is done
     /// without it, so that reads go on.
     fn turn(&self) -> Result<MutexGuard<'_, Recorder>, Error> {

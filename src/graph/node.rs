@@ -145,6 +145,7 @@ impl Node {
         tracks: bool,
     ) -> Arc<Node> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let operands = if device.is_eager() { sources.clone() } else { Edges::new() };
         let depth = 1 + sources.iter().map(|edge| edge.node.pending_depth()).max().unwrap_or(0);
         let node = Arc::new(Node {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
@@ -159,6 +160,9 @@ impl Node {
             released: AtomicBool::new(false),
             state: Mutex::new(State { sources, ..State::default() }),
         });
+        if device.is_eager() && !matches!(node.op, Op::Input) {
+            device.realize_eagerly(&node, &operands);
+        }
         if depth > MAX_DEPTH && node.measure_depth() > MAX_DEPTH {
             device.realize_deep(&node);
         }

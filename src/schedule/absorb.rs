@@ -10,7 +10,7 @@ use super::fuse::{Access, Fuser};
 use crate::graph::{Binary, Op};
 
 /// Operations in one kernel: enough for any layer, and bounded for what compiles it.
-const MAX_CODE: usize = 128;
+pub(super) const MAX_CODE: usize = 128;
 
 /// Operations that are recomputed rather than read.
 const CHEAP_CODE: usize = 8;

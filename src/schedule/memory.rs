@@ -42,9 +42,6 @@ pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
             result.outs.into_iter().map(|(source, view)| (memory.slot(Access::Item(source)), view)).collect();
         memory.plan.results.push(Placed { item: result.item, outs });
     }
-    let fresh =
-        memory.plan.slots.iter().map(|slot| if let Slot::Fresh { bytes } = slot { *bytes } else { 0 });
-    memory.plan.fresh_bytes = fresh.sum();
     memory.plan
 }
 
@@ -75,6 +72,14 @@ fn results(cone: &Cone, groups: &Groups, alive: &[bool]) -> Vec<Kept> {
 struct Donor {
     slot: usize,
     fit: (usize, Option<&'static str>),
+}
+
+impl Group {
+    /// The item of each buffer that is written; memory between two kernels is part of what the group is for.
+    fn items(&self) -> SmallVec<[usize; 2]> {
+        let item = |access: &Access| if let Access::Item(source) = access { source.item } else { self.item };
+        self.writes.iter().map(item).collect()
+    }
 }
 
 struct Memory<'a> {
@@ -114,7 +119,8 @@ impl Memory<'_> {
             self.slot_of.insert(access, self.plan.slots.len() - 1);
             self.constants.insert(access);
         }
-        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, item: group.item };
+        let (items, item) = (group.items(), group.item);
+        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, items, item };
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
@@ -135,7 +141,8 @@ impl Memory<'_> {
                 self.idle.push(slot);
             }
         }
-        self.plan.steps.push(Step { kernel: group.kernel, reads, writes, item: group.item });
+        let (items, item) = (group.items(), group.item);
+        self.plan.steps.push(Step { kernel: group.kernel, reads, writes, items, item });
     }
 
     /// Operands that the kernel may write over: read for the last time, and only at the index that is written.

@@ -4,10 +4,13 @@
 //! here knows wgpu or loops over elements.
 
 mod absorb;
+mod check;
 mod cone;
+mod counters;
 mod emit;
 mod fuse;
 mod key;
+mod log;
 mod memory;
 mod null;
 pub(crate) mod plan;
@@ -15,13 +18,16 @@ mod split;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock};
+use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 pub(crate) use cone::{Cone, Source};
+pub use counters::{Counters, Memory};
 pub(crate) use null::{Null, NullBuffer};
 
+use self::check::Check;
 use self::key::Key;
 use self::plan::{Plan, Slot};
 use crate::cpu;
@@ -35,55 +41,16 @@ use crate::shape::Spec;
 /// Plans that are kept; the one used longest ago goes first.
 const MAX_PLANS: usize = 256;
 
-/// What a device has done so far: what tests of "a step allocates nothing" compare. See [`Device::counters`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// Times that something pending was computed.
-    pub runs: usize,
-    /// Plans made: a run whose graph was planned before makes none.
-    pub plans: usize,
-    /// Kernels dispatched.
-    pub kernels: usize,
-    /// Submissions to the GPU's queue.
-    pub submissions: usize,
-    /// GPU buffers created; a buffer that the pool hands out again is not counted.
-    pub buffers: usize,
-    /// Distinct kernels compiled.
-    pub pipelines: usize,
-    /// Bind groups created.
-    pub bind_groups: usize,
-    /// Bytes of buffers in use.
-    pub bytes_live: u64,
-    /// The most that `bytes_live` has been.
-    pub bytes_peak: u64,
-    /// Bytes of buffers that wait in the pool.
-    pub bytes_idle: u64,
-}
-
-impl Counters {
-    pub(crate) fn of_gpu(planned: Counters, stats: &gpu::Stats) -> Counters {
-        Counters {
-            kernels: stats.dispatches as usize,
-            submissions: stats.submissions as usize,
-            buffers: stats.buffers_created as usize,
-            pipelines: stats.pipelines as usize,
-            bind_groups: stats.bind_groups_created as usize,
-            bytes_live: stats.buffer_bytes_live,
-            bytes_peak: stats.buffer_bytes_peak,
-            bytes_idle: stats.buffer_bytes_idle,
-            ..planned
-        }
-    }
-}
-
 /// A device's plans.
 pub(crate) struct Scheduler {
     fuse: bool,
+    check: bool,
     plans: FxHashMap<Key, Arc<Planned>>,
     /// Keys by age, oldest first.
     ages: VecDeque<Key>,
     pub counters: Counters,
+    /// The most bytes that one of the plans run so far said it would hold.
+    pub predicted: u64,
 }
 
 /// A plan, and what the GPU made of it.
@@ -92,11 +59,21 @@ struct Planned {
     compiled: Option<gpu::Compiled>,
     /// The storage of each of the plan's constants.
     constants: Vec<Arc<Storage>>,
+    /// Bytes of its operands, its constants and its new slots.
+    peak: u64,
 }
 
 impl Scheduler {
-    pub fn new(fuse: bool) -> Scheduler {
-        Scheduler { fuse, plans: FxHashMap::default(), ages: VecDeque::new(), counters: Counters::default() }
+    /// With `fuse` off each node is a kernel; with `check` on each kernel is followed by the reference.
+    pub fn new(fuse: bool, check: bool) -> Scheduler {
+        Scheduler {
+            fuse,
+            check,
+            plans: FxHashMap::default(),
+            ages: VecDeque::new(),
+            counters: Counters::default(),
+            predicted: 0,
+        }
     }
 
     pub fn forget_plans(&mut self) {
@@ -106,6 +83,13 @@ impl Scheduler {
 
     /// Gives the roots, and every pending node that a user holds on the way to them, their values.
     pub fn realize(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+        let start = Instant::now();
+        let realized = self.run(device, roots);
+        self.counters.host += start.elapsed();
+        realized
+    }
+
+    fn run(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
         let cone =
             Cone::collect(roots, |node| device.limits().is_some_and(|limits| has_kernel(node, limits)));
         if !cone.items.iter().any(|item| item.is_pending()) {
@@ -115,15 +99,18 @@ impl Scheduler {
         match device.backend() {
             Backend::Cpu(rounding) => cpu::run(&cone, *rounding),
             Backend::Gpu(gpu) => {
+                let check = self.check;
                 let planned = self.plan(&cone, gpu.limits(), |plan| {
                     let constants = match &plan.constants {
-                        Some(plan) => run_gpu(gpu, plan, &gpu::compile(gpu, plan, &cone)?, &cone, &[])?,
+                        Some(plan) => {
+                            run_gpu(gpu, plan, &gpu::compile(gpu, plan, &cone)?, &cone, &[], check)?
+                        }
                         None => Vec::new(),
                     };
                     Ok((Some(gpu::compile(gpu, plan, &cone)?), constants))
                 })?;
                 let compiled = planned.compiled.as_ref().expect("compiled when it was planned");
-                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone, &planned.constants)?;
+                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone, &planned.constants, check)?;
                 complete(&cone, &planned.plan, &buffers);
                 Ok(())
             }
@@ -149,14 +136,18 @@ impl Scheduler {
         let donatable = cone.donatable();
         let key = key::key(cone, &donatable);
         if let Some(planned) = self.plans.get(&key) {
+            self.predicted = self.predicted.max(planned.peak);
             return Ok(planned.clone());
         }
         let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable);
+        let peak = peak(&plan, cone);
+        self.predicted = self.predicted.max(peak);
         if logs("plan") {
-            eprintln!("wgrad: a plan\n{plan}");
+            let text = log::plan(&plan, cone, limits);
+            eprintln!("wgrad: a plan\n{text}  {plan}; {peak} bytes at the most");
         }
         let (compiled, constants) = prepare(&plan)?;
-        let planned = Arc::new(Planned { plan, compiled, constants });
+        let planned = Arc::new(Planned { plan, compiled, constants, peak });
         self.counters.plans += 1;
         if self.ages.len() == MAX_PLANS
             && let Some(oldest) = self.ages.pop_front()
@@ -169,7 +160,8 @@ impl Scheduler {
     }
 }
 
-/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `wgsl` each kernel.
+/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `wgsl` each kernel's text,
+/// `kernel` a line for each kernel that has run.
 pub(crate) fn logs(topic: &str) -> bool {
     static TOPICS: LazyLock<String> = LazyLock::new(|| std::env::var("WGRAD_LOG").unwrap_or_default());
     TOPICS.split(',').any(|other| other == topic)
@@ -234,6 +226,21 @@ fn run_null(
     slots(cone, plan, constants, |_| Ok(Data::Null(fresh.next().expect("a buffer for each fresh slot"))))
 }
 
+/// Bytes that a run of the plan holds at a time.
+fn peak(plan: &Plan, cone: &Cone) -> u64 {
+    let mut operands: FxHashMap<*const Storage, u64> = FxHashMap::default();
+    for slot in &plan.slots {
+        if let Slot::Input(source) = slot
+            && let Some(values) = &cone.items[source.item].values
+        {
+            let storage = &values[source.out as usize].storage;
+            operands.insert(Arc::as_ptr(storage), storage.bytes());
+        }
+    }
+    let constants = plan.constants.as_ref().map_or(0, |plan| plan.fresh_bytes());
+    operands.values().sum::<u64>() + plan.fresh_bytes() + constants
+}
+
 /// Everything that can fail comes before the first dispatch, so a failed run changes no value.
 fn run_gpu(
     gpu: &Gpu,
@@ -241,14 +248,46 @@ fn run_gpu(
     compiled: &gpu::Compiled,
     cone: &Cone,
     constants: &[Arc<Storage>],
+    check: bool,
 ) -> Result<Vec<Arc<Storage>>, Error> {
     let storages = slots(cone, plan, constants, |bytes| Ok(Data::Gpu(gpu.allocate(bytes as u64)?)))?;
     let buffers: Vec<&gpu::Buffer> = storages
         .iter()
         .map(|storage| storage.gpu().ok_or(Error::Driver("an upload failed".into())))
         .collect::<Result<_, _>>()?;
-    gpu.run(&compiled.dispatches, &buffers, &compiled.uniforms(gpu, cone))?;
+    let uniforms = compiled.uniforms(gpu, cone);
+    if check || logs("kernel") {
+        run_apart(gpu, plan, compiled, cone, &buffers, &uniforms, check)?;
+    } else {
+        gpu.run(&compiled.dispatches, &buffers, &uniforms)?;
+    }
     Ok(storages)
+}
+
+/// One kernel after the other, each waited for and looked at.
+fn run_apart(
+    gpu: &Gpu,
+    plan: &Plan,
+    compiled: &gpu::Compiled,
+    cone: &Cone,
+    buffers: &[&gpu::Buffer],
+    uniforms: &[u32],
+    check: bool,
+) -> Result<(), Error> {
+    let mut check = check.then(|| Check::new(gpu, plan, cone, buffers));
+    for (i, (step, dispatch)) in plan.steps.iter().zip(&compiled.dispatches).enumerate() {
+        check.as_mut().map_or(Ok(()), |check| check.before(step))?;
+        gpu.wait()?;
+        let start = Instant::now();
+        gpu.run(std::slice::from_ref(dispatch), buffers, uniforms)?;
+        gpu.wait()?;
+        if logs("kernel") {
+            let bytes = step.reads.iter().chain(&step.writes).map(|&slot| buffers[slot].asked()).sum();
+            eprintln!("wgrad: {}", log::kernel(step, cone, dispatch.workgroups, bytes, start.elapsed()));
+        }
+        check.as_mut().map_or(Ok(()), |check| check.after(i))?;
+    }
+    Ok(())
 }
 
 /// Hands the values out. Nodes that no backward pass needs forget their sources, and what nothing refers to dies.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::Counters;
 use super::plan::{Plan, Slot};
+use super::{Counters, Memory};
 use crate::limits::Limits;
 
 pub(crate) struct Null {
@@ -47,6 +47,13 @@ impl Null {
         fresh.collect()
     }
 
+    /// It has no pool.
+    pub fn memory(&self, predicted: u64) -> Memory {
+        let [in_use, peak] =
+            [&self.bytes.live, &self.bytes.peak].map(|bytes| bytes.load(Ordering::Relaxed) as u64);
+        Memory { predicted, peak, in_use, ..Memory::default() }
+    }
+
     pub fn counters(&self, planned: Counters) -> Counters {
         Counters {
             kernels: self.kernels.load(Ordering::Relaxed),
@@ -54,6 +61,12 @@ impl Null {
             bytes_peak: self.bytes.peak.load(Ordering::Relaxed) as u64,
             ..planned
         }
+    }
+}
+
+impl NullBuffer {
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

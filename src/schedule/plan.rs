@@ -17,8 +17,6 @@ pub(crate) struct Plan {
     pub slots: Vec<Slot>,
     /// The items that have values afterwards.
     pub results: Vec<Placed>,
-    /// Bytes of all slots that a run takes from the pool.
-    pub fresh_bytes: usize,
     /// What depends on nothing: it is run once, when the plan is made, and its slots are kept with it.
     pub constants: Option<Box<Plan>>,
 }
@@ -31,6 +29,8 @@ pub(crate) struct Step {
     pub reads: SmallVec<[usize; 8]>,
     /// Slots that it writes.
     pub writes: SmallVec<[usize; 2]>,
+    /// The item of each of them.
+    pub items: SmallVec<[usize; 2]>,
     /// The item whose name and line stand for the kernel.
     pub item: usize,
 }
@@ -160,6 +160,13 @@ pub(crate) struct Matrix {
     pub col: usize,
 }
 
+impl MatMul {
+    /// Steps of K that each part takes: fours stay fours.
+    pub fn part(&self) -> usize {
+        self.k.div_ceil(self.splits).next_multiple_of(16)
+    }
+}
+
 impl Matrix {
     pub fn transposed(self) -> Matrix {
         Matrix { row: self.col, col: self.row, ..self }
@@ -190,19 +197,21 @@ impl Kernel {
     }
 }
 
+impl Plan {
+    /// Bytes of all slots that a run takes from the pool.
+    pub fn fresh_bytes(&self) -> u64 {
+        let fresh =
+            self.slots.iter().map(|slot| if let Slot::Fresh { bytes } = slot { *bytes as u64 } else { 0 });
+        fresh.sum()
+    }
+}
+
 impl fmt::Display for Plan {
-    /// A line a kernel: what it is, over what, which slots it reads and writes.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        for step in &self.steps {
-            writeln!(f, "  {} {:?} -> {:?}", step.kernel, step.reads, step.writes)?;
-        }
         let fresh = self.slots.iter().filter(|slot| matches!(slot, Slot::Fresh { .. })).count();
         let (kernels, results) = (self.steps.len(), self.results.len());
-        write!(
-            f,
-            "{kernels} kernels, {results} results, {fresh} buffers of {} bytes in all",
-            self.fresh_bytes
-        )
+        let bytes = self.fresh_bytes();
+        write!(f, "{kernels} kernels, {results} results, {fresh} buffers of {bytes} bytes in all")
     }
 }
 

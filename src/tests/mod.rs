@@ -1,5 +1,6 @@
 //! Tests that need to see inside: rows, fused operations, shaders.
 
+mod check;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 mod extremes;

@@ -28,9 +28,6 @@ const GROUP: usize = 64;
 /// Rows of the skinny kernel.
 const FEW: usize = 4;
 
-/// What parts of K begin at multiples of: fours of the tiled kernels stay fours.
-const PART: usize = 16;
-
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Variant {
     Registers(Registers),
@@ -191,7 +188,7 @@ pub(super) fn lower(
     let MatMul { batch, m, n, k, a, b, splits } = product;
     let (tiles_m, tiles_n) = variant.tiles(product);
     let batches = batch[0] * batch[1];
-    let part = k.div_ceil(*splits).next_multiple_of(PART);
+    let part = product.part();
     let mut words = vec![*m, *n, *k, *splits, part, batch[1], batches, tiles_m, tiles_n];
     words.extend([a.offset, a.batch[0], a.batch[1], a.row, a.col]);
     words.extend([b.offset, b.batch[0], b.batch[1], b.col, b.row]);

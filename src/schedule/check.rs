@@ -1,0 +1,226 @@
+//! `WGRAD_CHECK`: after each kernel the CPU computes what the kernel was asked for, from the kernel's own operands.
+//!
+//! In: a plan's steps, one by one, and the GPU's buffers before and after each. Out: an error that names the first
+//! element that is not what it should be. A kernel of the plan is run as it is written there; of a fused operation, whose
+//! kernels nobody but itself can read, its meaning in primitives is.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::plan::{Kernel, Placed, Plan, Program, Reduction, Slot, Step};
+use super::{Cone, fuse, memory};
+use crate::cpu::ball::Ball;
+use crate::cpu::{Array, kernel};
+use crate::device::{Data, Device, Storage};
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::gpu::{self, Gpu};
+use crate::graph::{Node, Op, View};
+use crate::limits::Limits;
+use crate::no_grad;
+use crate::ops::Buffer;
+use crate::shape::Spec;
+use crate::tensor::Tensor;
+
+/// A fused operation's kernels go their own way to what it means: its roundings are not those of the meaning, but as
+/// many. They are allowed this many times as much.
+const OWN_WAY: f64 = 4.0;
+
+pub(super) struct Check<'a> {
+    pub gpu: &'a Gpu,
+    pub plan: &'a Plan,
+    pub cone: &'a Cone,
+    pub buffers: &'a [&'a gpu::Buffer],
+    /// What the next kernel reads, and for fused operations each of their operands.
+    operands: Vec<Vec<Ball>>,
+    fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
+}
+
+impl<'a> Check<'a> {
+    pub fn new(gpu: &'a Gpu, plan: &'a Plan, cone: &'a Cone, buffers: &'a [&'a gpu::Buffer]) -> Self {
+        Check { gpu, plan, cone, buffers, operands: Vec::new(), fused: FxHashMap::default() }
+    }
+
+    /// Keeps what a step is about to read: kernels work in place.
+    pub fn before(&mut self, step: &Step) -> Result<(), Error> {
+        let operands = self.peek(&step.reads)?;
+        let Kernel::Fused(launch) = &step.kernel else {
+            let decoded =
+                operands.iter().enumerate().map(|(read, bytes)| decode(bytes, step.kernel.dtype(read)));
+            self.operands = decoded.collect();
+            return Ok(());
+        };
+        let inputs = launch.buffers.iter().filter_map(|buffer| match buffer {
+            Buffer::Input(i) => Some(*i),
+            _ => None,
+        });
+        let known = self.fused.entry(step.item).or_default();
+        for (input, bytes) in inputs.zip(operands) {
+            known.entry(input).or_insert(bytes);
+        }
+        Ok(())
+    }
+
+    /// Compares what step `at` wrote.
+    pub fn after(&mut self, at: usize) -> Result<(), Error> {
+        let step = &self.plan.steps[at];
+        if let Kernel::Fused(_) = step.kernel {
+            let last = self.plan.steps[at + 1..].iter().all(|other| other.item != step.item);
+            return if last { self.meaning(step) } else { Ok(()) };
+        }
+        let operands: Vec<&[Ball]> = self.operands.iter().map(Vec::as_slice).collect();
+        let wanted = kernel::run(&step.kernel, &operands, self.cone);
+        for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
+            let got = decode(&got, step.kernel.result_dtype(n));
+            self.compare(step.items[n], &step.kernel, &got, wanted)?;
+        }
+        Ok(())
+    }
+
+    /// Compares a fused operation's results with its meaning, once all its kernels have run.
+    fn meaning(&mut self, last: &Step) -> Result<(), Error> {
+        let node = &self.cone.items[last.item].node;
+        let Op::Fused(op) = &node.op else { unreachable!("its kernels are those of a fused operation") };
+        let known = self.fused.remove(&last.item).unwrap_or_default();
+        let specs = self.cone.items[last.item].specs(self.cone);
+        // On a device of its own, where nothing runs.
+        let device = Device::null(self.gpu.limits().clone());
+        let tensor = |(i, spec): (usize, &Spec)| {
+            let bytes = known.get(&i).cloned().unwrap_or_else(|| vec![0; spec.bytes()]);
+            let storage = Storage::new(Data::Cpu(array(&bytes[..spec.bytes()], spec.dtype)));
+            Tensor::from_node(Node::input(spec.clone(), storage, &device), 0)
+        };
+        let inputs: Vec<Tensor> = specs.iter().enumerate().map(tensor).collect();
+        let outputs = no_grad(|| op.reference(&inputs));
+        let wanted = interpret(&outputs, self.gpu.limits());
+        for step in self.plan.steps.iter().filter(|step| step.item == last.item) {
+            let Kernel::Fused(launch) = &step.kernel else { continue };
+            let written =
+                launch.buffers.iter().filter(|b| matches!(b, Buffer::Output(_) | Buffer::Scratch { .. }));
+            for (buffer, &slot) in written.zip(&step.writes) {
+                let Buffer::Output(out) = *buffer else { continue };
+                let spec = &node.outs[out];
+                let got = decode(&self.peek(&[slot])?[0][..spec.bytes()], spec.dtype);
+                let wider = |ball: &Ball| Ball { off: OWN_WAY * ball.off, ..*ball };
+                let wanted: Vec<Ball> = wanted[out].iter().map(wider).collect();
+                self.compare(last.item, &last.kernel, &got, &wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&self, item: usize, kernel: &Kernel, got: &[Ball], wanted: &[Ball]) -> Result<(), Error> {
+        let pairs = got.iter().zip(wanted).enumerate();
+        let Some((index, (got, wanted))) = pairs.into_iter().find(|(_, (got, wanted))| !wanted.allows(got.x))
+        else {
+            return Ok(());
+        };
+        let node = &self.cone.items[item].node;
+        Err(Error::Check {
+            op: node.op.name(),
+            at: node.at,
+            kernel: kernel.to_string(),
+            index,
+            got: got.x,
+            wanted: wanted.x,
+            tolerance: wanted.off,
+        })
+    }
+
+    fn peek(&self, slots: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
+        let buffers: Vec<_> = slots.iter().map(|&slot| self.buffers[slot]).map(|b| (b, b.bytes())).collect();
+        self.gpu.peek(&buffers)
+    }
+}
+
+/// The elements of tensors that nothing has computed, from their operands on.
+fn interpret(outputs: &[Tensor], limits: &Limits) -> Vec<Vec<Ball>> {
+    let cone = Cone::collect(outputs.iter().map(|x| x.node.clone()).collect(), |_| false);
+    let nothing = vec![false; cone.items.len()];
+    let plan = memory::plan(&cone, fuse::fuse(&cone, limits, false), &nothing);
+    let slots = interpret_plan(&plan, &cone, &[]);
+    let of = |x: &Tensor| {
+        if let Some(value) = x.node.value(x.out) {
+            return balls(value.storage.array().expect("an operand is on the host"));
+        }
+        let is_it = |placed: &&Placed| Arc::ptr_eq(&cone.items[placed.item].node, &x.node);
+        let placed = plan.results.iter().find(is_it).expect("an output has a value");
+        let (slot, view) = &placed.outs[x.out as usize];
+        through(&slots[*slot], view)
+    };
+    outputs.iter().map(of).collect()
+}
+
+/// The contents of a plan's slots after its steps.
+fn interpret_plan(plan: &Plan, cone: &Cone, constants: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
+    let constants = match &plan.constants {
+        Some(plan) => interpret_plan(plan, cone, &[]),
+        None => constants.to_vec(),
+    };
+    let contents = |slot: &Slot| match slot {
+        Slot::Input(source) => {
+            let values = cone.items[source.item].values.as_ref().expect("an input has its values");
+            balls(values[source.out as usize].storage.array().expect("an operand is on the host"))
+        }
+        Slot::Fresh { .. } => Vec::new(),
+        Slot::Constant(i) => constants[*i].clone(),
+    };
+    let mut slots: Vec<Vec<Ball>> = plan.slots.iter().map(contents).collect();
+    for step in &plan.steps {
+        let reads: Vec<&[Ball]> = step.reads.iter().map(|&slot| slots[slot].as_slice()).collect();
+        let written = kernel::run(&step.kernel, &reads, cone);
+        step.writes.iter().zip(written).for_each(|(&slot, elements)| slots[slot] = elements);
+    }
+    slots
+}
+
+fn through(elements: &[Ball], view: &View) -> Vec<Ball> {
+    let at = |coords: &[usize]| coords.iter().zip(&view.strides).map(|(&x, s)| x as isize * s).sum::<isize>();
+    view.shape.coords().map(|coords| elements[(view.offset + at(&coords)) as usize]).collect()
+}
+
+fn array(bytes: &[u8], dtype: DType) -> Array {
+    let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
+    match dtype {
+        DType::F32 => Array::Float(words.into_iter().map(|x| f32::from_bits(x).into()).collect()),
+        DType::I32 => Array::Int(words.into_iter().map(|x| x as i32).collect()),
+        DType::U32 => Array::Uint(words),
+        DType::Bool => Array::Bool(words.into_iter().map(|x| x != 0).collect()),
+    }
+}
+
+fn balls(array: &Array) -> Vec<Ball> {
+    match array {
+        Array::Float(data) => data.iter().map(|&x| Ball::exact(x)).collect(),
+        Array::Int(data) => data.iter().map(|&x| Ball::exact(x.into())).collect(),
+        Array::Uint(data) => data.iter().map(|&x| Ball::exact(x.into())).collect(),
+        Array::Bool(data) => data.iter().map(|&x| Ball::exact(f64::from(x))).collect(),
+    }
+}
+
+fn decode(bytes: &[u8], dtype: DType) -> Vec<Ball> {
+    balls(&array(bytes, dtype))
+}
+
+impl Kernel {
+    fn programs(&self) -> impl Iterator<Item = &Program> {
+        let (first, second) = match self {
+            Kernel::Map(program) => (Some(program), None),
+            Kernel::Reduce(Reduction { program, epilogue, .. }) => (Some(program), epilogue.as_ref()),
+            Kernel::MatMul(_, epilogue) => (None, epilogue.as_ref()),
+            Kernel::Fused(_) => (None, None),
+        };
+        first.into_iter().chain(second)
+    }
+
+    /// As which a read's elements are loaded: a matrix's are floats.
+    fn dtype(&self, read: usize) -> DType {
+        let mut loads = self.programs().flat_map(|program| &program.loads);
+        loads.find(|load| load.read == read).map_or(DType::F32, |load| load.dtype)
+    }
+
+    fn result_dtype(&self, result: usize) -> DType {
+        self.programs().last().map_or(DType::F32, |last| last.dtype(last.results[result]))
+    }
+}

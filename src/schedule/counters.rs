@@ -1,0 +1,104 @@
+//! What a device has done, and what it holds.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::gpu;
+
+/// What a device has done so far: what tests of "a step allocates nothing" compare. See
+/// [`Device::counters`](crate::Device::counters).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Times that something pending was computed.
+    pub runs: usize,
+    /// Plans made: a run whose graph was planned before makes none.
+    pub plans: usize,
+    /// Kernels dispatched.
+    pub kernels: usize,
+    /// Submissions to the GPU's queue.
+    pub submissions: usize,
+    /// GPU buffers created; a buffer that the pool hands out again is not counted.
+    pub buffers: usize,
+    /// Distinct kernels compiled.
+    pub pipelines: usize,
+    /// Bind groups created.
+    pub bind_groups: usize,
+    /// Bytes of buffers in use.
+    pub bytes_live: u64,
+    /// The most that `bytes_live` has been.
+    pub bytes_peak: u64,
+    /// Bytes of buffers that wait in the pool.
+    pub bytes_idle: u64,
+    /// Time that the host spent on runs: finding the plan or making it, uniforms, recording, submitting. Building the
+    /// graph before, and waiting for the device, are not in it.
+    pub host: Duration,
+}
+
+impl Counters {
+    pub(crate) fn of_gpu(planned: Counters, stats: &gpu::Stats) -> Counters {
+        Counters {
+            kernels: stats.dispatches as usize,
+            submissions: stats.submissions as usize,
+            buffers: stats.buffers_created as usize,
+            pipelines: stats.pipelines as usize,
+            bind_groups: stats.bind_groups_created as usize,
+            bytes_live: stats.buffer_bytes_live,
+            bytes_peak: stats.buffer_bytes_peak,
+            bytes_idle: stats.buffer_bytes_idle,
+            ..planned
+        }
+    }
+}
+
+/// Bytes of a device's memory: what plans said they would hold, and what the pool of buffers holds. See
+/// [`Device::memory`](crate::Device::memory).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Memory {
+    /// The most that a plan said, before it ran, that it would hold at a time: its operands, its constants, and all
+    /// that it takes.
+    pub predicted: u64,
+    /// The most that tensors took at a time.
+    pub peak: u64,
+    /// What tensors take now.
+    pub in_use: u64,
+    /// What the buffers in use have beyond that: a buffer's size is one of four an octave.
+    pub wasted: u64,
+    /// Buffers that wait to be used again.
+    pub idle: u64,
+}
+
+impl Memory {
+    pub(crate) fn of_gpu(predicted: u64, stats: &gpu::Stats) -> Memory {
+        Memory {
+            predicted,
+            peak: stats.buffer_bytes_asked_peak,
+            in_use: stats.buffer_bytes_asked,
+            wasted: stats.buffer_bytes_live - stats.buffer_bytes_asked,
+            idle: stats.buffer_bytes_idle,
+        }
+    }
+
+    /// All that the pool holds.
+    pub fn pooled(&self) -> u64 {
+        self.in_use + self.wasted + self.idle
+    }
+}
+
+/// `predicted 12.0 MB, peak 11.5 MB; pooled 12.8 MB: 9.0 in use, 0.3 wasted, 3.5 idle`
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        write!(
+            f,
+            "predicted {:.1} MB, peak {:.1} MB; pooled {:.1} MB: {:.1} in use, {:.1} wasted, {:.1} idle",
+            mb(self.predicted),
+            mb(self.peak),
+            mb(self.pooled()),
+            mb(self.in_use),
+            mb(self.wasted),
+            mb(self.idle)
+        )
+    }
+}
