@@ -11,13 +11,13 @@ use wgrad::{AdapterKind, Device, GpuOptions, Limits, Tensor};
 /// Dispatches of one unit once all is warm. The loss is held, as a loop that prints it now and then does.
 fn dispatches(name: &str, kind: AdapterKind, storage_buffers: u32) -> usize {
     let device = Device::null(Limits { kind, storage_buffers, ..Limits::webgpu() });
-    let mut case = cases::case(name, &device).unwrap();
-    let mut last = (case.unit)();
+    let mut unit = cases::unit(name, &device);
+    let mut last = unit();
     for _ in 0..3 {
-        last = (case.unit)();
+        last = unit();
     }
     let before = device.counters();
-    let next = (case.unit)();
+    let next = unit();
     let after = device.counters();
     assert_eq!(after.plans, before.plans, "{name}: a step like the last one was planned anew");
     drop((last, next));

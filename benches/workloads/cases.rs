@@ -1,46 +1,143 @@
-//! The workloads that every library is measured on, defined once: the same inputs and initial weights everywhere (a hash
-//! of a seed and an index), so that values can be compared as well as times.
+//! The workloads that every library is measured on, defined once, and what each asks for: the same inputs and initial
+//! weights everywhere, so that values can be compared as well as times.
 
 use wgrad::nn::{Linear, Module, Visitor};
 use wgrad::optim::{Adam, AdamW, Optimizer, SGD};
-use wgrad::{Conv, Device, Error, Pool2d, Tensor, Var, autograd};
+use wgrad::{Conv, Device, Pool2d, Tensor, Var, autograd};
 
-/// A workload on a device.
-pub struct Case {
+#[path = "ceilings.rs"]
+mod ceilings;
+#[path = "inputs.rs"]
+mod inputs;
+
+/// What is measured, as every library does it.
+#[derive(Clone, Copy)]
+pub struct Workload {
     pub name: &'static str,
     pub metric: Metric,
     /// Units in a timed region.
     pub units: usize,
-    /// Does one unit, and gives what is to be read at the end: a loss, a value.
-    pub unit: Box<dyn FnMut() -> Tensor>,
+    pub work: Work,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy)]
 pub enum Metric {
-    /// So many floating-point operations a unit.
-    GigaFlops(f64),
+    GigaFlops,
+    GigaBytes,
     StepsPerSecond,
     Milliseconds,
+}
+
+/// What one unit asks for by its definition, whoever computes it.
+#[derive(Clone, Copy)]
+pub struct Work {
+    /// Floating-point operations. Those between products are left out of a training step.
+    pub flops: f64,
+    /// Bytes to be moved where elementwise work is part of the kernels around it.
+    pub bytes: f64,
 }
 
 impl Metric {
     pub fn name(self) -> &'static str {
         match self {
-            Metric::GigaFlops(_) => "GFLOP/s",
+            Metric::GigaFlops => "GFLOP/s",
+            Metric::GigaBytes => "GB/s",
             Metric::StepsPerSecond => "steps/s",
             Metric::Milliseconds => "ms",
         }
     }
+}
+
+impl Workload {
+    pub fn named(name: &str) -> Option<Workload> {
+        use Metric::*;
+        let name = *CEILINGS.iter().chain(&NAMES).find(|known| **known == name)?;
+        let (metric, units, work) = match name {
+            "copy" => (GigaBytes, 4, Work { flops: 0.0, bytes: 8.0 * ceilings::COPIED as f64 }),
+            "multiply_add" => {
+                let steps = (ceilings::MULTIPLYING * ceilings::MULTIPLICATIONS) as f64;
+                (GigaFlops, 4, Work { flops: 2.0 * steps, bytes: 8.0 * ceilings::MULTIPLYING as f64 })
+            }
+            "W2" => (StepsPerSecond, 20, Work::of_mlp(128, &[784, 512, 256, 10], 1)),
+            "W3" => (StepsPerSecond, 100, Work::of_mlp(32, &[64, 128, 10], 2)),
+            "W4" => (StepsPerSecond, 10, Work::of_gpt()),
+            "W5" => (StepsPerSecond, 10, Work::of_cnn()),
+            // 8 operations forward, 12 backward; three vectors are read, three written.
+            "W6" => (Milliseconds, 10, Work::per_element(1 << 20, 20, 6)),
+            // Largest, difference, exponential, sum; quotient, scaling. The logits are read, their gradient is written.
+            "W7" => (Milliseconds, 10, Work::per_element(4096 * 1000, 6, 2)),
+            // 4 operations forward, 5 backward; x is read, its gradient is written.
+            "W8" => (Milliseconds, 10, Work::per_element(8192 * 1024, 9, 2)),
+            product => {
+                let n = product.split('-').nth(1).and_then(|size| size.parse().ok()).expect("W1 has a size");
+                let work = Work { flops: 2.0 * f64::powi(n, 3), bytes: 4.0 * 3.0 * n * n };
+                (GigaFlops, ((1 << 28) as f64 / n.powi(3)).max(4.0) as usize, work)
+            }
+        };
+        Some(Workload { name, metric, units, work })
+    }
 
     /// From seconds a unit.
-    pub fn value(self, seconds: f64) -> f64 {
-        match self {
-            Metric::GigaFlops(operations) => operations / seconds / 1e9,
+    pub fn value(&self, seconds: f64) -> f64 {
+        match self.metric {
+            Metric::GigaFlops => self.work.flops / seconds / 1e9,
+            Metric::GigaBytes => self.work.bytes / seconds / 1e9,
             Metric::StepsPerSecond => 1.0 / seconds,
             Metric::Milliseconds => 1e3 * seconds,
         }
     }
 }
+
+impl Work {
+    fn per_element(elements: usize, flops: usize, moves: usize) -> Work {
+        Work { flops: (flops * elements) as f64, bytes: (4 * moves * elements) as f64 }
+    }
+
+    /// A product forward gives two backward, but the first layer's input needs no gradient. `products` and `first`
+    /// are multiplications forward.
+    ///
+    /// A parameter is read forward, backward and by its update, and written; each of its optimizer's states is read and
+    /// written. An activation is written, read by the next layer and by backward; its gradient is written and read.
+    fn of_step(products: usize, first: usize, parameters: usize, states: usize, activations: usize) -> Work {
+        let moved = parameters * (4 + 2 * states) + 5 * activations;
+        Work { flops: 2.0 * (3 * products - first) as f64, bytes: 4.0 * moved as f64 }
+    }
+
+    fn of_mlp(batch: usize, sizes: &[usize], states: usize) -> Work {
+        let layers = || sizes.windows(2);
+        let products: usize = layers().map(|layer| batch * layer[0] * layer[1]).sum();
+        let parameters = layers().map(|layer| (layer[0] + 1) * layer[1]).sum();
+        let activations = batch * sizes[1..].iter().sum::<usize>();
+        Work::of_step(products, batch * sizes[0] * sizes[1], parameters, states, activations)
+    }
+
+    /// A block multiplies each token by 12 matrices of `WIDTH` by `WIDTH` (queries, keys, values, projection, and 4 up and
+    /// 4 down), and writes 12 vectors of `WIDTH` a token; attention is two products over the keys that a query may see.
+    fn of_gpt() -> Work {
+        let (tokens, square) = (BATCH * CONTEXT, WIDTH * WIDTH);
+        let seen = BATCH * CONTEXT * (CONTEXT + 1) / 2;
+        let products = LAYERS * (12 * tokens * square + 2 * seen * WIDTH) + tokens * WIDTH * VOCABULARY;
+        let (biases, norms) = (9 * WIDTH, 4 * WIDTH);
+        let parameters = LAYERS * (12 * square + biases + norms)
+            + WIDTH * (VOCABULARY + CONTEXT + 2)
+            + (WIDTH + 1) * VOCABULARY;
+        let activations = tokens * (12 * WIDTH * LAYERS + 2 * WIDTH + VOCABULARY);
+        Work::of_step(products, 0, parameters, 2, activations)
+    }
+
+    /// Convolutions of 3 by 3, each with what it writes, then what its pool writes.
+    fn of_cnn() -> Work {
+        let (batch, large, middle, small) = (64, 28 * 28, 14 * 14, 7 * 7);
+        let first = batch * large * 9 * 16;
+        let products = first + batch * middle * 9 * 16 * 32 + batch * 1568 * 10;
+        let parameters = (9 + 1) * 16 + (9 * 16 + 1) * 32 + (1568 + 1) * 10;
+        let activations = batch * (16 * (large + middle) + 32 * (middle + small) + 10);
+        Work::of_step(products, first, parameters, 0, activations)
+    }
+}
+
+/// What the adapter can do at most.
+pub const CEILINGS: [&str; 2] = ["copy", "multiply_add"];
 
 pub const NAMES: [&str; 14] = [
     "W1-256",
@@ -59,63 +156,40 @@ pub const NAMES: [&str; 14] = [
     "W8",
 ];
 
-pub fn case(name: &str, device: &Device) -> Option<Case> {
-    let name = *NAMES.iter().find(|known| **known == name)?;
-    let (metric, units, unit): (Metric, usize, Box<dyn FnMut() -> Tensor>) = match name {
-        "W2" => (Metric::StepsPerSecond, 20, mlp_with_momentum(device)),
-        "W3" => (Metric::StepsPerSecond, 100, small_mlp_with_adam(device)),
-        "W4" => (Metric::StepsPerSecond, 10, gpt(device)),
-        "W5" => (Metric::StepsPerSecond, 10, cnn(device)),
-        "W6" => (Metric::Milliseconds, 10, elementwise(device)),
-        "W7" => (Metric::Milliseconds, 10, cross_entropy(device)),
-        "W8" => (Metric::Milliseconds, 10, broadcast(device)),
+/// What does one unit of a workload on a device, and gives what is to be read at the end: a loss, a value.
+pub fn unit(name: &str, device: &Device) -> Box<dyn FnMut() -> Tensor> {
+    match name {
+        "copy" => ceilings::copy(device),
+        "multiply_add" => ceilings::multiply_add(device),
+        "W2" => mlp_with_momentum(device),
+        "W3" => small_mlp_with_adam(device),
+        "W4" => gpt(device),
+        "W5" => cnn(device),
+        "W6" => elementwise(device),
+        "W7" => cross_entropy(device),
+        "W8" => broadcast(device),
         product => {
             let mut parts = product.split('-').skip(1);
-            let n: usize = parts.next().and_then(|size| size.parse().ok()).expect("W1 has a size");
-            let units = ((1 << 28) / (n * n * n)).max(4);
-            (
-                Metric::GigaFlops(2.0 * (n as f64).powi(3)),
-                units,
-                matmul(n, parts.next().unwrap_or("NN"), device),
-            )
+            let n = parts.next().and_then(|size| size.parse().ok()).expect("W1 has a size");
+            matmul(n, parts.next().unwrap_or("NN"), device)
         }
-    };
-    Some(Case { name, metric, units, unit })
+    }
 }
 
-fn hash(seed: u64, i: u64) -> u64 {
-    let mut z = seed.wrapping_mul(0x9E3779B97F4A7C15).wrapping_add((i + 1).wrapping_mul(0xBF58476D1CE4E5B9));
-    z ^= z >> 30;
-    z = z.wrapping_mul(0xBF58476D1CE4E5B9);
-    z ^= z >> 27;
-    z = z.wrapping_mul(0x94D049BB133111EB);
-    z ^ (z >> 31)
-}
-
-/// Uniform in ±`scale`.
 fn uniform(seed: u64, shape: &[usize], scale: f32, device: &Device) -> Tensor {
-    let count = shape.iter().product::<usize>() as u64;
-    let of = |i| ((hash(seed, i) >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale;
-    Tensor::new((0..count).map(of).collect::<Vec<f32>>(), shape, device)
+    Tensor::new(inputs::uniform(seed, shape.iter().product(), scale), shape, device)
 }
 
-/// Integers from 0 to below `n`.
 fn below(seed: u64, shape: &[usize], n: u64, device: &Device) -> Tensor {
-    let count = shape.iter().product::<usize>() as u64;
-    let of = |i| ((hash(seed, i) >> 33) % n) as i32;
-    Tensor::new((0..count).map(of).collect::<Vec<i32>>(), shape, device)
+    Tensor::new(inputs::below(seed, shape.iter().product(), n), shape, device)
 }
 
-/// The seed is that of the weight `[in, out]`; a [`Linear`] holds it transposed.
+/// The weight comes as `[inputs, outputs]`; a [`Linear`] holds it transposed.
 fn linear(seed: u64, inputs: usize, outputs: usize, device: &Device) -> Linear {
     let layer = Linear::new(inputs, outputs, device);
-    let scale = 1.0 / (inputs as f32).sqrt();
-    let of = |i: usize| {
-        let (row, col) = (i % inputs, i / inputs);
-        ((hash(seed, (row * outputs + col) as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
-    };
-    let weight: Vec<f32> = (0..inputs * outputs).map(of).collect();
-    layer.weight.set(Tensor::new(weight, [outputs, inputs], device));
+    let weight = inputs::linear(seed, inputs, outputs);
+    let turned = (0..weight.len()).map(|i| weight[i % inputs * outputs + i / inputs]).collect::<Vec<f32>>();
+    layer.weight.set(Tensor::new(turned, [outputs, inputs], device));
     layer.bias.as_ref().expect("it has one").set(Tensor::zeros([outputs], device));
     layer
 }
@@ -218,6 +292,7 @@ const HEADS: usize = 4;
 const CONTEXT: usize = 64;
 const BATCH: usize = 8;
 const VOCABULARY: usize = 65;
+const LAYERS: usize = 4;
 
 impl Block {
     fn forward(&self, x: &Tensor) -> Tensor {
@@ -248,7 +323,7 @@ fn gpt(device: &Device) -> Box<dyn FnMut() -> Tensor> {
             linear(seed + 3, 4 * WIDTH, WIDTH, device),
         ],
     };
-    let blocks: Vec<Block> = (0..4).map(|layer| block(420 + 10 * layer)).collect();
+    let blocks: Vec<Block> = (0..LAYERS as u64).map(|layer| block(420 + 10 * layer)).collect();
     let (norm, head) = (Norm::new(WIDTH, device), linear(413, WIDTH, VOCABULARY, device));
     let mut params = vec![tokens.clone(), positions.clone(), norm.0.clone(), norm.1.clone()];
     params.extend(blocks.iter().flat_map(Block::params));
@@ -304,9 +379,4 @@ fn broadcast(device: &Device) -> Box<dyn FnMut() -> Tensor> {
         uniform(803, &[1024], 1.0, device),
     ];
     differentiate(inputs, |xs| (&xs[0] * &xs[1] + &xs[2]).square().sum())
-}
-
-/// What a read waits for.
-pub fn read(value: &Tensor) -> Result<f64, Error> {
-    value.item()
 }

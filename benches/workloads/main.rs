@@ -1,23 +1,29 @@
-//! Training steps and kernels of known size: what a step costs, and what of it is the host's.
+//! Training steps and kernels of known size: what a step costs, what of it is the host's, and how near to what the adapter
+//! can do it comes.
 //!
-//! `cargo bench --bench workloads [-- W1-512 W2 ...] [--device gpu|cpu] [--json FILE]`. Every workload warms up first,
-//! then runs regions that end with the result read back, in turn with the others; the median of the regions is
-//! reported. `benches/README.md` keeps the record.
+//! `cargo bench --bench workloads [-- W1-512 W2 ...] [--device gpu|cpu] [--json FILE]`. A workload is a process of its own
+//! that warms up first, and then does regions that end with the result read back; the median of the regions is reported.
+//! With `--against NAME=COMMAND` (another build of this program, or a library of `benches/peers`) the others do their
+//! regions in turn with ours. `benches/README.md` keeps the record.
 
 mod cases;
+mod chart;
+mod report;
+mod turns;
 
-use std::fs::File;
-use std::io::Write;
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{Write, stdin};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use serde_json::{Value, json};
 use wgrad::Device;
 
-use cases::Case;
-
-const REGIONS: usize = 7;
+use cases::Workload;
+use report::Report;
+use turns::Contender;
 
 #[derive(Parser)]
 struct Args {
@@ -25,9 +31,24 @@ struct Args {
     names: Vec<String>,
     #[arg(long, value_enum, default_value = "gpu")]
     device: Where,
-    /// Write a JSON line a workload here too.
-    #[arg(long)]
+    /// Regions of each.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// `NAME=COMMAND`: what to measure in turn with this build. COMMAND gets a workload's name as its last argument.
+    #[arg(long, value_name = "NAME=COMMAND")]
+    against: Vec<String>,
+    /// Add a JSON line a workload and library to this file.
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure nothing: compare the libraries by the lines of this file.
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
+    /// Draw the comparison.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Be one that is measured: do as many units of the workload as each line of standard input says.
+    #[arg(long)]
+    serve: bool,
     /// What cargo passes to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -39,110 +60,96 @@ enum Where {
     Cpu,
 }
 
-/// What was measured of a workload. Times are seconds a unit.
-struct Row {
-    case: Case,
-    first: f64,
-    dispatches: usize,
-    regions: Vec<Region>,
-    last: f64,
-}
-
-#[derive(Clone, Copy)]
-struct Region {
-    all: f64,
-    /// Building, planning, recording, submitting: until the last unit has been handed over.
-    host: f64,
-}
-
-impl Row {
-    fn warm_up(mut case: Case, device: &Device) -> Result<Row> {
-        let start = Instant::now();
-        cases::read(&(case.unit)())?;
-        let first = start.elapsed().as_secs_f64();
-        cases::read(&(case.unit)())?;
-        let before = device.counters().kernels;
-        cases::read(&(case.unit)())?;
-        let dispatches = device.counters().kernels - before;
-        let mut row = Row { case, first, dispatches, regions: Vec::new(), last: 0.0 };
-        row.region()?;
-        row.regions.clear();
-        Ok(row)
-    }
-
-    fn region(&mut self) -> Result<()> {
-        let units = self.case.units;
-        let start = Instant::now();
-        let mut last = (self.case.unit)();
-        for _ in 1..units {
-            last = (self.case.unit)();
-        }
-        let host = start.elapsed().as_secs_f64() / units as f64;
-        self.last = cases::read(&last)?;
-        self.regions.push(Region { all: start.elapsed().as_secs_f64() / units as f64, host });
-        Ok(())
-    }
-
-    fn median(&self) -> Region {
-        let mut regions = self.regions.clone();
-        regions.sort_by(|a, b| a.all.total_cmp(&b.all));
-        regions[regions.len() / 2]
+impl Where {
+    fn open(self) -> Result<Device> {
+        Ok(match self {
+            Where::Gpu => Device::gpu()?,
+            Where::Cpu => Device::cpu(),
+        })
     }
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let device = match args.device {
-        Where::Gpu => Device::gpu()?,
-        Where::Cpu => Device::cpu(),
+    let report = match &args.show {
+        Some(path) => Report::read(path).with_context(|| format!("{} cannot be read", path.display()))?,
+        None if args.serve => return serve(&args),
+        None => measure(&args)?,
     };
-    println!("{device}");
-    let names: Vec<&str> = match &args.names[..] {
-        [] => cases::NAMES.to_vec(),
-        names => names.iter().map(String::as_str).collect(),
-    };
-    let mut rows = Vec::new();
-    for name in names {
-        let Some(case) = cases::case(name, &device) else {
-            bail!("there is no workload {name}; there are: {}", cases::NAMES.join(", "))
-        };
-        rows.push(Row::warm_up(case, &device)?);
+    if !report.compared().is_empty() {
+        report.print_comparison();
     }
-    for _ in 0..REGIONS {
-        rows.iter_mut().try_for_each(Row::region)?;
-    }
-    println!("workload        value            first s  dispatches    us a unit  host us   last value");
-    for row in &rows {
-        let (metric, median) = (row.case.metric, row.median());
-        println!(
-            "{:10} {:10.2} {:8} {:12.3} {:11} {:12.1} {:8.1} {:12.6}",
-            row.case.name,
-            metric.value(median.all),
-            metric.name(),
-            row.first,
-            row.dispatches,
-            1e6 * median.all,
-            1e6 * median.host,
-            row.last,
-        );
-    }
-    if let Some(path) = &args.json {
-        write(path, &device, &rows).with_context(|| format!("{} cannot be written", path.display()))?;
+    if let Some(path) = &args.svg {
+        chart::draw(&report, path).with_context(|| format!("{} cannot be drawn", path.display()))?;
     }
     Ok(())
 }
 
-fn write(path: &PathBuf, device: &Device, rows: &[Row]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    for row in rows {
-        let (metric, median) = (row.case.metric, row.median());
-        let line = serde_json::json!({
-            "peer": concat!("wgrad ", env!("CARGO_PKG_VERSION")), "adapter": device.to_string(),
-            "workload": row.case.name, "metric": metric.name(), "value": metric.value(median.all),
-            "first_s": row.first, "dispatches": row.dispatches, "unit_s": median.all, "host_s": median.host,
-            "last_value": row.last,
-        });
-        writeln!(file, "{line}")?;
+fn workload(name: &str) -> Result<Workload> {
+    Workload::named(name)
+        .with_context(|| format!("there is no workload {name}; there are: {}", cases::NAMES.join(", ")))
+}
+
+fn measure(args: &Args) -> Result<Report> {
+    let names: Vec<&str> = match &args.names[..] {
+        [] => cases::NAMES.to_vec(),
+        names => names.iter().map(String::as_str).collect(),
+    };
+    let workloads: Vec<Workload> = names.into_iter().map(workload).collect::<Result<_>>()?;
+    let ceilings = match args.device {
+        Where::Gpu => cases::CEILINGS.iter().map(|name| workload(name)).collect::<Result<Vec<_>>>()?,
+        Where::Cpu => Vec::new(),
+    };
+    let mut contenders = vec![ours(args.device)?];
+    for against in &args.against {
+        let (name, command) = against.split_once('=').context("--against wants NAME=COMMAND")?;
+        let command = command.split_whitespace().map(String::from).collect();
+        contenders.push(Contender { name: name.into(), command });
+    }
+    let libraries: Vec<String> = contenders.iter().map(|contender| contender.name.clone()).collect();
+    let adapter = args.device.open()?.to_string();
+    println!("{adapter}\n");
+    Report::print_columns();
+    let mut report = Report::default();
+    let all =
+        ceilings.iter().map(|ceiling| (ceiling, 1)).chain(workloads.iter().map(|w| (w, contenders.len())));
+    for (workload, count) in all {
+        let rows = turns::measure(workload, &contenders[..count], args.rounds);
+        let records = report.add(&adapter, workload, &libraries, &rows);
+        if let Some(path) = &args.json {
+            append(path, records).with_context(|| format!("{} cannot be written", path.display()))?;
+        }
+        report.print_row(workload.name);
+    }
+    Ok(report)
+}
+
+fn append(path: &Path, records: &[Value]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    records.iter().try_for_each(|record| writeln!(file, "{record}"))
+}
+
+fn ours(device: Where) -> Result<Contender> {
+    let program = std::env::current_exe()?.display().to_string();
+    let device = device.to_possible_value().expect("none is hidden").get_name().to_string();
+    let name = concat!("wgrad ", env!("CARGO_PKG_VERSION")).to_string();
+    Ok(Contender { name, command: vec![program, "--serve".into(), "--device".into(), device] })
+}
+
+fn serve(args: &Args) -> Result<()> {
+    let [name] = &args.names[..] else { bail!("one workload is served at a time") };
+    let (workload, device) = (workload(name)?, args.device.open()?);
+    let mut unit = cases::unit(workload.name, &device);
+    for line in stdin().lines() {
+        let units: usize = line?.trim().parse()?;
+        let before = device.counters().kernels;
+        let start = Instant::now();
+        let last = (0..units).map(|_| unit()).last().context("a region has a unit")?;
+        let host = start.elapsed().as_secs_f64();
+        let value = last.item()?;
+        let seconds = start.elapsed().as_secs_f64();
+        let kernels = device.counters().kernels - before;
+        println!("{}", json!({ "seconds": seconds, "value": value, "host": host, "kernels": kernels }));
     }
     Ok(())
 }
