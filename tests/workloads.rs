@@ -59,7 +59,7 @@ fn resident() -> Option<usize> {
 #[test]
 fn ten_thousand_steps_create_nothing() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
-    let mut unit = cases::case("W3", &device).unwrap().unit;
+    let mut unit = cases::unit("W3", &device);
     let mut steps = |n: usize| (0..n).for_each(|_| drop(unit()));
     steps(20);
     let before = made(&device);
@@ -111,7 +111,7 @@ fn memory_stays_within_the_prediction() {
     let null = || Device::null(Limits { storage_buffers: 32, ..Limits::webgpu() });
     for name in ["W2", "W4", "W5"] {
         for device in [null(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
-            let mut unit = cases::case(name, &device).unwrap().unit;
+            let mut unit = cases::unit(name, &device);
             (0..2).for_each(|_| drop(unit()));
             let memory = device.memory();
             println!("{name} on {device}: {memory}");
