@@ -5,7 +5,7 @@
 //!
 //! | adapter | variants |
 //! |---|---|
-//! | software, fixed subgroups | registers 32 x 64 and 16 x 32 (for subgroups of 8), A broadcast in the subgroup |
+//! | software, fixed subgroups | registers 64 x 64 and 16 x 32 (for subgroups of 8), A broadcast in the subgroup |
 //! | software, otherwise | registers 16 x 64 and 4 x 32 |
 //! | discrete | tiled 128 x 128, 64 x 64 and 32 x 32, skinny |
 //! | integrated, other | tiled 64 x 64 and 32 x 32, skinny |
@@ -42,7 +42,7 @@ pub(crate) struct Registers {
     cols: usize,
     /// Invocations of a workgroup, each with its own columns.
     lanes: usize,
-    /// The workgroup is a subgroup, whose lanes load four rows each and broadcast them.
+    /// The workgroup is a subgroup, whose lanes load a row each and broadcast it.
     subgroup: bool,
 }
 
@@ -72,15 +72,12 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// What is known of adapters of this kind. For software: a multiplication is 1 and a load of four 14, as measured on
-    /// llvmpipe; for GPUs: multiplications, and what smaller tiles read more often.
+    /// What is known of adapters of this kind. For software: a multiplication is 1 and a load 20, as measured on llvmpipe;
+    /// for GPUs: multiplications, and what smaller tiles read more often.
     pub fn of(limits: &Limits) -> Costs {
-        let registers = |rows: usize, cols, lanes, subgroup| {
-            let blocks = rows.div_ceil(if subgroup { 4 * lanes } else { 4 }) + cols / 4;
-            (
-                Variant::Registers(Registers { rows, cols, lanes, subgroup }),
-                (rows * cols + 14 * blocks) as f64,
-            )
+        let registers = |rows, cols, lanes, subgroup| {
+            let loads = if subgroup { rows / lanes + cols } else { rows + cols };
+            (Variant::Registers(Registers { rows, cols, lanes, subgroup }), (rows * cols + 20 * loads) as f64)
         };
         let tiled = |rows, cols, threads, factor| {
             let results = (rows * cols * threads * threads) as f64;
@@ -92,7 +89,7 @@ impl Costs {
                 let variants = match subgroup {
                     Some((min @ (4 | 8 | 16), max)) if min == max => {
                         let lanes = min as usize;
-                        vec![registers(32, 8, lanes, true), registers(16, 4, lanes, true)]
+                        vec![registers(64, 8, lanes, true), registers(16, 4, lanes, true)]
                     }
                     _ => vec![registers(16, 8, 8, false), registers(4, 4, 8, false)],
                 };
@@ -123,7 +120,7 @@ impl Variant {
     /// The program; `orders` tells how the operands may be read.
     fn source(&self, orders: [Order; 2]) -> String {
         match self {
-            Variant::Registers(tile) => text::registers(tile, orders),
+            Variant::Registers(tile) => text::registers(tile),
             Variant::Tiled(tile) => text::tiled(tile, orders),
             Variant::Skinny => text::skinny(),
         }

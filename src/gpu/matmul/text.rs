@@ -23,9 +23,12 @@ macro_rules! line {
     }};
 }
 
-pub(super) fn registers(tile: &Registers, orders: [Order; 2]) -> String {
+pub(super) fn registers(tile: &Registers) -> String {
     let &Registers { rows, cols, lanes, subgroup } = tile;
     let fours = cols / 4;
+    // Loads of A: a row each, or a row a lane.
+    let (loads, step) = if subgroup { (rows / lanes, lanes) } else { (rows, 1) };
+
     let mut consts = String::new();
     line!(consts, 0, "const ROWS = {rows}u;");
     line!(consts, 0, "const COLS = {cols}u;");
@@ -33,35 +36,32 @@ pub(super) fn registers(tile: &Registers, orders: [Order; 2]) -> String {
     let mut lane = String::new();
     line!(lane, 1, "@builtin({builtin}) lane: u32,");
 
-    let fetches = fetch("a", 1, "m", orders[0]) + &fetch("b", 2, "n", orders[1]);
     let mut start = String::new();
+    let own = if subgroup { " + lane" } else { "" };
+    for i in 0..loads {
+        let row = format!("min(row + {}u{own}, params.m - 1u)", i * step);
+        line!(start, 1, "var at_a{i} = work.a + {row} * params.a_m + work.first * params.a_k;");
+    }
     for j in 0..fours {
-        line!(start, 1, "let cols{j} = vec4(col + {}u * LANES) + vec4(0u, 1u, 2u, 3u);", 4 * j);
+        line!(start, 1, "let cols{j} = col + {}u * LANES + four;", 4 * j);
+        let col = format!("min(cols{j}, vec4(params.n - 1u))");
+        line!(start, 1, "var at_b{j} = work.b + {col} * params.b_n + work.first * params.b_k;");
     }
     zeros(&mut start, rows, fours);
 
     let mut body = String::new();
-    // Blocks of A: four rows each, or four rows a lane.
-    let (step, own) = if subgroup { (4 * lanes, " + 4u * lane") } else { (4, "") };
-    for (i, first) in (0..rows).step_by(step).enumerate() {
-        line!(body, 2, "let a{i} = fetch_a(work, row + {first}u{own}, k);");
+    for i in 0..loads {
+        line!(body, 2, "let a{i} = a[at_a{i}];");
+        line!(body, 2, "at_a{i} += params.a_k;");
     }
-    (0..fours).for_each(|j| line!(body, 2, "let b{j} = fetch_b(work, cols{j}.x, k);"));
-    // Four steps of K a row: a result that a loop changes is written back once an iteration.
-    for row in 0..rows {
-        for l in 0..4 {
-            let own = format!("a{}[{l}][{}]", row / step, row % 4);
-            match subgroup {
-                true => {
-                    line!(body, 2, "let x{row}_{l} = vec4(subgroupBroadcast({own}, {}u));", row / 4 % lanes)
-                }
-                false => line!(body, 2, "let x{row}_{l} = vec4({own});"),
-            }
-        }
-        for (j, l) in (0..fours).flat_map(|j| (0..4).map(move |l| (j, l))) {
-            line!(body, 2, "c{row}_{j} = fma(x{row}_{l}, b{j}[{l}], c{row}_{j});");
-        }
+    for j in 0..fours {
+        line!(body, 2, "let b{j} = load_four(at_b{j});");
+        line!(body, 2, "at_b{j} += vec4(params.b_k);");
     }
+    multiply(&mut body, 2, rows, fours, |row| match subgroup {
+        true => format!("subgroupBroadcast(a{}, {}u)", row / lanes, row % lanes),
+        false => format!("a{row}"),
+    });
 
     let mut stores = String::new();
     let group = GROUP.min(rows);
@@ -75,14 +75,7 @@ pub(super) fn registers(tile: &Registers, orders: [Order; 2]) -> String {
     each(group..rows).for_each(|(row, j)| line!(stores, 2, "c{}_{j} = c{row}_{j};", row - group));
     line!(stores, 1, "}}");
 
-    let hooks = [
-        ("fetches", fetches),
-        ("tile", consts),
-        ("lane", lane),
-        ("start", start),
-        ("step", body),
-        ("stores", stores),
-    ];
+    let hooks = [("tile", consts), ("lane", lane), ("start", start), ("step", body), ("stores", stores)];
     whole(REGISTERS, &hooks)
 }
 
@@ -106,10 +99,7 @@ pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
     for j in 0..fours {
         line!(body, 3, "let b{j} = slice_b[l * (TILE_N / 4u) + thread.x + {j}u * THREADS_N];");
     }
-    for row in 0..rows {
-        line!(body, 3, "let x{row} = vec4(a{}[{}]);", row / 4, row % 4);
-        (0..fours).for_each(|j| line!(body, 3, "c{row}_{j} = fma(x{row}, b{j}, c{row}_{j});"));
-    }
+    multiply(&mut body, 3, rows, fours, |row| format!("a{}[{}]", row / 4, row % 4));
 
     let mut stores = String::new();
     for (row, j) in (0..rows).flat_map(|row| (0..fours).map(move |j| (row, j))) {
@@ -134,6 +124,14 @@ fn whole(template: &str, hooks: &[(&str, String)]) -> String {
 fn zeros(out: &mut String, rows: usize, fours: usize) {
     for row in 0..rows {
         (0..fours).for_each(|j| line!(out, 1, "var c{row}_{j} = vec4<f32>();"));
+    }
+}
+
+/// One step of K: `value` is a row's element of A, `b0`, `b1`.. are the columns' of B.
+fn multiply(out: &mut String, indent: usize, rows: usize, fours: usize, value: impl Fn(usize) -> String) {
+    for row in 0..rows {
+        line!(out, indent, "let x{row} = vec4({});", value(row));
+        (0..fours).for_each(|j| line!(out, indent, "c{row}_{j} = fma(x{row}, b{j}, c{row}_{j});"));
     }
 }
 
@@ -189,8 +187,8 @@ mod tests {
     /// The files as they stand are the smallest tiles: what is written here can be read there.
     #[test]
     fn the_templates_hold_the_smallest_tiles() {
-        let small = Registers { rows: 4, cols: 4, lanes: 8, subgroup: false };
-        assert_eq!(registers(&small, [Order::Strided; 2]), whole(REGISTERS, &[]));
+        let small = Registers { rows: 2, cols: 4, lanes: 8, subgroup: false };
+        assert_eq!(registers(&small), whole(REGISTERS, &[]));
         let small = Tiled { rows: 4, cols: 4, threads: 8 };
         assert_eq!(tiled(&small, [Order::Strided; 2]), whole(TILED, &[]));
     }
