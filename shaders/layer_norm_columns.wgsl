@@ -2,14 +2,14 @@
 
 override GROUP: u32 = 64u;
 
-struct Params { rows: u32, length: u32, chunk: u32, sums: u32 }
+struct Params { rows: u32, length: u32, chunk: u32, sums: u32 } // `length` and `sums` in packs
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>; // [rows, length]
+@group(0) @binding(1) var<storage, read> x: array<Pack>; // [rows, length]
 @group(0) @binding(2) var<storage, read> mean: array<f32>; // [rows]
 @group(0) @binding(3) var<storage, read> rstd: array<f32>; // [rows]
-@group(0) @binding(4) var<storage, read> grad: array<f32>; // [rows, length]
-@group(0) @binding(5) var<storage, read_write> grad_weight: array<f32>; // [chunks, length]
-@group(0) @binding(6) var<storage, read_write> grad_bias: array<f32>; // [chunks, length]
+@group(0) @binding(4) var<storage, read> grad: array<Pack>; // [rows, length]
+@group(0) @binding(5) var<storage, read_write> grad_weight: array<Pack>; // [chunks, length]
+@group(0) @binding(6) var<storage, read_write> grad_bias: array<Pack>; // [chunks, length]
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -23,8 +23,8 @@ fn main(
     let first = at / length * params.chunk;
     let end = min(first + params.chunk, params.rows);
 
-    var slope = 0.0;
-    var sum = 0.0;
+    var slope = Pack();
+    var sum = Pack();
     var i = first * length + at % length;
     for (var row = first; row < end; row += 1u) {
         let g = grad[i];

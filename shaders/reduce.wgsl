@@ -1,9 +1,11 @@
 // A reduction, or one stage of it: the elements of each output are cut into `splits` parts of `part` elements, and LANES
-// invocations combine a part. One lane an output suits columns and CPU adapters (neighbouring invocations read
-// neighbouring columns), a workgroup an output suits rows. Codegen rewrites the hooks; as it is, this file sums rows.
+// invocations combine a part. One lane an output suits CPU adapters; on a GPU a row has a workgroup, whose lanes read
+// side by side, and a column some lanes that lie STEP apart, so that neighbouring invocations read neighbouring columns.
+// Codegen rewrites the hooks; as it is, this file sums rows.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
+override STEP: u32 = 1u;
 
 // hook bindings
 struct Params { outputs: u32, len: u32, splits: u32, part: u32 }
@@ -25,20 +27,43 @@ const BLOCK: u32 = 32u;
 
 var<workgroup> shared_: array<Element, GROUP>;
 
-@compute @workgroup_size(GROUP)
-fn main(
+// hook across
+struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.y * groups.x + group.x) * (GROUP / LANES) + lane / LANES;
+}
+
+// Combines the lanes of an output; the first of them gets the result.
+fn across(place: Place, own: Element) -> Element {
+    if (LANES == 1u) { return own; }
+    let lane = place.lane;
+    shared_[lane] = own;
+    workgroupBarrier();
+    for (var half = LANES / 2u; half > 0u; half /= 2u) {
+        if (lane / STEP % LANES < half) {
+            shared_[lane] = combine(shared_[lane], shared_[lane + half * STEP]);
+        }
+        workgroupBarrier();
+    }
+    return shared_[lane];
+}
+// end across
+
+@compute @workgroup_size(GROUP)
+fn main(place: Place) {
+    let lane = place.lane / STEP % LANES;
+    let output = place.lane / (STEP * LANES) * STEP + place.lane % STEP;
+    let i = (place.group.y * place.groups.x + place.group.x) * (GROUP / LANES) + output;
     let exists = i < params.outputs * params.splits;
-    let o = i / params.splits;
-    let first = (i % params.splits) * params.part;
+    // Neighbouring columns, of whichever part, are worked on at about the same time.
+    let o = i % params.outputs;
+    let split = i / params.outputs;
+    let first = split * params.part;
     let last = select(first, min(first + params.part, params.len), exists);
 
     var sum = identity();
-    var r = first + lane % LANES;
+    var r = first + lane;
     while (r < last) {
         let block_end = min(r + BLOCK * LANES, last);
         var block = identity();
@@ -47,18 +72,8 @@ fn main(
         }
         sum = combine(sum, block);
     }
-    if (LANES > 1u) {
-        shared_[lane] = sum;
-        workgroupBarrier();
-        for (var half = LANES / 2u; half > 0u; half /= 2u) {
-            if (lane % LANES < half) {
-                shared_[lane] = combine(shared_[lane], shared_[lane + half]);
-            }
-            workgroupBarrier();
-        }
-        sum = shared_[lane];
-    }
-    if (exists && lane % LANES == 0u) {
-        store(i, sum);
+    sum = across(place, sum);
+    if (exists && lane == 0u) {
+        store(o * params.splits + split, sum);
     }
 }

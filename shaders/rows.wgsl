@@ -1,23 +1,19 @@
-// What kernels over rows stand on: LANES invocations share a row, one on a CPU adapter, a workgroup on a GPU.
+// What kernels over rows stand on: LANES invocations share a row, one on a CPU adapter, up to a workgroup on a GPU. A row
+// is read by the pack (`pack_four.wgsl` or `pack_one.wgsl`); lanes combine what they found by `across` (`across_tree.wgsl`
+// or `across_subgroups.wgsl`).
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
 
+const LOWEST: f32 = -3.4028235e38;
+
 var<workgroup> shared_: array<f32, GROUP>;
 
-// Combines the lanes of a row; every lane gets the result.
-fn across(lane: u32, v: f32, sum: bool) -> f32 {
-    if (LANES == 1u) { return v; }
-    shared_[lane] = v;
-    workgroupBarrier();
-    for (var half = LANES / 2u; half > 0u; half /= 2u) {
-        if (lane % LANES < half) {
-            let other = shared_[lane + half];
-            shared_[lane] = select(max_f32(shared_[lane], other), shared_[lane] + other, sum);
-        }
-        workgroupBarrier();
-    }
-    let all = shared_[lane / LANES * LANES];
-    workgroupBarrier();
-    return all;
+fn combined(a: f32, b: f32, sum: bool) -> f32 {
+    return select(max_f32(a, b), a + b, sum);
+}
+
+// The row of this invocation. Spare ones get rows beyond the last.
+fn row_of(place: Place) -> u32 {
+    return (place.group.y * place.groups.x + place.group.x) * (GROUP / LANES) + place.lane / LANES;
 }

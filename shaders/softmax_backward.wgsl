@@ -2,33 +2,37 @@
 
 override LOG: bool = false;
 
-struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` elements, `stride` apart
+struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` packs, `stride` apart
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> y: array<f32>; // [rows / stride, length, stride]
-@group(0) @binding(2) var<storage, read> grad: array<f32>; // as y
-@group(0) @binding(3) var<storage, read_write> grad_x: array<f32>; // as y
+@group(0) @binding(1) var<storage, read> y: array<Pack>; // [rows / stride, length, stride]
+@group(0) @binding(2) var<storage, read> grad: array<Pack>; // as y
+@group(0) @binding(3) var<storage, read_write> grad_x: array<Pack>; // as y
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let wanted = (group.y * groups.x + group.x) * (GROUP / LANES) + lane / LANES;
+fn main(place: Place) {
+    let wanted = row_of(place);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row / params.stride * params.stride * params.length + row % params.stride;
-    let first = base + (lane % LANES) * params.stride;
+    let first = base + (place.lane % LANES) * params.stride;
     let end = base + params.length * params.stride;
     let step = LANES * params.stride;
 
     var sum = 0.0;
     for (var i = first; i < end; i += step) {
-        sum += select(grad[i] * y[i], grad[i], LOG);
+        if (LOG) {
+            sum += sum_of(grad[i]);
+        } else {
+            sum += sum_of(grad[i] * y[i]);
+        }
     }
-    sum = across(lane, sum, true);
+    sum = across(place, sum, true);
 
     if (wanted >= params.rows) { return; }
     for (var i = first; i < end; i += step) {
-        grad_x[i] = select(y[i] * (grad[i] - sum), grad[i] - exp_(y[i]) * sum, LOG);
+        if (LOG) {
+            grad_x[i] = grad[i] - exp_of(y[i]) * sum;
+        } else {
+            grad_x[i] = y[i] * (grad[i] - sum);
+        }
     }
 }

@@ -112,6 +112,9 @@ fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
     }
 }
 
+/// Columns, or fours of them, side by side in a workgroup whose lanes share them.
+const COLUMNS: u32 = 8;
+
 fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
     let node = &cone.items[step.item].node;
     let label = node.op.name();
@@ -123,11 +126,18 @@ fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
             lowered(label, text, vec![("GROUP", group as f64)], workgroups, cost(program))
         }
         Kernel::Reduce(reduction) => {
-            let text = codegen::reduce(reduction, &step.reads, &step.writes);
-            // A CPU adapter runs a workgroup on one core: small ones keep both busy.
-            let group = if gpu.limits().kind == AdapterKind::Software { 8 } else { 64.max(reduction.lanes) };
-            let workgroups = text.places.div_ceil((group / reduction.lanes) as usize);
-            let constants = vec![("GROUP", group.into()), ("LANES", reduction.lanes.into())];
+            let (limits, lanes) = (gpu.limits(), reduction.lanes);
+            let rows = reduction.program.rows_are_contiguous(reduction.inner);
+            let (group, apart) = match limits.kind {
+                // A CPU adapter runs a workgroup on one core: small ones keep both busy.
+                AdapterKind::Software => (8, 1),
+                _ if rows || lanes == 1 => (64, 1),
+                _ => (COLUMNS * lanes, COLUMNS),
+            };
+            let subgroups = limits.subgroup.is_some() && lanes == group;
+            let text = codegen::reduce(reduction, &step.reads, &step.writes, subgroups);
+            let workgroups = text.places.div_ceil((group / lanes) as usize);
+            let constants = vec![("GROUP", group.into()), ("LANES", lanes.into()), ("STEP", apart.into())];
             let work = cost(&reduction.program) + reduction.epilogue.as_ref().map_or(0, cost);
             lowered(label, text, constants, workgroups, work)
         }

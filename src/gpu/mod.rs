@@ -13,7 +13,7 @@
 
 mod adapter;
 mod bind_groups;
-mod codegen;
+pub(crate) mod codegen;
 mod compile;
 mod faults;
 mod health;

@@ -91,6 +91,18 @@ pub(crate) struct LayerNormColumns;
 /// Rows that one invocation adds up: few enough that all columns together keep a device busy.
 const CHUNK: usize = 64;
 
+/// The kernel of the columns, one of which an invocation adds up, and four.
+const COLUMNS: [&str; 2] = [
+    concat!(
+        include_str!("../../shaders/pack_one.wgsl"),
+        include_str!("../../shaders/layer_norm_columns.wgsl")
+    ),
+    concat!(
+        include_str!("../../shaders/pack_four.wgsl"),
+        include_str!("../../shaders/layer_norm_columns.wgsl")
+    ),
+];
+
 /// The rows before weight and bias.
 fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
@@ -216,14 +228,17 @@ impl Fused for LayerNormColumns {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let ([rows, length], sums) = (io[0].shape[..].try_into().ok()?, io[4].shape.numel());
+        let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
+        let (pack, sums) = (rows.pack(), io[4].shape.numel() / rows.pack());
         let elements = u32::try_from(io[0].shape.numel()).ok()?;
         let group = if limits.kind == AdapterKind::Software { 8 } else { 64 };
-        let launch = Launch::new(include_str!("../../shaders/layer_norm_columns.wgsl"))
+        let launch = Launch::new(COLUMNS[usize::from(pack == 4)])
             .trusted()
             .constant("GROUP", group)
             .buffers([0, 1, 2, 3].map(Buffer::Input).into_iter().chain([0, 1].map(Buffer::Output)))
-            .uniforms([rows, length, CHUNK, sums].map(|size: usize| Word::Size(size as u32)))
+            .uniforms(
+                [rows.count, rows.length / pack, CHUNK, sums].map(|size: usize| Word::Size(size as u32)),
+            )
             .workgroups((sums as u32).div_ceil(group))
             .work(4 * u64::from(elements));
         Some(vec![launch])
@@ -246,7 +261,11 @@ pub(super) fn samples() -> Vec<super::Sample> {
         (true, 1, [5, 7], -2.0..2.0, tolerance),
         (true, 2, [9, 65], -2.0..2.0, tolerance),
         (true, 2, [130, 13], -2.0..2.0, tolerance),
+        (true, 2, [70, 4], -2.0..2.0, tolerance),
+        (true, 2, [3, 260], -2.0..2.0, tolerance),
+        (false, 1, [9, 68], -2.0..2.0, tolerance),
         (true, 0, [4, 130], 100.0..101.0, offset),
+        (true, 0, [4, 132], 100.0..101.0, offset),
         (false, 0, [5, 7], -2.0..2.0, tolerance),
         (false, 1, [9, 65], -2.0..2.0, tolerance),
     ];

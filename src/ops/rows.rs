@@ -1,5 +1,5 @@
 //! Launches of kernels that pass over rows: one row an invocation on a CPU adapter, where workgroup memory is slow, one
-//! row a workgroup on a GPU.
+//! row a workgroup or a part of it on a GPU. Rows are read by fours where their length allows.
 
 use super::{Launch, Word};
 use crate::limits::{AdapterKind, Limits};
@@ -11,10 +11,27 @@ pub(super) struct Rows {
     pub stride: usize,
 }
 
-/// A program that stands on `shaders/rows.wgsl`.
+/// A program that stands on `shaders/rows.wgsl`: for lanes that combine in memory and by subgroups, each for rows that are
+/// read by ones and by fours.
+pub(super) type Source = [[&'static str; 2]; 2];
+
 macro_rules! source {
     ($file:literal) => {
-        concat!(include_str!("../../shaders/rows.wgsl"), "\n", include_str!(concat!("../../shaders/", $file)))
+        [
+            [rows::source!($file, "across_tree", "one"), rows::source!($file, "across_tree", "four")],
+            [
+                rows::source!($file, "across_subgroups", "one"),
+                rows::source!($file, "across_subgroups", "four"),
+            ],
+        ]
+    };
+    ($file:literal, $across:literal, $pack:literal) => {
+        concat!(
+            include_str!("../../shaders/rows.wgsl"),
+            include_str!(concat!("../../shaders/", $across, ".wgsl")),
+            include_str!(concat!("../../shaders/pack_", $pack, ".wgsl")),
+            include_str!(concat!("../../shaders/", $file)),
+        )
     };
 }
 pub(super) use source;
@@ -32,24 +49,32 @@ impl Rows {
         Rows { count: shape.iter().product::<usize>() / length, length, stride }
     }
 
-    /// The words with which a kernel's parameters begin.
+    /// Elements that are read at once.
+    pub fn pack(&self) -> usize {
+        if self.stride == 1 && self.length % 4 == 0 { 4 } else { 1 }
+    }
+
+    /// The words with which a kernel's parameters begin: how many rows, of how many packs, how far apart.
     pub fn words(&self) -> [Word; 3] {
-        [self.count, self.length, self.stride].map(|size| Word::Size(size as u32))
+        [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
 
     /// A launch that reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
     /// iterations than the adapter allows, or more elements than a kernel can count.
-    pub fn launch(&self, source: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
+    pub fn launch(&self, source: Source, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
-        // Neighbouring invocations read neighbouring elements: of a row, or of rows side by side.
+        let packs = self.length / self.pack();
+        // Neighbouring invocations read neighbouring packs: of a row, or of rows side by side.
         let (lanes, group) = match limits.kind {
             AdapterKind::Software => (1, 8),
-            _ if self.stride >= 32 || self.length <= 16 => (1, 64),
+            _ if self.stride >= 32 || packs <= 4 => (1, 64),
+            _ if packs <= 32 => (8, 64),
             _ => (64, 64),
         };
+        let subgroups = limits.subgroup.is_some() && lanes == group;
         // The end of a loop counts as an iteration too.
-        let iterations = passes * (self.length.div_ceil(lanes as usize) + 1);
-        let launch = Launch::new(source)
+        let iterations = passes * (packs.div_ceil(lanes as usize) + 1);
+        let launch = Launch::new(source[usize::from(subgroups)][usize::from(self.pack() == 4)])
             .trusted()
             .constant("LANES", lanes)
             .constant("GROUP", group)

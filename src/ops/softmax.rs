@@ -44,7 +44,7 @@ pub(crate) struct Softmax {
 pub(crate) struct SoftmaxBackward(Softmax);
 
 impl Softmax {
-    fn launch(&self, source: &'static str, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
+    fn launch(&self, source: rows::Source, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
         let rows = Rows::along(&x.shape, self.dim);
         let launch = rows.launch(source, passes, limits)?;
         Some(launch.constant("LOG", self.log.into()).uniforms(rows.words()))
@@ -81,7 +81,7 @@ impl Fused for Softmax {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let launch = self.launch(rows::source!("softmax.wgsl"), 3, &io[0], limits)?;
+        let launch = self.launch(rows::source!("softmax.wgsl"), 2, &io[0], limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0)])])
     }
 }
@@ -115,7 +115,7 @@ impl Fused for SoftmaxBackward {
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
-    let shapes: [(&[usize], usize); 9] = [
+    let shapes: [(&[usize], usize); 12] = [
         (&[], 0),
         (&[1, 1], 1),
         (&[3, 1], 1),
@@ -125,6 +125,9 @@ pub(super) fn samples() -> Vec<super::Sample> {
         (&[130, 17], 1),
         (&[3, 33, 5], 1),
         (&[2, 19, 37], 1),
+        (&[3, 4], 1),
+        (&[7, 5, 68], 2),
+        (&[5, 260], 1),
     ];
     // Exponentials and logarithms of numbers to 8, and sums of up to 65 terms: some roundings of 5e-7.
     let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };

@@ -329,14 +329,6 @@ impl Program {
         last.is_some_and(|last| self.loads.iter().all(|load| load.view.strides[last].abs() <= 1))
     }
 
-    /// No place's coordinates are needed: every view is the space itself.
-    pub fn views_are_plain(&self) -> bool {
-        let computed = self.code.iter().any(|inst| {
-            matches!(inst, Inst::Index(_) | Inst::Random(..) | Inst::Mask(..) | Inst::Gather { .. })
-        });
-        !computed && self.loads.iter().all(|load| load.view.is_contiguous())
-    }
-
     /// The dtype in a register.
     pub fn dtype(&self, register: Reg) -> DType {
         match &self.code[register] {

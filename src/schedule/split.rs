@@ -2,14 +2,15 @@
 
 use crate::limits::{AdapterKind, Limits};
 
-/// Invocations that share an output where one alone would leave a GPU idle.
-const LANES: u32 = 64;
-
 /// Elements of an output up to which a second stage costs more than it saves.
 const LONG: usize = 4096;
 
 /// Partial results that keep a software adapter's few cores busy.
 const PARTS: usize = 1024;
+
+/// Elements of a column that a CPU adapter reads at once: each lies in a line and a page of its own, and a processor follows
+/// only some such streams ahead of their use.
+const TALL: usize = 16;
 
 /// Steps of K that one part of a product takes at least, where it is cut to keep a GPU busy.
 const DEEP: usize = 1024;
@@ -22,15 +23,27 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     // An invocation loops over elements, and over blocks of them: half the limit is safe.
     let longest = limits.loop_iterations as usize / 2;
     let (lanes, wanted) = match limits.kind {
-        AdapterKind::Software => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
+        AdapterKind::Software if rows => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
+        AdapterKind::Software => (1, (length / TALL).min(PARTS)),
         _ => {
-            let lanes = if rows && length >= LANES as usize / 2 { LANES } else { 1 };
+            let lanes = lanes(outputs, length, rows);
             let idle = BUSY / (outputs * lanes as usize);
             (lanes, idle.min(length / (16 * lanes as usize)))
         }
     };
     let wanted = if length > LONG { wanted } else { 1 };
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
+}
+
+/// Invocations that share an output on a GPU, where one alone would leave it idle: a workgroup of them a long row, a few a
+/// column, since a workgroup wants columns side by side.
+fn lanes(outputs: usize, length: usize, rows: bool) -> u32 {
+    match length {
+        256.. if rows => 64,
+        32.. if rows => 8,
+        64.. if outputs < BUSY => 16,
+        _ => 1,
+    }
 }
 
 /// Parts of K of a matrix product with so many results.
@@ -55,13 +68,15 @@ mod tests {
             limits.kind = kind;
             for outputs in [1, 7, 1000, 100_000] {
                 for length in [1, 31, 1025, 65_536, 1 << 20, (1 << 25) + 1] {
-                    let (splits, lanes) = stages(&limits, outputs, length, true);
-                    let each = length.div_ceil(splits).div_ceil(lanes as usize);
-                    assert!(
-                        each + each / 32 < 65_535,
-                        "{outputs} x {length}: {splits} splits of {lanes} lanes"
-                    );
-                    assert!(stages(&limits, outputs, splits, true).0 == 1, "a third stage");
+                    for rows in [true, false] {
+                        let (splits, lanes) = stages(&limits, outputs, length, rows);
+                        let each = length.div_ceil(splits).div_ceil(lanes as usize);
+                        assert!(
+                            each + each / 32 < 65_535,
+                            "{outputs} x {length}: {splits} splits of {lanes} lanes"
+                        );
+                        assert!(stages(&limits, outputs, splits, true).0 == 1, "a third stage");
+                    }
                 }
             }
         }

@@ -7,6 +7,7 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
+use crate::gpu::codegen::fill;
 use crate::gpu::matmul;
 use crate::graph::{Binary, Unary};
 use crate::limits::{AdapterKind, Limits};
@@ -24,7 +25,9 @@ const TEMPLATES: &[(&str, &[Constants])] = &[
         &[
             &[("GROUP", 8.0), ("LANES", 1.0)],
             &[("GROUP", 64.0), ("LANES", 1.0)],
+            &[("GROUP", 64.0), ("LANES", 8.0)],
             &[("GROUP", 64.0), ("LANES", 64.0)],
+            &[("GROUP", 128.0), ("LANES", 16.0), ("STEP", 8.0)],
         ],
     ),
     ("matmul_registers", &[&[("LANES", 4.0)], &[("LANES", 8.0)], &[("LANES", 16.0)]]),
@@ -70,18 +73,14 @@ fn every_template_is_valid_for_its_overrides() {
 
 #[test]
 fn every_tile_of_a_matrix_product_is_valid() {
-    let kinds = [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete];
-    for (kind, subgroup) in kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some((8, 8)))]) {
-        let limits = Limits { kind, subgroup, ..Limits::webgpu() };
+    for limits in adapters() {
         matmul::programs(&limits).iter().for_each(|program| validate("a matrix product", program, &[]));
     }
 }
 
 #[test]
 fn every_fused_operation_is_valid_for_its_overrides() {
-    let mut limits = Limits::webgpu();
-    for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
-        limits.kind = kind;
+    for limits in adapters() {
         for launch in samples().iter().filter_map(|sample| launches(sample, &limits)).flatten() {
             let overrides = launch.constants.iter().map(|&(name, value)| (name, f64::from(value)));
             validate("a fused operation", &launch.source, &overrides.collect::<Vec<_>>());
@@ -89,13 +88,26 @@ fn every_fused_operation_is_valid_for_its_overrides() {
     }
 }
 
+/// Every kind of adapter, without subgroups and with them.
+fn adapters() -> impl Iterator<Item = Limits> {
+    let kinds = [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete];
+    let each = kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some((8, 8)))]);
+    each.map(|(kind, subgroup)| Limits { kind, subgroup, ..Limits::webgpu() })
+}
+
+#[test]
+fn a_reduction_by_subgroups_is_valid() {
+    let source = fill(&read("reduce"), "across", &read("reduce_subgroups"));
+    validate("reduce_subgroups", &source, &[("GROUP", 64.0), ("LANES", 64.0)]);
+}
+
 #[test]
 fn every_file_is_used() {
-    let limits = Limits::webgpu();
-    let fused: Vec<Launch> =
-        samples().iter().filter_map(|sample| launches(sample, &limits)).flatten().collect();
+    let of =
+        |limits: Limits| samples().into_iter().filter_map(move |sample| launches(&sample, &limits)).flatten();
+    let fused: Vec<Launch> = adapters().flat_map(of).collect();
     for stem in stems() {
-        let template = ["common", "math", "matmul"].contains(&&stem[..])
+        let template = ["common", "math", "matmul", "reduce_subgroups"].contains(&&stem[..])
             || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
         assert!(
@@ -128,10 +140,10 @@ fn inaccurate_built_ins_are_not_called() {
     }
 }
 
-/// WGSL wants barriers in uniform control flow, and naga does not check it: no barrier may follow a `return` in the
-/// entry point, nor stand in a branch on anything but the overrides.
+/// WGSL wants barriers and subgroup operations in uniform control flow, and naga does not check it: none may follow a
+/// `return` in the entry point, nor stand in a branch on anything but the overrides.
 #[test]
-fn barriers_stand_in_uniform_control_flow() {
+fn barriers_and_subgroup_operations_stand_in_uniform_control_flow() {
     for stem in stems() {
         let source = read(&stem);
         let mut blocks: Vec<&str> = Vec::new();
@@ -141,12 +153,14 @@ fn barriers_stand_in_uniform_control_flow() {
                 returned = false;
             }
             returned |= line.contains("return;") && !line.contains("LANES ==");
-            if line.contains("Barrier()") {
+            let together = ["Barrier()", "subgroupShuffle", "subgroupBroadcast", "other(all"];
+            if together.iter().any(|operation| line.contains(operation)) {
                 let uniform = |block: &&&str| {
                     block.starts_with("fn ")
                         || block.starts_with(')') // the end of a longer head
                         || block.starts_with("if (LANES")
                         || block.starts_with("for (var half = LANES")
+                        || block.starts_with("for (var step = 1u; step < min(place.subgroup_size, LANES)")
                         || block.starts_with("for (var k = work.first") // a workgroup's work
                         || block.starts_with("for (var tile = ") // a workgroup has one tile, or no barriers
                 };

@@ -2,7 +2,9 @@
 //!
 //! The text holds no sizes: sizes, strides and offsets are uniforms, so shapes that differ share a kernel. What is text
 //! is the pattern: the operations, the collapsed rank, and whether an operand is read contiguously, at one place, or by
-//! strides. `schedule` has proven every index to be in its buffer; only the indices that a tensor holds are checked.
+//! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in its buffer; only the indices that a tensor holds are checked.
+
+mod fours;
 
 use std::fmt::Write;
 
@@ -11,9 +13,10 @@ use crate::graph::{Reduce, View};
 use crate::schedule::plan::{Inst, Load, Program, Reduction};
 
 const COMMON: &str =
-    concat!(include_str!("../../shaders/common.wgsl"), include_str!("../../shaders/math.wgsl"));
-const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
-const REDUCE: &str = include_str!("../../shaders/reduce.wgsl");
+    concat!(include_str!("../../../shaders/common.wgsl"), include_str!("../../../shaders/math.wgsl"));
+const ELEMENTWISE: &str = include_str!("../../../shaders/elementwise.wgsl");
+const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
+const SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.wgsl");
 
 /// A word of a uniform block.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +60,7 @@ pub(super) fn whole(source: &str) -> String {
 }
 
 /// Replaces what stands in the hook.
-pub(super) fn fill(template: &str, hook: &str, text: &str) -> String {
+pub(crate) fn fill(template: &str, hook: &str, text: &str) -> String {
     let (start, end) = (format!("// hook {hook}\n"), format!("// end {hook}\n"));
     let from = template.find(&start).expect("the template has the hook") + start.len();
     let end = template.find(&end).expect("the hook has an end");
@@ -67,27 +70,35 @@ pub(super) fn fill(template: &str, hook: &str, text: &str) -> String {
 
 /// Elementwise over the program's space. `reads` and `writes` are the slots of the step.
 pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text {
-    let vector = is_vector(program);
-    let mut writer = Writer::new(program, reads, writes, vector);
-    let places = if vector { program.space.numel().div_ceil(4) } else { program.space.numel() };
+    let fours = fours::of_map(program);
+    let mut writer = Writer::new(program, reads, writes, fours);
+    let places = if fours.is_some() { program.space.numel().div_ceil(4) } else { program.space.numel() };
     writer.param("len", "u32", Word::Fixed(places as u32));
-    let element = if vector { writer.vector_element() } else { writer.scalar_element() };
+    let element = if fours.is_some() { writer.elements_by_fours() } else { writer.scalar_element() };
     let source = fill(&fill(&whole(ELEMENTWISE), "element", &element), "bindings", &writer.bindings());
     writer.text(source, places)
 }
 
-/// One stage of a reduction. `places` is the number of partial results.
-pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize]) -> Text {
+/// One stage of a reduction; `places` is the number of partial results, or of fours of them. With `subgroups` a
+/// workgroup's lanes are those of one output.
+pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], subgroups: bool) -> Text {
     let Reduction { how, program, inner, splits, epilogue, .. } = reduction;
-    let outputs: usize = program.space[..*inner].iter().product();
-    let len: usize = program.space[*inner..].iter().product();
-    let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes);
+    let mut outputs: usize = program.space[..*inner].iter().product();
+    let mut len: usize = program.space[*inner..].iter().product();
+    let fours = fours::of_reduction(program, *inner);
+    let columns = fours.is_some_and(|dim| dim < *inner);
+    match fours {
+        Some(_) if columns => outputs /= 4,
+        Some(_) => len /= 4,
+        None => {}
+    }
+    let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes, fours);
     let sizes = [outputs, len, *splits, len.div_ceil(*splits)];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
     let dtypes: Vec<DType> = program.results.iter().map(|&result| program.dtype(result)).collect();
-    let (mut members, mut identities, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut members, mut identities, mut sums, mut others) = (vec![], vec![], vec![], vec![]);
     for (n, (how, dtype)) in how.iter().zip(&dtypes).enumerate() {
         members.push(format!("a{n}: {}", dtype.register()));
         let (a, b) = (format!("a.a{n}"), format!("b.a{n}"));
@@ -102,27 +113,67 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize]) -
         };
         identities.push(identity);
         sums.push(combine);
+        others.push(format!("subgroupShuffleXor({a}, step)"));
     }
-    let mut value = String::new();
-    writer.coordinates(&mut value, "o", 0..*inner);
-    writer.coordinates(&mut value, "r", *inner..program.space.rank());
-    writer.code(&mut value, Some(("o", "r")));
+    let [members, identity, sum] = [members, identities, sums].map(|list| list.join(", "));
+    let what_is_reduced = |name: &str, suffix: &str| {
+        format!(
+            "struct {name} {{ {members} }}\n\
+             fn identity{suffix}() -> {name} {{ return {name}({identity}); }}\n\
+             fn combine{suffix}(a: {name}, b: {name}) -> {name} {{ return {name}({sum}); }}\n"
+        )
+    };
+    let mut hook = if columns {
+        what_is_reduced("Column", "_one") + FOUR_COLUMNS + &writer.one_of_four("Column")
+    } else if fours.is_some() {
+        what_is_reduced("Element", "") + &writer.one_of_four("Element")
+    } else {
+        what_is_reduced("Element", "")
+    };
+    hook += "fn value(o: u32, r: u32) -> Element {\n";
+    writer.coordinates(&mut hook, if columns { "4u * o" } else { "o" }, 0..*inner);
+    let along = if fours.is_some() && !columns { "4u * r" } else { "r" };
+    writer.coordinates(&mut hook, along, *inner..program.space.rank());
+    if fours.is_none() {
+        writer.code(&mut hook, Some(("o", "r")));
+    } else {
+        writer.four(&mut hook, "o * params.len + r");
+    }
     let results: Vec<String> = program.results.iter().map(|result| format!("v{result}")).collect();
-    let hook = format!(
-        "struct Element {{ {} }}\n\
-         fn identity() -> Element {{ return Element({}); }}\n\
-         fn combine(a: Element, b: Element) -> Element {{ return Element({}); }}\n\
-         fn value(o: u32, r: u32) -> Element {{\n{value}    return Element({});\n}}\n\
-         fn store(i: u32, a: Element) {{\n{}}}\n",
-        members.join(", "),
-        identities.join(", "),
-        sums.join(", "),
-        results.join(", "),
-        writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes),
-    );
-    let source = fill(&fill(&whole(REDUCE), "reduction", &hook), "bindings", &writer.bindings());
+    let result = match fours {
+        None => format!("Element({})", results.join(", ")),
+        Some(_) if columns => "Element(x, y, z, w)".to_owned(),
+        Some(_) => "combine(combine(x, y), combine(z, w))".to_owned(),
+    };
+    let store = writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes);
+    let (name, suffix) = if columns { ("Column", "_one") } else { ("Element", "") };
+    write!(hook, "    return {result};\n}}\nfn store{suffix}(i: u32, a: {name}) {{\n{store}}}\n")
+        .expect("a string takes text");
+    let mut template = whole(REDUCE);
+    if subgroups {
+        let others = others.join(", ");
+        let other = format!("fn other(a: Element, step: u32) -> Element {{ return Element({others}); }}\n");
+        template = fill(&template, "across", &fill(SUBGROUPS, "other", &other));
+    }
+    let source = fill(&fill(&template, "reduction", &hook), "bindings", &writer.bindings());
     writer.text(source, outputs * splits)
 }
+
+/// Four columns side by side are reduced together. The parts of a column follow one another.
+const FOUR_COLUMNS: &str = "\
+struct Element { x: Column, y: Column, z: Column, w: Column }
+fn identity() -> Element { return Element(identity_one(), identity_one(), identity_one(), identity_one()); }
+fn combine(a: Element, b: Element) -> Element {
+    return Element(combine_one(a.x, b.x), combine_one(a.y, b.y), combine_one(a.z, b.z), combine_one(a.w, b.w));
+}
+fn store(i: u32, a: Element) {
+    let at = i + i / params.splits * params.splits * 3u;
+    store_one(at, a.x);
+    store_one(at + params.splits, a.y);
+    store_one(at + params.splits * 2u, a.z);
+    store_one(at + params.splits * 3u, a.w);
+}
+";
 
 /// What a product of matrices does with each result: the words of its uniforms after the product's own, and the hooks
 /// `params` and `result`. Its bindings follow those of the operands, from 3 on.
@@ -135,7 +186,7 @@ pub(super) struct Epilogue {
 }
 
 pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> Epilogue {
-    let mut writer = Writer::new(program, reads, writes, false);
+    let mut writer = Writer::new(program, reads, writes, None);
     let mut body = String::new();
     writer.after_core(&mut body, program, |_| "v".to_owned());
     let result = format!("{}fn result(i: u32, v: f32) {{\n{body}}}\n", writer.storage(3));
@@ -144,23 +195,19 @@ pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> 
     Epilogue { params, result, words, bindings, faults }
 }
 
-/// Four neighbours at a time: nothing needs a place's coordinates, and every operand is read in order or at one place.
-fn is_vector(program: &Program) -> bool {
-    let plain =
-        |load: &Load| load.view.mask.is_none() && (load.view.is_contiguous() || is_constant(&load.view));
-    program.loads.iter().all(plain)
-        && program.code.iter().all(|inst| {
-            !matches!(
-                inst,
-                Inst::Index(_) | Inst::Random(..) | Inst::Mask(..) | Inst::Gather { .. } | Inst::Check { .. }
-            )
-        })
-}
-
 /// Every place reads the same element.
 fn is_constant(view: &View) -> bool {
     view.mask.is_none()
         && view.strides.iter().zip(view.shape.iter()).all(|(&stride, &size)| stride == 0 || size == 1)
+}
+
+/// A buffer that is bound.
+struct Slot {
+    number: usize,
+    storage: &'static str,
+    written: bool,
+    /// Bound as vectors of four.
+    vectors: bool,
 }
 
 struct Writer<'a> {
@@ -170,19 +217,19 @@ struct Writer<'a> {
     prefix: &'static str,
     faults: bool,
     reads: &'a [usize],
-    /// Distinct slots in binding order, with their element type and whether they are written.
-    slots: Vec<(usize, &'static str, bool)>,
+    /// In binding order.
+    slots: Vec<Slot>,
     writes: &'a [usize],
-    vector: bool,
+    /// The dim along which it goes by fours.
+    fours: Option<usize>,
     params: String,
     words: Vec<Word>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(program: &'a Program, reads: &'a [usize], writes: &'a [usize], vector: bool) -> Self {
-        let mut writer = Writer::bound(&[program], reads, writes);
-        writer.vector = vector;
-        writer.targets(program.results.iter().map(|&result| program.dtype(result)))
+    fn new(program: &'a Program, reads: &'a [usize], writes: &'a [usize], fours: Option<usize>) -> Self {
+        let writer = Writer::bound(&[program], reads, writes, fours);
+        writer.targets(program, fours.is_some())
     }
 
     /// A program that reduces, and what is done with its results.
@@ -191,33 +238,48 @@ impl<'a> Writer<'a> {
         epilogue: Option<&'a Program>,
         reads: &'a [usize],
         writes: &'a [usize],
+        fours: Option<usize>,
     ) -> Self {
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
-        let writer = Writer::bound(&programs, reads, writes);
-        let last = epilogue.unwrap_or(program);
-        writer.targets(last.results.iter().map(|&result| last.dtype(result)))
+        Writer::bound(&programs, reads, writes, fours).targets(epilogue.unwrap_or(program), false)
     }
 
-    /// With the programs' operands bound.
-    fn bound(programs: &[&'a Program], reads: &'a [usize], writes: &'a [usize]) -> Self {
-        let mut slots: Vec<(usize, &'static str, bool)> = Vec::new();
-        for load in programs.iter().flat_map(|program| &program.loads) {
-            let slot = reads[load.read];
-            if !slots.iter().any(|(other, ..)| *other == slot) {
-                slots.push((slot, load.dtype.storage(), false));
+    /// With the programs' operands bound. The first goes by fours.
+    fn bound(
+        programs: &[&'a Program],
+        reads: &'a [usize],
+        writes: &'a [usize],
+        fours: Option<usize>,
+    ) -> Self {
+        let mut slots: Vec<Slot> = Vec::new();
+        for (n, program) in programs.iter().enumerate() {
+            for load in &program.loads {
+                let number = reads[load.read];
+                let vectors = n == 0 && fours.is_some_and(|dim| fours::side_by_side(&load.view, dim));
+                match slots.iter_mut().find(|slot| slot.number == number) {
+                    Some(slot) => slot.vectors |= vectors,
+                    None => {
+                        let storage = load.dtype.storage();
+                        slots.push(Slot { number, storage, written: false, vectors });
+                    }
+                }
             }
         }
         let faults = programs.iter().any(|program| program.can_fault());
         let (program, params, words) = (programs[0], String::new(), Vec::new());
-        Writer { program, prefix: "", faults, reads, slots, writes, vector: false, params, words }
+        Writer { program, prefix: "", faults, reads, slots, writes, fours, params, words }
     }
 
-    fn targets(mut self, dtypes: impl Iterator<Item = DType>) -> Self {
-        for (&slot, dtype) in self.writes.iter().zip(dtypes) {
-            let storage = dtype.storage();
-            match self.slots.iter_mut().find(|(other, ..)| *other == slot) {
-                Some((_, ty, written)) => (*ty, *written) = (storage, true),
-                None => self.slots.push((slot, storage, true)),
+    /// With the results of the last program bound.
+    fn targets(mut self, program: &Program, vectors: bool) -> Self {
+        for (&number, &result) in self.writes.iter().zip(&program.results) {
+            let storage = program.dtype(result).storage();
+            match self.slots.iter_mut().find(|slot| slot.number == number) {
+                Some(slot) => {
+                    let vectors = slot.vectors || vectors;
+                    *slot = Slot { number, storage, written: true, vectors };
+                }
+                None => self.slots.push(Slot { number, storage, written: true, vectors }),
             }
         }
         self
@@ -233,8 +295,8 @@ impl<'a> Writer<'a> {
         let mut body = String::new();
         let Some(epilogue) = epilogue else {
             for (n, dtype) in dtypes.iter().enumerate() {
-                writeln!(body, "    {}[i] = {};", self.target(n), dtype.store(&core(n)))
-                    .expect("a string takes text");
+                let target = self.at(self.writes[n], "i");
+                writeln!(body, "    {target} = {};", dtype.store(&core(n))).expect("a string takes text");
             }
             return body;
         };
@@ -244,7 +306,7 @@ impl<'a> Writer<'a> {
 
     /// The epilogue at place `i`, from the results `core`.
     fn after_core(&mut self, body: &mut String, epilogue: &'a Program, core: impl Fn(usize) -> String) {
-        (self.program, self.prefix) = (epilogue, "e_");
+        (self.program, self.prefix, self.fours) = (epilogue, "e_", None);
         for inst in &epilogue.code {
             if let Inst::Core(n, _) = inst {
                 writeln!(body, "    let core{n} = {};", core(*n)).expect("a string takes text");
@@ -254,9 +316,18 @@ impl<'a> Writer<'a> {
     }
 
     /// The name of a slot's binding.
-    fn buffer(&self, slot: usize) -> String {
-        let i = self.slots.iter().position(|(other, ..)| *other == slot).expect("every slot is bound");
-        format!("{}{i}", if self.slots[i].2 { 'y' } else { 'x' })
+    fn buffer(&self, number: usize) -> String {
+        let i = self.slots.iter().position(|slot| slot.number == number).expect("every slot is bound");
+        format!("{}{i}", if self.slots[i].written { 'y' } else { 'x' })
+    }
+
+    /// One element of a slot.
+    fn at(&self, number: usize, place: &str) -> String {
+        let buffer = self.buffer(number);
+        match self.slots.iter().any(|slot| slot.number == number && slot.vectors) {
+            true => format!("{buffer}[({place}) / 4u][({place}) % 4u]"),
+            false => format!("{buffer}[{place}]"),
+        }
     }
 
     fn target(&self, result: usize) -> String {
@@ -331,15 +402,16 @@ impl<'a> Writer<'a> {
     fn load(&mut self, i: usize, linear: &str) -> String {
         let load = &self.program.loads[i];
         let (view, dtype, name) = (&load.view, load.dtype, format!("l{i}"));
-        let buffer = self.buffer(self.reads[load.read]);
+        let slot = self.reads[load.read];
         if view.is_contiguous() {
-            return dtype.load(&format!("{buffer}[{linear}]"));
+            return dtype.load(&self.at(slot, linear));
         }
         let place = self.place(&name, view);
         match self.within(&name, view) {
-            None => dtype.load(&format!("{buffer}[u32({place})]")),
+            None => dtype.load(&self.at(slot, &format!("u32({place})"))),
             Some(within) => {
-                let element = dtype.load(&format!("{buffer}[u32(select(0, {place}, {within}))]"));
+                let element = self.at(slot, &format!("u32(select(0, {place}, {within}))"));
+                let element = dtype.load(&element);
                 format!("select({}, {element}, {within})", zero(dtype))
             }
         }
@@ -355,7 +427,7 @@ impl<'a> Writer<'a> {
         let zero_dim = program.space.rank() == 0;
         for (n, inst) in program.code.iter().enumerate() {
             let value = match inst {
-                Inst::Load(i) if self.vector => format!("l{i}"),
+                Inst::Load(i) if self.fours.is_some() => format!("l{i}"),
                 Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { &linear }),
                 Inst::Const(x, dtype) => self.number(*x, *dtype),
                 Inst::Core(n, _) => format!("core{n}"),
@@ -416,15 +488,14 @@ impl<'a> Writer<'a> {
     /// The element that the index names; NaN (0 for integers) if there is none.
     fn gather(&mut self, n: usize, load: usize, index: usize, stride: isize, fine: &str) -> String {
         let Load { read, dtype, view } = &self.program.loads[load];
-        let buffer = self.buffer(self.reads[*read]);
-        let name = format!("g{n}");
+        let (slot, name) = (self.reads[*read], format!("g{n}"));
         let stride = self.param(&format!("{name}_step"), "i32", Word::Fixed(stride as i32 as u32));
         let place = format!("{} + i32(v{index}) * {stride}", self.place(&name, view));
         let fine = match self.within(&name, view) {
             Some(within) => format!("({fine} && {within})"),
             None => fine.to_owned(),
         };
-        let element = dtype.load(&format!("{buffer}[u32(select(0, {place}, {fine}))]"));
+        let element = dtype.load(&self.at(slot, &format!("u32(select(0, {place}, {fine}))")));
         let missing = match dtype {
             DType::F32 => self.param(&format!("{name}_nan"), "f32", Word::Fixed(f32::NAN.to_bits())),
             dtype => zero(*dtype).to_owned(),
@@ -440,56 +511,15 @@ impl<'a> Writer<'a> {
 
     /// The program at place `i`, and its results written there.
     fn elements(&mut self, body: &mut String) {
-        if !self.program.views_are_plain() {
+        if self.needs_coordinates() {
             self.coordinates(body, "i", 0..self.program.space.rank());
         }
         self.code(body, None);
         for (n, &result) in self.program.results.iter().enumerate() {
             let value = self.result_dtype(n).store(&format!("v{result}"));
-            writeln!(body, "    {}[i] = {value};", self.target(n)).expect("a string takes text");
+            let target = self.at(self.writes[n], "i");
+            writeln!(body, "    {target} = {value};").expect("a string takes text");
         }
-    }
-
-    /// `compute` on four neighbours.
-    fn vector_element(&mut self) -> String {
-        let program = self.program;
-        let mut body = String::new();
-        self.code(&mut body, None);
-        let list = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
-        let args = list(
-            &mut program.loads.iter().enumerate().map(|(i, load)| format!("l{i}: {}", load.dtype.register())),
-        );
-        let members = list(
-            &mut (0..program.results.len()).map(|i| format!("r{i}: {}", self.result_dtype(i).register())),
-        );
-        let results = list(&mut program.results.iter().map(|result| format!("v{result}")));
-        let mut text = format!(
-            "struct Results {{ {members} }}\n\
-             fn compute({args}) -> Results {{\n{body}    return Results({results});\n}}\n\
-             fn element(i: u32) {{\n"
-        );
-        for (i, load) in program.loads.iter().enumerate() {
-            let buffer = self.buffer(self.reads[load.read]);
-            if load.view.is_contiguous() {
-                writeln!(text, "    let l{i} = {buffer}[i];").expect("a string takes text");
-            } else {
-                let at = self.param(&format!("l{i}_at"), "u32", Word::Fixed(load.view.offset as u32));
-                writeln!(text, "    let l{i} = vec4({buffer}[{at} / 4u][{at} % 4u]);")
-                    .expect("a string takes text");
-            }
-        }
-        for lane in ["x", "y", "z", "w"] {
-            let args =
-                program.loads.iter().enumerate().map(|(i, load)| load.dtype.load(&format!("l{i}.{lane}")));
-            let args = args.collect::<Vec<_>>().join(", ");
-            writeln!(text, "    let {lane} = compute({args});").expect("a string takes text");
-        }
-        for i in 0..program.results.len() {
-            let lane = |lane: &str| self.result_dtype(i).store(&format!("{lane}.r{i}"));
-            let lanes = ["x", "y", "z", "w"].map(lane).join(", ");
-            writeln!(text, "    {}[i] = vec4({lanes});", self.target(i)).expect("a string takes text");
-        }
-        text + "}\n"
     }
 
     fn result_dtype(&self, i: usize) -> DType {
@@ -504,10 +534,10 @@ impl<'a> Writer<'a> {
     /// The storage bindings, from number `first` on.
     fn storage(&self, first: usize) -> String {
         let mut text = String::new();
-        for (i, &(slot, ty, written)) in self.slots.iter().enumerate() {
+        for (i, &Slot { number, storage, written, vectors }) in self.slots.iter().enumerate() {
             let access = if written { "read_write" } else { "read" };
-            let element = if self.vector { format!("vec4<{ty}>") } else { ty.to_owned() };
-            let (binding, name) = (first + i, self.buffer(slot));
+            let element = if vectors { format!("vec4<{storage}>") } else { storage.to_owned() };
+            let (binding, name) = (first + i, self.buffer(number));
             writeln!(text, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;")
                 .expect("a string takes text");
         }
@@ -523,7 +553,7 @@ impl<'a> Writer<'a> {
         Text {
             source,
             words: self.words,
-            bindings: self.slots.iter().map(|&(slot, _, written)| (slot, written)).collect(),
+            bindings: self.slots.iter().map(|slot| (slot.number, slot.written)).collect(),
             faults: self.faults,
             places,
         }
