@@ -6,6 +6,7 @@ use super::elementwise::binary_as;
 use super::{Const, Tensor, check_operands, same_device};
 use crate::dtype::DType;
 use crate::graph::{Accepts, Binary, Move};
+use crate::ops::cross_entropy::CrossEntropy;
 use crate::shape::{Shape, refuse};
 
 /// What becomes of the losses of the elements.
@@ -155,6 +156,11 @@ impl Tensor {
         if target.dtype().is_float() {
             return self.soft_cross_entropy(op, target, classes, dim);
         }
+        if self.rank() == 2 && classes.weight.is_none() && smoothing == 0.0 {
+            let (target, ignored) = self.class_targets(op, target, classes);
+            let losses = Tensor::fused(CrossEntropy, &[self, &target]).remove(0);
+            return losses.counted(&ignored, Tensor::ones(ignored.shape(), self.device()), classes.reduction);
+        }
         self.log_softmax(dim).class_loss(op, target, classes, smoothing)
     }
 
@@ -196,6 +202,29 @@ impl Tensor {
     /// Of log-probabilities: the target class's, a share of it spread over all.
     #[track_caller]
     fn class_loss(&self, op: &str, target: &Tensor, classes: &Classes, smoothing: f64) -> Tensor {
+        let (target, ignored) = self.class_targets(op, target, classes);
+        let dim = if self.rank() == 1 { 0 } else { 1 };
+        let index = target.unsqueeze(dim as i64);
+        let weight = self.class_weight(op, classes, dim as i64);
+        let weighted = match &weight {
+            Some(weight) => self * weight,
+            None => self.clone(),
+        };
+        let counts = match &weight {
+            Some(weight) => weight.broadcast_to(self.shape()).gather(dim as i64, &index).squeeze(dim as i64),
+            None => Tensor::ones(ignored.shape(), self.device()),
+        };
+        let mut losses = -weighted.gather(dim as i64, &index).squeeze(dim as i64);
+        if smoothing != 0.0 {
+            let spread = -weighted.sum_dim(dim, false) * (smoothing / self.shape()[dim] as f64);
+            losses = losses * (1.0 - smoothing) + spread;
+        }
+        losses.counted(&ignored, counts, classes.reduction)
+    }
+
+    /// The target classes, checked, with class 0 for those that do not count; and which do not.
+    #[track_caller]
+    fn class_targets(&self, op: &str, target: &Tensor, classes: &Classes) -> (Tensor, Tensor) {
         check_operands(op, Accepts::Float, &[self]);
         same_device(op, &[self, target]);
         let dim = if self.rank() == 1 { 0 } else { 1 };
@@ -208,26 +237,15 @@ impl Tensor {
         let target = target.to_dtype(DType::I32);
         let ignored = target.eq(classes.ignore_index as f64);
         target.check_indices_but(op, self.shape()[dim], classes.ignore_index);
-        let index = ignored.where_(Const(0.0), &target);
-        let index = index.unsqueeze(dim as i64);
-        let weight = self.class_weight(op, classes, dim as i64);
-        let weighted = match &weight {
-            Some(weight) => self * weight,
-            None => self.clone(),
-        };
-        let counts = match &weight {
-            Some(weight) => weight.broadcast_to(self.shape()).gather(dim as i64, &index).squeeze(dim as i64),
-            None => Tensor::ones(ignored.shape(), self.device()),
-        };
-        let counts = ignored.where_(Const(0.0), counts);
-        let mut losses = -weighted.gather(dim as i64, &index).squeeze(dim as i64);
-        if smoothing != 0.0 {
-            let spread = -weighted.sum_dim(dim, false) * (smoothing / self.shape()[dim] as f64);
-            losses = losses * (1.0 - smoothing) + spread;
-        }
-        let losses = ignored.where_(Const(0.0), losses);
-        match classes.reduction {
-            Reduction::Mean => losses.sum() / counts.sum(),
+        (ignored.where_(Const(0.0), &target), ignored)
+    }
+
+    /// Losses of which some do not count, reduced; the mean is over the others, each as often as it counts.
+    #[track_caller]
+    fn counted(&self, ignored: &Tensor, counts: Tensor, reduction: Reduction) -> Tensor {
+        let losses = ignored.where_(Const(0.0), self);
+        match reduction {
+            Reduction::Mean => losses.sum() / ignored.where_(Const(0.0), counts).sum(),
             reduction => losses.reduced(reduction),
         }
     }
