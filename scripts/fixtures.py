@@ -20,7 +20,7 @@ class Rotary(nn.Module):
 
     def forward(self, x):
         positions, pairs = x.shape[-2], x.shape[-1] // 2
-        angles = torch.outer(torch.arange(positions), 100.0 ** (-torch.arange(pairs) / pairs)).double()
+        angles = torch.outer(torch.arange(positions), 100.0 ** (-torch.arange(pairs) / pairs)).to(x)
         turned = torch.complex(x[..., :pairs], x[..., pairs:]) * torch.polar(torch.ones_like(angles), angles)
         return torch.cat([turned.real, turned.imag], -1)
 

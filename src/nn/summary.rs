@@ -49,11 +49,11 @@ pub struct Row {
 /// let model = Sequential::new().add(Linear::new(64, 128, &dev)).add(ReLU).add(Linear::new(128, 10, &dev));
 /// let table = summary(&model, &Tensor::zeros([32, 64], &dev)).to_string();
 /// assert_eq!(table, "\
-/// module       output        parameters      memory
-/// Sequential   f32[32, 10]            0     1.2 KiB
-///   0 Linear   f32[32, 128]       8,320    48.5 KiB
-///   1 ReLU     f32[32, 128]           0    16.0 KiB
-///   2 Linear   f32[32, 10]        1,290     6.3 KiB
+/// module       output        parameters    memory
+/// Sequential   f32[32, 10]            0   1.2 KiB
+///   0 Linear   f32[32, 128]       8,320  48.5 KiB
+///   1 ReLU     f32[32, 128]           0  16.0 KiB
+///   2 Linear   f32[32, 10]        1,290   6.3 KiB
 /// 9,610 parameters, 9,610 of them trained, in 37.5 KiB
 /// ");
 /// ```
