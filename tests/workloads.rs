@@ -115,7 +115,7 @@ fn memory_stays_within_the_prediction() {
             (0..2).for_each(|_| drop(unit()));
             let memory = device.memory();
             println!("{name} on {device}: {memory}");
-            assert!(memory.peak <= memory.predicted, "{name} on {device}: {memory}");
+            assert!(memory.peak <= memory.predicted, "{name} on {device}: {memory:?}");
             assert!(memory.predicted <= memory.peak * 11 / 10, "and says no more than is so: {memory}");
             let classes = memory.predicted * 5 / 4 + 256 * device.counters().buffers as u64;
             assert!(memory.pooled() <= classes, "{name} on {device}: {memory}");

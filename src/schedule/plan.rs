@@ -204,6 +204,11 @@ impl Plan {
             self.slots.iter().map(|slot| if let Slot::Fresh { bytes } = slot { *bytes as u64 } else { 0 });
         fresh.sum()
     }
+
+    /// Bytes that are kept with it.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constants.as_ref().map_or(0, |plan| plan.fresh_bytes())
+    }
 }
 
 impl fmt::Display for Plan {
