@@ -59,7 +59,7 @@ fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball
     let Reduction { how, program, inner, splits, .. } = reduction;
     let (outer, reduced) = program.space.split_at(*inner);
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));
-    let part = reduced.numel().div_ceil(*splits).max(1);
+    let part = reduction.part().max(1);
     let mut place = Place { program, reads, cone, registers: Vec::new() };
     let mut results = vec![Vec::new(); how.len()];
     for outer in outer.coords() {

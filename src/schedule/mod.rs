@@ -49,8 +49,10 @@ pub(crate) struct Scheduler {
     /// Keys by age, oldest first.
     ages: VecDeque<Key>,
     pub counters: Counters,
-    /// The most bytes that one of the plans run so far said it would hold.
+    /// The most bytes that a run so far was said to hold, the constants of all plans among them.
     pub predicted: u64,
+    /// Bytes of those constants.
+    kept: u64,
 }
 
 /// A plan, and what the GPU made of it.
@@ -59,7 +61,7 @@ struct Planned {
     compiled: Option<gpu::Compiled>,
     /// The storage of each of the plan's constants.
     constants: Vec<Arc<Storage>>,
-    /// Bytes of its operands, its constants and its new slots.
+    /// Bytes of its operands and its new slots.
     peak: u64,
 }
 
@@ -73,12 +75,14 @@ impl Scheduler {
             ages: VecDeque::new(),
             counters: Counters::default(),
             predicted: 0,
+            kept: 0,
         }
     }
 
     pub fn forget_plans(&mut self) {
         self.plans.clear();
         self.ages.clear();
+        self.kept = 0;
     }
 
     /// Gives the roots, and every pending node that a user holds on the way to them, their values.
@@ -136,12 +140,11 @@ impl Scheduler {
         let donatable = cone.donatable();
         let key = key::key(cone, &donatable);
         if let Some(planned) = self.plans.get(&key) {
-            self.predicted = self.predicted.max(planned.peak);
+            self.predicted = self.predicted.max(planned.peak + self.kept);
             return Ok(planned.clone());
         }
         let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable);
         let peak = peak(&plan, cone);
-        self.predicted = self.predicted.max(peak);
         if logs("plan") {
             let text = log::plan(&plan, cone, limits);
             eprintln!("wgrad: a plan\n{text}  {plan}; {peak} bytes at the most");
@@ -152,8 +155,10 @@ impl Scheduler {
         if self.ages.len() == MAX_PLANS
             && let Some(oldest) = self.ages.pop_front()
         {
-            self.plans.remove(&oldest);
+            self.kept -= self.plans.remove(&oldest).map_or(0, |planned| planned.plan.constant_bytes());
         }
+        self.kept += planned.plan.constant_bytes();
+        self.predicted = self.predicted.max(peak + self.kept);
         self.ages.push_back(key.clone());
         self.plans.insert(key, planned.clone());
         Ok(planned)
@@ -226,7 +231,7 @@ fn run_null(
     slots(cone, plan, constants, |_| Ok(Data::Null(fresh.next().expect("a buffer for each fresh slot"))))
 }
 
-/// Bytes that a run of the plan holds at a time.
+/// Bytes that a run of the plan holds at a time, beside its constants.
 fn peak(plan: &Plan, cone: &Cone) -> u64 {
     let mut operands: FxHashMap<*const Storage, u64> = FxHashMap::default();
     for slot in &plan.slots {
@@ -237,8 +242,7 @@ fn peak(plan: &Plan, cone: &Cone) -> u64 {
             operands.insert(Arc::as_ptr(storage), storage.bytes());
         }
     }
-    let constants = plan.constants.as_ref().map_or(0, |plan| plan.fresh_bytes());
-    operands.values().sum::<u64>() + plan.fresh_bytes() + constants
+    operands.values().sum::<u64>() + plan.fresh_bytes()
 }
 
 /// Everything that can fail comes before the first dispatch, so a failed run changes no value.

@@ -160,6 +160,15 @@ pub(crate) struct Matrix {
     pub col: usize,
 }
 
+impl Reduction {
+    /// Elements of each part: fours stay fours.
+    pub fn part(&self) -> usize {
+        let length: usize = self.program.space[self.inner..].iter().product();
+        let unit = if length.is_multiple_of(4) { 4 } else { 1 };
+        unit * (length / unit).div_ceil(self.splits)
+    }
+}
+
 impl MatMul {
     /// Steps of K that each part takes: fours stay fours.
     pub fn part(&self) -> usize {
@@ -203,6 +212,11 @@ impl Plan {
         let fresh =
             self.slots.iter().map(|slot| if let Slot::Fresh { bytes } = slot { *bytes as u64 } else { 0 });
         fresh.sum()
+    }
+
+    /// Bytes that are kept with it.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constants.as_ref().map_or(0, |plan| plan.fresh_bytes())
     }
 }
 

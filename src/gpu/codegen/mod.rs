@@ -87,13 +87,14 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
     let mut len: usize = program.space[*inner..].iter().product();
     let fours = fours::of_reduction(program, *inner);
     let columns = fours.is_some_and(|dim| dim < *inner);
+    let mut part = reduction.part();
     match fours {
         Some(_) if columns => outputs /= 4,
-        Some(_) => len /= 4,
+        Some(_) => (len, part) = (len / 4, part / 4),
         None => {}
     }
     let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes, fours);
-    let sizes = [outputs, len, *splits, len.div_ceil(*splits)];
+    let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
