@@ -87,13 +87,14 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
     let mut len: usize = program.space[*inner..].iter().product();
     let fours = fours::of_reduction(program, *inner);
     let columns = fours.is_some_and(|dim| dim < *inner);
+    let mut part = reduction.part();
     match fours {
         Some(_) if columns => outputs /= 4,
-        Some(_) => len /= 4,
+        Some(_) => (len, part) = (len / 4, part / 4),
         None => {}
     }
     let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes, fours);
-    let sizes = [outputs, len, *splits, len.div_ceil(*splits)];
+    let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
@@ -159,7 +160,7 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
     writer.text(source, outputs * splits)
 }
 
-/// Four columns side by side are reduced together. The parts of a column follow one another.
+/// Four columns side by side are reduced together.
 const FOUR_COLUMNS: &str = "\
 struct Element { x: Column, y: Column, z: Column, w: Column }
 fn identity() -> Element { return Element(identity_one(), identity_one(), identity_one(), identity_one()); }
@@ -167,11 +168,10 @@ fn combine(a: Element, b: Element) -> Element {
     return Element(combine_one(a.x, b.x), combine_one(a.y, b.y), combine_one(a.z, b.z), combine_one(a.w, b.w));
 }
 fn store(i: u32, a: Element) {
-    let at = i + i / params.splits * params.splits * 3u;
-    store_one(at, a.x);
-    store_one(at + params.splits, a.y);
-    store_one(at + params.splits * 2u, a.z);
-    store_one(at + params.splits * 3u, a.w);
+    store_one(4u * i, a.x);
+    store_one(4u * i + 1u, a.y);
+    store_one(4u * i + 2u, a.z);
+    store_one(4u * i + 3u, a.w);
 }
 ";
 
