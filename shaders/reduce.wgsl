@@ -1,5 +1,5 @@
 // A reduction, or one stage of it: the elements of each output are cut into `splits` parts of `part` elements, and LANES
-// invocations combine a part. One lane an output suits CPU adapters; on a GPU a row has a workgroup, whose lanes read
+// invocations combine a part. Neighbouring outputs are worked on, and written, side by side. One lane an output suits CPU adapters; on a GPU a row has a workgroup, whose lanes read
 // side by side, and a column some lanes that lie STEP apart, so that neighbouring invocations read neighbouring columns.
 // Codegen rewrites the hooks; as it is, this file sums rows.
 
@@ -11,7 +11,7 @@ override STEP: u32 = 1u;
 struct Params { outputs: u32, len: u32, splits: u32, part: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<f32>; // [outputs, len]
-@group(0) @binding(2) var<storage, read_write> y0: array<f32>; // [outputs, splits]
+@group(0) @binding(2) var<storage, read_write> y0: array<f32>; // [splits, outputs]
 // end bindings
 
 // hook reduction
@@ -56,10 +56,8 @@ fn main(place: Place) {
     let output = place.lane / (STEP * LANES) * STEP + place.lane % STEP;
     let i = (place.group.y * place.groups.x + place.group.x) * (GROUP / LANES) + output;
     let exists = i < params.outputs * params.splits;
-    // Neighbouring columns, of whichever part, are worked on at about the same time.
     let o = i % params.outputs;
-    let split = i / params.outputs;
-    let first = split * params.part;
+    let first = i / params.outputs * params.part;
     let last = select(first, min(first + params.part, params.len), exists);
 
     var sum = identity();
@@ -74,6 +72,6 @@ fn main(place: Place) {
     }
     sum = across(place, sum);
     if (exists && lane == 0u) {
-        store(o * params.splits + split, sum);
+        store(i, sum);
     }
 }

@@ -55,13 +55,14 @@ fn after(program: &Program, reads: &[&[Ball]], cone: &Cone, core: &[Vec<Ball>]) 
     results
 }
 
+/// Partial results of the same part follow one another.
 fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball>> {
     let Reduction { how, program, inner, splits, .. } = reduction;
     let (outer, reduced) = program.space.split_at(*inner);
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));
     let part = reduction.part().max(1);
     let mut place = Place { program, reads, cone, registers: Vec::new() };
-    let mut results = vec![Vec::new(); how.len()];
+    let mut results = vec![vec![Vec::new(); *splits]; how.len()];
     for outer in outer.coords() {
         let empty = || how.iter().zip(&program.results).map(|(&how, &r)| Total::new(how, program.dtype(r)));
         let mut totals: Vec<Total> = (0..*splits).flat_map(|_| empty()).collect();
@@ -73,10 +74,10 @@ fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball
         }
         let steps = part.min(BLOCK + part / BLOCK + LANES);
         for (i, total) in totals.iter().enumerate() {
-            results[i % how.len()].push(total.result(steps));
+            results[i % how.len()][i / how.len()].push(total.result(steps));
         }
     }
-    results
+    results.into_iter().map(|parts| parts.concat()).collect()
 }
 
 /// Partial products over parts of K follow one another.

@@ -129,7 +129,7 @@ pub(crate) struct Reduction {
     pub program: Program,
     /// The first dim of the program's space that is reduced.
     pub inner: usize,
-    /// Parts into which each output's elements are cut; each writes a partial result.
+    /// Parts into which each output's elements are cut; each writes a partial result, after those of the parts before it.
     pub splits: usize,
     /// Invocations that share one partial result.
     pub lanes: u32,
@@ -161,11 +161,10 @@ pub(crate) struct Matrix {
 }
 
 impl Reduction {
-    /// Elements of each part: fours stay fours.
+    /// Elements that each part takes: fours stay fours.
     pub fn part(&self) -> usize {
         let length: usize = self.program.space[self.inner..].iter().product();
-        let unit = if length.is_multiple_of(4) { 4 } else { 1 };
-        unit * (length / unit).div_ceil(self.splits)
+        length.div_ceil(self.splits).next_multiple_of(4)
     }
 }
 

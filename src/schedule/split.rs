@@ -8,9 +8,10 @@ const LONG: usize = 4096;
 /// Partial results that keep a software adapter's few cores busy.
 const PARTS: usize = 1024;
 
-/// Elements of a column that a CPU adapter reads at once: each lies in a line and a page of its own, and a processor follows
-/// only some such streams ahead of their use.
-const TALL: usize = 16;
+/// Elements of a matrix that a processor's cache holds. Columns of a larger one are added up in parts of so many rows: it
+/// fetches no more of them ahead of their use.
+const CACHED: usize = 1 << 20;
+const ROWS: usize = 8;
 
 /// Steps of K that one part of a product takes at least, where it is cut to keep a GPU busy.
 const DEEP: usize = 1024;
@@ -23,15 +24,15 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     // An invocation loops over elements, and over blocks of them: half the limit is safe.
     let longest = limits.loop_iterations as usize / 2;
     let (lanes, wanted) = match limits.kind {
-        AdapterKind::Software if rows => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
-        AdapterKind::Software => (1, (length / TALL).min(PARTS)),
+        AdapterKind::Software if length <= LONG => (1, 1),
+        AdapterKind::Software if !rows && outputs * length > CACHED => (1, (length / ROWS).min(LONG)),
+        AdapterKind::Software => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
         _ => {
             let lanes = lanes(outputs, length, rows);
             let idle = BUSY / (outputs * lanes as usize);
-            (lanes, idle.min(length / (16 * lanes as usize)))
+            (lanes, if length > LONG { idle.min(length / (16 * lanes as usize)) } else { 1 })
         }
     };
-    let wanted = if length > LONG { wanted } else { 1 };
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
 }
 

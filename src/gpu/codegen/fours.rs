@@ -10,12 +10,16 @@ use crate::schedule::plan::{Inst, Program};
 
 const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
+/// Places from which on four at a time are worth a text of their own: below, sizes of every kind share one.
+const MANY: usize = 1 << 14;
+
 /// The dim along which an elementwise program goes by fours: the last one. A single dim need not be a multiple of four,
 /// as memory is: what is computed beyond its end lies in the buffers' padding.
 pub(super) fn of_map(program: &Program) -> Option<usize> {
     let rank = program.space.rank();
     let dim = rank.saturating_sub(1);
-    ((rank <= 1 || program.space[dim] % 4 == 0) && goes_by_fours(program, dim)).then_some(dim)
+    let fits = rank <= 1 || (program.space[dim] % 4 == 0 && program.space.numel() >= MANY);
+    (fits && goes_by_fours(program, dim)).then_some(dim)
 }
 
 /// Sums that four columns may have each: lanes hand them over in workgroup memory.
@@ -24,7 +28,8 @@ const MOST_SUMS: usize = 8;
 /// The dim along which a reduction goes by fours: the last one that is reduced, or else the last one that stays.
 pub(super) fn of_reduction(program: &Program, inner: usize) -> Option<usize> {
     let rows = program.space.rank().checked_sub(1).filter(|&last| last >= inner);
-    let fits = |&dim: &usize| program.space[dim] % 4 == 0 && goes_by_fours(program, dim);
+    let many = program.space.numel() >= MANY;
+    let fits = |&dim: &usize| many && program.space[dim] % 4 == 0 && goes_by_fours(program, dim);
     let columns = inner.checked_sub(1).filter(|_| program.results.len() <= MOST_SUMS);
     rows.into_iter().chain(columns).find(fits)
 }

@@ -160,7 +160,7 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
     writer.text(source, outputs * splits)
 }
 
-/// Four columns side by side are reduced together. The parts of a column follow one another.
+/// Four columns side by side are reduced together.
 const FOUR_COLUMNS: &str = "\
 struct Element { x: Column, y: Column, z: Column, w: Column }
 fn identity() -> Element { return Element(identity_one(), identity_one(), identity_one(), identity_one()); }
@@ -168,11 +168,10 @@ fn combine(a: Element, b: Element) -> Element {
     return Element(combine_one(a.x, b.x), combine_one(a.y, b.y), combine_one(a.z, b.z), combine_one(a.w, b.w));
 }
 fn store(i: u32, a: Element) {
-    let at = i + i / params.splits * params.splits * 3u;
-    store_one(at, a.x);
-    store_one(at + params.splits, a.y);
-    store_one(at + params.splits * 2u, a.z);
-    store_one(at + params.splits * 3u, a.w);
+    store_one(4u * i, a.x);
+    store_one(4u * i + 1u, a.y);
+    store_one(4u * i + 2u, a.z);
+    store_one(4u * i + 3u, a.w);
 }
 ";
 

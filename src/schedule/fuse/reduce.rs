@@ -149,15 +149,14 @@ impl Fuser<'_> {
         let scratch: SmallVec<[Access; 2]> = scratch.collect();
         let mut partial = scratch.to_vec();
         let (epilogue, writes) = Epilogue::onto(epilogue, &mut partial, own, &dtypes);
+        // Every first part of an output comes before the second parts: neighbours are written side by side.
+        let parts =
+            View::contiguous(&[splits, outputs].into()).apply(&Move::Permute(SmallVec::from_slice(&[1, 0])));
+        let program = Program::copies(parts.expect("strides can say a transpose"), &dtypes);
+        let lanes = stages(self.limits, outputs, splits, program.rows_are_contiguous(1)).1;
         // Groups are listed newest first here.
-        let second = Kernel::Reduce(Reduction {
-            how: how.clone(),
-            program: Program::copies(View::contiguous(&[outputs, splits].into()), &dtypes),
-            inner: 1,
-            splits: 1,
-            lanes: stages(self.limits, outputs, splits, true).1,
-            epilogue,
-        });
+        let second =
+            Kernel::Reduce(Reduction { how: how.clone(), program, inner: 1, splits: 1, lanes, epilogue });
         let group = self.push(second, partial, writes, item);
         self.push(first(splits, None), reads, scratch, item);
         group
