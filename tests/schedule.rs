@@ -36,6 +36,20 @@ fn kernels_of_small_graphs() {
         ("a chain and its sum", |x, y| vec![(x * y).exp().sum_dim(1, false)], 1),
         ("a sum and what follows it", |x, _| vec![x.sum_dim(1, true).sqrt() + 1.0], 1),
         ("two sums of one tensor", |x, _| vec![x.sum_dim(1, false), x.square().sum_dim(1, false)], 1),
+        (
+            "two sums and what follows each",
+            |x, _| vec![x.sum_dim(1, false).exp(), x.square().sum_dim(1, false) * 2.0],
+            1,
+        ),
+        ("what follows two sums", |x, _| vec![x.sum_dim(1, true).exp() * x.square().sum_dim(1, true)], 1),
+        (
+            "a sum that needs its sibling",
+            |x, _| {
+                let mean = x.sum_dim(1, true) / 6.0;
+                vec![(x - &mean).square().sum_dim(1, true).sqrt() * &mean]
+            },
+            2,
+        ),
         ("a product and what follows it", |x, y| vec![(x.matmul(&y.t()) + 1.0).relu()], 1),
         ("the transpose of a product", |x, y| vec![x.matmul(&y.t()).t().exp()], 1),
         ("two results that share an operand", |x, y| vec![x * y, x + y], 1),
@@ -436,6 +450,17 @@ fn an_epilogue_changes_nothing() {
     agrees("reductions that meet", |x, y| vec![x.mean() + (x * 2.0).mean() * x.square().mean() + y.mean()]);
     agrees("a reduction and its siblings", |x, y| {
         in_one_run(vec![(x * y).sum_dim(0, false) * 3.0, (x + y).amax(0, false), x.sum_dim(0, false)])
+    });
+    agrees("two sums and what follows each", |x, y| {
+        let sums = [x * y, x.square()].map(|z| z.sum_dim(1, false));
+        vec![sums[0].exp(), &sums[1] * 2.0 + y.narrow(0, 0, 1).reshape([6]), sums[1].clone()]
+    });
+    agrees("two sums, and a result that both make", |x, y| {
+        vec![x.sum_dim(0, false) * y.narrow(0, 0, 1).reshape([6]) - (x * y).sum_dim(0, false)]
+    });
+    agrees("a sum that needs its sibling", |x, _| {
+        let mean = x.sum_dim(1, true) * (1.0 / 6.0);
+        vec![(x - &mean).square().sum_dim(1, true).sqrt() * &mean]
     });
     agrees("a scatter", |x, y| vec![x.zeros_like().scatter_add(0, &y.to_dtype(DType::I32), x) * 0.5 + x]);
     agrees("of a large K, in parts", |x, y| {

@@ -118,7 +118,7 @@ impl Fuser<'_> {
                 stack.extend(&self.out.groups[group].reads);
             }
             if let Access::Item(Source { item, .. }) = access {
-                if let Some(&group) = self.merged.get(&item) {
+                if let Some(&(group, _)) = self.merged.get(&item) {
                     stack.extend(&self.out.groups[group].reads);
                 }
                 stack.extend(self.cone.items[item].sources.iter().map(|&source| Access::Item(source)));

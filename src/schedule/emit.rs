@@ -32,9 +32,9 @@ struct Step {
 pub(super) struct Emitter<'a, 'b> {
     fuser: &'a Fuser<'b>,
     inside: &'a FxHashSet<usize>,
-    /// The reduction or product whose result is at hand at each place.
-    core: Option<usize>,
-    /// Whether it is wanted with its last two dims exchanged.
+    /// The reductions, or the product, whose results are at hand at each place.
+    cores: &'a [usize],
+    /// Whether they are wanted with their last two dims exchanged.
     pub transposed: bool,
     /// Path `i` ends with step `i - 1`; path 0 is empty.
     steps: Vec<Step>,
@@ -50,7 +50,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
         Emitter {
             fuser,
             inside,
-            core: None,
+            cores: &[],
             transposed: false,
             steps: Vec::new(),
             known: FxHashMap::default(),
@@ -60,9 +60,9 @@ impl<'a, 'b> Emitter<'a, 'b> {
         }
     }
 
-    /// Code that goes on from a reduction or product, at the place of each of its results.
-    pub fn after(fuser: &'a Fuser<'b>, inside: &'a FxHashSet<usize>, core: Option<usize>) -> Self {
-        Emitter { core, ..Emitter::new(fuser, inside) }
+    /// Code that goes on from reductions or a product, at the place of each of their results.
+    pub fn after(fuser: &'a Fuser<'b>, inside: &'a FxHashSet<usize>, cores: &'a [usize]) -> Self {
+        Emitter { cores, ..Emitter::new(fuser, inside) }
     }
 
     /// The item's own operation over its own shape.
@@ -124,8 +124,8 @@ impl<'a, 'b> Emitter<'a, 'b> {
         }
         let register = if self.inside.contains(&source.item) {
             self.compute(source.item, path)?
-        } else if self.core == Some(source.item) {
-            self.core_at(source, path)?
+        } else if let Some(n) = self.cores.iter().position(|&core| core == source.item) {
+            self.core_at(n, source, path)?
         } else {
             let view = self.through(self.fuser.layout(source), path)?;
             let load = self.load(source, view);
@@ -137,20 +137,22 @@ impl<'a, 'b> Emitter<'a, 'b> {
         Ok(register)
     }
 
-    /// The core's result, if each place wants the one that is at hand there: in order, or all of them transposed.
-    fn core_at(&mut self, source: Source, path: PathId) -> Result<Reg, Blocked> {
+    /// The n-th core's result, if each place wants the one that is at hand there: in order, or all of them transposed.
+    fn core_at(&mut self, n: usize, source: Source, path: PathId) -> Result<Reg, Blocked> {
         let layout = self.fuser.layout(source);
         let view = self.through(layout.clone(), path)?;
         let in_order = view.is_contiguous() && view.shape.numel() == self.program.space.numel();
         let across =
             || view.shape == self.program.space && layout.transposed().is_some_and(|other| other == view);
         let transposed = !in_order;
-        let known = self.program.code.iter().position(|inst| matches!(inst, Inst::Core(..)));
-        if (transposed && !across()) || (known.is_some() && transposed != self.transposed) {
+        let mut cores = self.program.code.iter().filter(|inst| matches!(inst, Inst::Core(..)));
+        if (transposed && !across()) || (cores.next().is_some() && transposed != self.transposed) {
             return Err(Blocked(source.item));
         }
         self.transposed = transposed;
-        Ok(known.unwrap_or_else(|| self.push(Inst::Core(0, self.fuser.cone.spec(source).dtype))))
+        let is_known = |inst: &Inst| matches!(inst, Inst::Core(other, _) if *other == n);
+        let known = self.program.code.iter().position(is_known);
+        Ok(known.unwrap_or_else(|| self.push(Inst::Core(n, self.fuser.cone.spec(source).dtype))))
     }
 
     fn compute(&mut self, item: usize, path: PathId) -> Result<Reg, Blocked> {

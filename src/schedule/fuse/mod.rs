@@ -8,7 +8,7 @@
 //! arithmetic and uniforms. Matrix products' and fused operations' operands are read from buffers, of movement they take
 //! strides. An elementwise kernel that goes on from a reduction, a scatter or a product place by place is its epilogue:
 //! one kernel does both. Elementwise kernels over one index space that read something in common are one kernel, and so
-//! are reductions of one index space.
+//! are reductions of one index space; what goes on from such reductions, from one or from several, is one epilogue.
 
 mod map;
 mod matmul;
@@ -91,8 +91,9 @@ pub(super) struct Fuser<'a> {
     pub cheap: Vec<bool>,
     /// Which group writes a buffer.
     pub writer: FxHashMap<Access, usize>,
-    /// Reductions and products that no kernel reads from memory so far, and the group whose epilogue goes on from each.
-    pub merged: FxHashMap<usize, usize>,
+    /// Reductions and products that no kernel reads from memory so far, and which result they are of the group whose epilogue
+    /// goes on from them.
+    pub merged: FxHashMap<usize, (usize, usize)>,
     /// The oldest item that a kernel computes by now.
     pub oldest: usize,
     pub out: Groups,
@@ -116,14 +117,14 @@ impl Fuser<'_> {
     /// Sees to it that a kernel writes an item that another reads.
     pub fn keep(&mut self, item: usize) {
         self.root[item] |= self.cone.items[item].is_pending();
-        let Some(group) = self.merged.remove(&item) else { return };
+        let Some((group, result)) = self.merged.remove(&item) else { return };
         let access = Access::Item(Source { item, out: 0 });
         self.written.insert(item);
         self.writer.insert(access, group);
         let Group { kernel, writes, .. } = &mut self.out.groups[group];
         writes.push(access);
         let dtype = self.cone.items[item].spec(0).dtype;
-        kernel.epilogue_mut().expect("something goes on from it").write_core(0, dtype);
+        kernel.epilogue_mut().expect("something goes on from it").write_core(result, dtype);
     }
 
     /// Whether a view is all of an item's elements in order.
@@ -160,7 +161,7 @@ impl Fuser<'_> {
         }
         match &it.node.op {
             Op::Reduce(..) | Op::ScatterAdd(..) => {
-                let combined = self.reduction(item, &[]);
+                let combined = self.reduction(&[item], &[]);
                 self.push_reduction(combined, None);
             }
             Op::MatMul => drop(self.matmul(item, None, false)),

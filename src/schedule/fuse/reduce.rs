@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::map::Epilogue;
+use super::map::{Cores, Epilogue};
 use super::{Access, Fuser};
 use crate::dtype::DType;
 use crate::graph::{Move, Op, Reduce, View};
@@ -25,14 +25,14 @@ pub(super) struct Combined {
 }
 
 impl Fuser<'_> {
-    /// What a reduction or scatter combines, with what it absorbs, and the siblings that it takes along. Its epilogue
+    /// What reductions or a scatter combine, with what they absorb, and the siblings that they take along. Their epilogue
     /// reads `later`.
-    pub(super) fn reduction(&mut self, item: usize, later: &[Access]) -> Combined {
-        let siblings = self.reduced_siblings(item, later);
+    pub(super) fn reduction(&mut self, cores: &[usize], later: &[Access]) -> Combined {
+        let all = self.with_siblings(cores, later);
         loop {
-            let combined = match &self.cone.items[item].node.op {
-                Op::ScatterAdd(dim, _) => self.scattered(item, *dim),
-                _ => self.reduced(item, &siblings),
+            let combined = match &self.cone.items[cores[0]].node.op {
+                Op::ScatterAdd(dim, _) => self.scattered(cores[0], *dim),
+                _ => self.reduced(&all),
             };
             match combined {
                 Err(blocked) => self.unblock(blocked),
@@ -41,44 +41,56 @@ impl Fuser<'_> {
         }
     }
 
-    /// Reductions of the same index space that read something in common.
-    fn reduced_siblings(&self, item: usize, later: &[Access]) -> SmallVec<[usize; 2]> {
+    /// Whether two reductions have one index space and read something in common.
+    pub(super) fn alike(&self, a: usize, b: usize) -> bool {
         let items = &self.cone.items;
-        let mut siblings = SmallVec::new();
-        let Op::Reduce(_, dims) = &items[item].node.op else { return siblings };
-        if !self.enabled {
-            return siblings;
-        }
-        let shape = |item: usize| &self.cone.spec(items[item].sources[0]).shape;
-        let loads = |item: usize| self.grow(&Start::new(item, &items[item].sources, false)).loads;
-        let mut all = loads(item);
-        for other in self.siblings(item, |op| matches!(op, Op::Reduce(_, others) if others == dims)) {
-            let more = loads(other);
-            let buffers = self.buffers(all.union(&more)) + siblings.len() + 4; // two results here, one for later, the error word
-            let apart = shape(other) != shape(item) || more.is_disjoint(&all);
-            if apart || buffers > self.limits.storage_buffers as usize {
-                continue;
-            }
-            let both: FxHashSet<usize> = all.union(&more).copied().collect();
-            let mut loads = both.clone();
-            loads.extend(later.iter().filter_map(|access| match access {
-                Access::Item(source) => Some(source.item),
-                Access::Scratch(_) => None,
-            }));
-            let targets: SmallVec<[usize; 4]> =
-                [item, other].into_iter().chain(siblings.iter().copied()).collect();
-            if self.needed(&loads, &targets).is_empty() {
-                siblings.push(other);
-                all = both;
-            }
-        }
-        siblings
+        let [Op::Reduce(_, dims), Op::Reduce(_, others)] = [a, b].map(|item| &items[item].node.op) else {
+            return false;
+        };
+        let [one, other] = [a, b].map(|item| &self.cone.spec(items[item].sources[0]).shape);
+        dims == others && one == other && !self.reads_of(a).is_disjoint(&self.reads_of(b))
     }
 
-    fn reduced(&mut self, item: usize, siblings: &[usize]) -> Result<Combined, Blocked> {
+    /// What a reduction of its own would read.
+    fn reads_of(&self, item: usize) -> FxHashSet<usize> {
+        self.grow(&Start::new(item, &self.cone.items[item].sources, false)).loads
+    }
+
+    /// The reductions, and others that are alike and may be computed with them.
+    fn with_siblings(&self, cores: &[usize], later: &[Access]) -> Cores {
         let items = &self.cone.items;
+        let mut all = Cores::from_slice(cores);
+        let Op::Reduce(_, dims) = &items[cores[0]].node.op else { return all };
+        if !self.enabled {
+            return all;
+        }
+        let mut loads: FxHashSet<usize> = cores.iter().flat_map(|&core| self.reads_of(core)).collect();
+        let later = later.iter().filter_map(|access| match access {
+            Access::Item(source) => Some(source.item),
+            Access::Scratch(_) => None,
+        });
+        let later: SmallVec<[usize; 8]> = later.collect();
+        let alike = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
+        for other in self.siblings(cores[0], alike).filter(|other| !cores.contains(other)) {
+            let more = self.reads_of(other);
+            let buffers = self.buffers(loads.union(&more)) + all.len() + 3; // a result here, one for later, the error word
+            let room = buffers <= self.limits.storage_buffers as usize;
+            if !room || !cores.iter().any(|&core| self.alike(core, other)) {
+                continue;
+            }
+            let both: FxHashSet<usize> = loads.union(&more).copied().collect();
+            let needed = both.iter().chain(&later).copied().collect();
+            let targets: Cores = all.iter().copied().chain([other]).collect();
+            if self.needed(&needed, &targets).is_empty() {
+                (all, loads) = (targets, both);
+            }
+        }
+        all
+    }
+
+    fn reduced(&mut self, all: &[usize]) -> Result<Combined, Blocked> {
+        let (items, item) = (&self.cone.items, all[0]);
         let Op::Reduce(_, dims) = &items[item].node.op else { unreachable!("a reduction") };
-        let all: SmallVec<[usize; 2]> = std::iter::once(item).chain(siblings.iter().copied()).collect();
         let sources: SmallVec<[Source; 2]> = all.iter().map(|&item| items[item].sources[0]).collect();
         let shape = self.cone.spec(sources[0]).shape.clone();
         let outer: SmallVec<[usize; 4]> = (0..shape.rank()).filter(|dim| !dims.contains(dim)).collect();
@@ -97,7 +109,7 @@ impl Fuser<'_> {
             _ => unreachable!("a sibling is a reduction"),
         });
         let (how, (program, reads)) = (how.collect(), emitter.finish(results));
-        Ok(Combined { items: all, how, program, reads, boundary })
+        Ok(Combined { items: all.into(), how, program, reads, boundary })
     }
 
     /// A sum over all places of the index that equal the output's index: no atomics, one order, the same bits.
@@ -134,7 +146,7 @@ impl Fuser<'_> {
         let length: usize = program.space[inner..].iter().product();
         let (splits, lanes) = stages(self.limits, outputs, length, program.rows_are_contiguous(inner));
         let own = items.iter().map(|&item| Access::Item(Source { item, out: 0 }));
-        self.finish(items.iter().copied().skip(usize::from(epilogue.is_some())));
+        self.finish(items.iter().copied().skip(epilogue.as_ref().map_or(0, |epilogue| epilogue.cores)));
         let first = |splits, epilogue| {
             Kernel::Reduce(Reduction { how: how.clone(), program, inner, splits, lanes, epilogue })
         };
