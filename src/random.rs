@@ -43,6 +43,19 @@ pub fn set_generator(generator: Generator) {
     DEFAULT.with_borrow_mut(|default| *default = generator);
 }
 
+/// Runs `f` with another generator in place of this thread's, which is as it was afterwards, whatever happens.
+pub(crate) fn with_generator<T>(generator: Generator, f: impl FnOnce() -> T) -> T {
+    struct Restore(Generator);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            set_generator(self.0);
+        }
+    }
+    let _restore = Restore(self::generator());
+    set_generator(generator);
+    f()
+}
+
 /// The next stream of this thread's generator, as (seed, counter).
 pub(crate) fn next_stream() -> Generator {
     DEFAULT.with_borrow_mut(Generator::stream)
@@ -59,6 +72,14 @@ impl Generator {
         let stream = *self;
         self.counter += 1;
         stream
+    }
+
+    /// Generator `n` of a family of its own, which has no stream in common with this one.
+    pub fn fork(&self, n: u64) -> Generator {
+        // The blocks that draws come from have 0 as their second word.
+        let block = [n as u32, 1 + (n >> 32) as u32, self.counter as u32, (self.counter >> 32) as u32];
+        let [low, high, ..] = philox(block, [self.seed as u32, (self.seed >> 32) as u32]);
+        Generator::new(u64::from(high) << 32 | u64::from(low))
     }
 
     /// `n` numbers, uniform in [0, 1), of the next stream.

@@ -1,0 +1,63 @@
+//! An array of samples.
+
+use super::Dataset;
+use crate::device::Device;
+use crate::dtype::Element;
+use crate::shape::{Dims, Shape, refuse};
+use crate::tensor::Tensor;
+
+/// Samples of a fixed shape in one array on the host, the first dim counting them.
+#[derive(Clone, Debug)]
+pub struct Column<T> {
+    data: Vec<T>,
+    shape: Shape,
+}
+
+impl<T: Element> Column<T> {
+    /// `data.len()` is a multiple of the number of elements of a sample.
+    #[track_caller]
+    pub fn new(data: Vec<T>, sample: impl Into<Dims>) -> Column<T> {
+        let shape = sample.into().sizes("column");
+        if shape.numel() == 0 || !data.len().is_multiple_of(shape.numel()) {
+            refuse!("column", "{} elements are no samples of shape {shape}", data.len());
+        }
+        Column { data, shape }
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.data.len() / self.shape.numel()
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// The elements, sample after sample.
+    pub fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// A tensor `[samples, ..]`.
+    #[track_caller]
+    pub fn batch(&self, samples: &[usize], device: &Device) -> Tensor {
+        let size = self.shape.numel();
+        let data: Vec<T> =
+            samples.iter().flat_map(|&i| &self.data[i * size..(i + 1) * size]).copied().collect();
+        let shape: Shape = [samples.len()].into_iter().chain(self.shape.iter().copied()).collect();
+        Tensor::new(data, shape, device)
+    }
+}
+
+impl<T: Element + Send + Sync> Dataset for Column<T> {
+    type Batch = Tensor;
+
+    fn len(&self) -> usize {
+        Column::len(self)
+    }
+
+    fn batch(&self, samples: &[usize], device: &Device) -> Tensor {
+        Column::batch(self, samples, device)
+    }
+}

@@ -1,0 +1,36 @@
+//! CIFAR-10, the binary version (A. Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009): a class and
+//! 3 x 32 x 32 bytes for each image, nothing else.
+
+use std::fs;
+use std::path::Path;
+
+use super::ten_classes;
+use crate::data::{Column, Images};
+use crate::error::Error;
+use crate::io::file_error;
+
+const SHAPE: [usize; 3] = [3, 32, 32];
+const RECORD: usize = 1 + 3 * 32 * 32;
+
+/// CIFAR-10 from the folder of its binary version: images and classes to train with (`data_batch_1.bin` to
+/// `data_batch_5.bin`), and those to test with (`test_batch.bin`).
+#[expect(clippy::type_complexity)] // two datasets, as a loader takes them
+pub fn cifar10(folder: impl AsRef<Path>) -> Result<((Images, Column<i32>), (Images, Column<i32>)), Error> {
+    let folder = folder.as_ref();
+    let train = [1, 2, 3, 4, 5].map(|number| format!("data_batch_{number}.bin"));
+    Ok((read(folder, &train)?, read(folder, &["test_batch.bin".into()])?))
+}
+
+fn read(folder: &Path, names: &[String]) -> Result<(Images, Column<i32>), Error> {
+    let (mut pixels, mut classes) = (Vec::new(), Vec::new());
+    for path in names.iter().map(|name| folder.join(name)) {
+        let bytes = fs::read(&path).map_err(|error| file_error(&path, error))?;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(RECORD) {
+            return Err(file_error(&path, format!("{} bytes are no records of {RECORD}", bytes.len())));
+        }
+        let records = bytes.chunks_exact(RECORD);
+        classes.extend_from_slice(ten_classes(&path, records.clone().map(|record| record[0]))?.data());
+        pixels.extend(records.flat_map(|record| &record[1..]));
+    }
+    Ok((Images::new(pixels, SHAPE), Column::new(classes, ())))
+}

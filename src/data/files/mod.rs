@@ -1,0 +1,23 @@
+//! Datasets in files: what is cut off or damaged is refused with the file's name and what is wrong with it.
+
+mod cifar;
+mod idx;
+mod table;
+
+pub use cifar::cifar10;
+pub use idx::{Idx, mnist, read_idx};
+pub use table::{Table, read_csv};
+
+use super::Column;
+use crate::error::Error;
+use crate::io::file_error;
+use std::path::Path;
+
+/// Class numbers below 10 as a column.
+fn ten_classes(path: &Path, labels: impl Iterator<Item = u8>) -> Result<Column<i32>, Error> {
+    let label = |(i, label): (usize, u8)| match label {
+        0..10 => Ok(i32::from(label)),
+        _ => Err(file_error(path, format!("label {label} of sample {i} is none of the classes 0 to 9"))),
+    };
+    Ok(Column::new(labels.enumerate().map(label).collect::<Result<_, _>>()?, ()))
+}

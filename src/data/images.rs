@@ -1,0 +1,132 @@
+//! Images as bytes, and the usual ways to make more of them.
+
+use super::Dataset;
+use crate::device::Device;
+use crate::random;
+use crate::shape::{Shape, refuse};
+use crate::tensor::Tensor;
+
+/// Images of one size as bytes on the host, `[images, channels, height, width]`; their batches are tensors from 0 to 1.
+///
+/// [`shift`](Images::shift), [`crop`](Images::crop) and [`flip`](Images::flip) change each image anew whenever it is
+/// asked for, by numbers from the thread's generator: in a [`DataLoader`](super::DataLoader) they depend on its seed.
+///
+/// ```
+/// use wgrad::data::{Dataset, Images};
+/// let images = Images::new(vec![0, 51, 102, 255], [1, 2, 2]).normalise(&[0.5], &[0.5]);
+/// let x = images.batch(&[0], &wgrad::Device::cpu());
+/// assert_eq!(x.shape()[..], [1, 1, 2, 2]);
+/// assert_eq!(x.to_vec::<f32>().unwrap()[3], 1.0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Images {
+    pixels: Vec<u8>,
+    channels: usize,
+    size: [usize; 2],
+    window: [usize; 2],
+    shift: usize,
+    flip: bool,
+    /// Of each channel: what is taken away, and what it is then multiplied by.
+    normal: Vec<(f32, f32)>,
+}
+
+impl Images {
+    /// `shape` is that of an image: channels, height and width.
+    #[track_caller]
+    pub fn new(pixels: Vec<u8>, shape: [usize; 3]) -> Images {
+        let [channels, height, width] = shape;
+        let bytes = shape.iter().product::<usize>();
+        if bytes == 0 || !pixels.len().is_multiple_of(bytes) {
+            refuse!("images", "{} bytes are no images of shape {shape:?}", pixels.len());
+        }
+        let (size, normal) = ([height, width], vec![(0.0, 1.0 / 255.0); channels]);
+        Images { pixels, channels, size, window: size, shift: 0, flip: false, normal }
+    }
+
+    /// Moves an image by up to so many pixels up or down and to a side; what comes in is black (0). With
+    /// `shift(4)` this is the padding and cropping that is usual for CIFAR-10.
+    pub fn shift(mut self, pixels: usize) -> Images {
+        self.shift = pixels;
+        self
+    }
+
+    /// Cuts a window of this height and width out, at any place where it fits.
+    #[track_caller]
+    pub fn crop(mut self, window: [usize; 2]) -> Images {
+        if window.contains(&0) || window[0] > self.size[0] || window[1] > self.size[1] {
+            refuse!("crop", "no window of {window:?} fits into images of {:?}", self.size);
+        }
+        self.window = window;
+        self
+    }
+
+    /// Mirrors every other image, left to right.
+    pub fn flip(mut self) -> Images {
+        self.flip = true;
+        self
+    }
+
+    /// Takes each channel's mean away, then divides by its deviation; both on the scale from 0 to 1.
+    #[track_caller]
+    pub fn normalise(mut self, mean: &[f32], std: &[f32]) -> Images {
+        if mean.len() != self.channels || std.len() != self.channels || std.contains(&0.0) {
+            refuse!("normalise", "mean {mean:?} and std {std:?} for {} channels", self.channels);
+        }
+        self.normal = mean.iter().zip(std).map(|(mean, std)| (255.0 * mean, 1.0 / (255.0 * std))).collect();
+        self
+    }
+
+    /// The bytes, image after image.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// Channels, height and width of an image in a batch.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.window[0], self.window[1]]
+    }
+
+    /// How far to go down and right before the window begins, given two numbers from 0 to below 1.
+    fn corner(&self, random: &[f32]) -> [isize; 2] {
+        [0, 1].map(|dim| {
+            let places = self.size[dim] - self.window[dim] + 2 * self.shift + 1;
+            (random[dim] * places as f32) as isize - self.shift as isize
+        })
+    }
+
+    /// One image as floats.
+    fn append(&self, image: usize, random: &[f32], floats: &mut Vec<f32>) {
+        let [height, width] = self.size.map(|size| size as isize);
+        let ([top, left], mirrored) = (self.corner(random), self.flip && random[2] < 0.5);
+        for (channel, (mean, scale)) in self.normal.iter().enumerate() {
+            let plane = (image * self.channels + channel) * self.size[0] * self.size[1];
+            for row in 0..self.window[0] as isize {
+                for column in 0..self.window[1] as isize {
+                    let column = if mirrored { self.window[1] as isize - 1 - column } else { column };
+                    let (y, x) = (top + row, left + column);
+                    let inside = (0..height).contains(&y) && (0..width).contains(&x);
+                    let byte = if inside { self.pixels[plane + (y * width + x) as usize] } else { 0 };
+                    floats.push((f32::from(byte) - mean) * scale);
+                }
+            }
+        }
+    }
+}
+
+impl Dataset for Images {
+    type Batch = Tensor;
+
+    fn len(&self) -> usize {
+        self.pixels.len() / (self.channels * self.size[0] * self.size[1])
+    }
+
+    fn batch(&self, samples: &[usize], device: &Device) -> Tensor {
+        let shape: Shape = [samples.len()].into_iter().chain(self.shape()).collect();
+        let random = random::next_stream().uniform(3 * samples.len());
+        let mut floats = Vec::with_capacity(shape.numel());
+        for (&image, random) in samples.iter().zip(random.chunks_exact(3)) {
+            self.append(image, random, &mut floats);
+        }
+        Tensor::new(floats, shape, device)
+    }
+}

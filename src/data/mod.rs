@@ -1,0 +1,65 @@
+//! Data: samples on the host, and a loader that brings them to the device in shuffled batches.
+//!
+//! In: arrays, files, text. Out: batches on the device, in an order that a seed decides, made by worker threads while
+//! the device computes. Knows nothing of models.
+//!
+//! ```
+//! use wgrad::data::{Column, DataLoader};
+//! use wgrad::Device;
+//! let samples = (Column::new(vec![1.0f32, 2.0, 3.0, 4.0, 5.0], ()), Column::new(vec![0, 1, 0, 1, 0], ()));
+//! let loader = DataLoader::new(samples, 2, &Device::cpu()).shuffle(7);
+//! let sizes: Vec<usize> = loader.epoch().map(|(x, _)| x.numel()).collect();
+//! assert_eq!(sizes, [2, 2, 1]);
+//! ```
+
+mod column;
+mod images;
+mod loader;
+mod prefetch;
+mod text;
+
+#[cfg(feature = "datasets")]
+mod files;
+
+pub use column::Column;
+#[cfg(feature = "datasets")]
+pub use files::{Idx, Table, cifar10, mnist, read_csv, read_idx};
+pub use images::Images;
+pub use loader::{DataLoader, LoaderState};
+pub use text::{Vocabulary, Windows};
+
+use crate::device::Device;
+
+/// Samples that can be asked for by number, from any thread.
+///
+/// Random numbers in [`batch`](Dataset::batch) come from the thread's [`generator`](crate::generator), as everywhere: a
+/// [`DataLoader`] gives each batch one of its own, so that they depend on its seed, the epoch and the batch, and not on
+/// the worker.
+pub trait Dataset: Send + Sync + 'static {
+    /// What a batch is: usually a tuple of tensors.
+    type Batch: Send + 'static;
+
+    /// Number of samples.
+    fn len(&self) -> usize;
+
+    /// The samples of these numbers, in this order, on the device.
+    fn batch(&self, samples: &[usize], device: &Device) -> Self::Batch;
+
+    /// Whether there are no samples.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Two datasets side by side are one: inputs and targets.
+impl<X: Dataset, Y: Dataset> Dataset for (X, Y) {
+    type Batch = (X::Batch, Y::Batch);
+
+    fn len(&self) -> usize {
+        self.0.len().min(self.1.len())
+    }
+
+    fn batch(&self, samples: &[usize], device: &Device) -> Self::Batch {
+        (self.0.batch(samples, device), self.1.batch(samples, device))
+    }
+}
