@@ -83,11 +83,20 @@ pub enum Error {
         at: &'static Location<'static>,
     },
 
-    /// Tensors that are not those of a module. It is unchanged.
-    #[error("the state dict does not fit the model: {reason}")]
-    StateDict {
-        /// Every name, shape and dtype that is wrong.
+    /// A state that does not fit what it was to be loaded into. That is unchanged.
+    #[error("the state does not fit: {reason}")]
+    State {
+        /// Which name, and what is wrong with it.
         reason: String,
+    },
+
+    /// A value that was watched was infinite or not a number.
+    #[error("{what} was not finite at step {step}")]
+    NotFinite {
+        /// The name under which it was watched.
+        what: String,
+        /// The first such step.
+        step: usize,
     },
 
     /// A kernel's result is not what the reference makes of the same operands: a defect of the crate's, or of a user's

@@ -24,7 +24,7 @@ pub(super) fn load(vars: Vec<(String, Var)>, dict: &BTreeMap<String, Tensor>) ->
     let surplus = dict.keys().filter(|&name| !vars.iter().any(|(own, _)| own == name));
     wrong.extend(surplus.map(|name| format!("{name:?} is not in the model")));
     if !wrong.is_empty() {
-        return Err(Error::StateDict { reason: wrong.join("; ") });
+        return Err(Error::State { reason: wrong.join("; ") });
     }
     found.into_iter().for_each(|(var, tensor)| var.set(tensor));
     Ok(())

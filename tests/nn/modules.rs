@@ -162,7 +162,7 @@ fn a_state_dict_that_does_not_fit_changes_nothing() {
             dict.values_mut().for_each(|tensor| *tensor = &*tensor + 1);
             change(&mut dict);
             let error = model.load_state_dict(&dict).expect_err("it does not fit");
-            assert!(matches!(error, Error::StateDict { .. }), "{error:?}");
+            assert!(matches!(error, Error::State { .. }), "{error:?}");
             words
                 .iter()
                 .for_each(|word| assert!(error.to_string().contains(word), "{word:?} is not in: {error}"));
