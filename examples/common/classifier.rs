@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use wgrad::data::{DataLoader, Dataset};
 use wgrad::nn::Module;
-use wgrad::optim::{AdamW, Optimizer};
+use wgrad::optim::{AdamW, CosineAnnealingLR, Optimizer, Schedule};
 use wgrad::{DType, Device, Error, Tensor, no_grad};
 
 use super::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
@@ -38,8 +38,8 @@ where
     Train: Dataset<Batch = (Tensor, Tensor)>,
     Test: Dataset<Batch = (Tensor, Tensor)>,
 {
-    /// Trains to the last epoch, and saves after each. Inside an epoch nothing is read back: losses and hits add up on the
-    /// device.
+    /// Trains to the last epoch, at a rate that falls along a cosine, and saves after each. Inside an epoch nothing is read
+    /// back: losses and hits add up on the device.
     pub fn fit(&mut self, start: Instant) -> Result<Vec<Epoch>> {
         let (model, weights, mut step) = (self.model, self.weights(), 0);
         if let Some(file) = &self.resume {
@@ -47,11 +47,14 @@ where
             self.train.load_state(progress.loader);
             step = progress.step;
         }
-        let bar = run::progress_bar(step, self.epochs * self.train.len());
+        let steps = self.epochs * self.train.len();
+        let schedule = CosineAnnealingLR::new(self.optimizer.lr(), steps);
+        let bar = run::progress_bar(step, steps);
         let (mut losses, mut hits) = (Mean::new(&self.device), Mean::new(&self.device));
         let (mut meter, mut history) = (Meter::new(start), Vec::new());
         for number in self.train.state().epoch as usize..self.epochs {
             for (x, y) in self.train.epoch() {
+                schedule.apply(step, &mut self.optimizer);
                 let logits = model.forward(&x);
                 let loss = logits.cross_entropy(&y);
                 loss.backward();

@@ -49,7 +49,7 @@ struct Args {
     #[arg(long, default_value_t = 64, value_parser = count, allow_negative_numbers = true)]
     batch: usize,
 
-    /// Learning rate
+    /// Learning rate at the start; it falls along a cosine
     #[arg(long, default_value_t = 2e-3, value_parser = positive, allow_negative_numbers = true)]
     lr: f64,
 }

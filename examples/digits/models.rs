@@ -10,7 +10,7 @@ use crate::data::{CLASSES, PIXELS};
 pub enum Model {
     /// Layers of 128 and 64
     Mlp,
-    /// Two convolutions of 32 and 64 channels, a pool, dropout
+    /// Two convolutions of 32 and 64 channels, a pool, a layer of 128, dropout
     Cnn,
 }
 
@@ -39,8 +39,10 @@ impl Model {
                 .add(ReLU)
                 .add(MaxPool2d::new([2, 2]))
                 .add(Flatten)
+                .add(Linear::new(64 * 4 * 4, 128, dev))
+                .add(ReLU)
                 .add(Dropout::new(0.3))
-                .add(Linear::new(64 * 4 * 4, CLASSES, dev)),
+                .add(Linear::new(128, CLASSES, dev)),
         })
     }
 }

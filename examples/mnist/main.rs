@@ -50,7 +50,7 @@ struct Args {
     #[arg(long, default_value_t = 128, value_parser = count)]
     batch: usize,
 
-    /// Learning rate
+    /// Learning rate at the start; it falls along a cosine
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
 
