@@ -1,4 +1,4 @@
-//! Clipping: gradients that are too large together are made smaller together.
+//! Clipping: gradients that are too large are made smaller, together or each element by itself.
 
 use crate::no_grad;
 use crate::shape::refuse;
@@ -48,4 +48,27 @@ pub fn clip_grad_norm(params: &[Var], max_norm: f64, norm_type: f64) -> Tensor {
         }
         norm
     })
+}
+
+/// Cuts every element of every gradient to `[-clip_value, clip_value]` (PyTorch's `clip_grad_value_`).
+///
+/// ```
+/// use wgrad::{Device, Tensor, Var, optim};
+/// let w = Var::parameter(Tensor::new([3.0, -0.5], [2], &Device::cpu()));
+/// (w.tensor().square().sum() * 0.5).backward();
+/// optim::clip_grad_value(&[w.clone()], 1.0);
+/// assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [1.0, -0.5]);
+/// ```
+#[track_caller]
+pub fn clip_grad_value(params: &[Var], clip_value: f64) {
+    if clip_value.is_nan() || clip_value < 0.0 {
+        refuse!("clip_grad_value", "clip_value must not be negative: {clip_value}");
+    }
+    no_grad(|| {
+        for param in params {
+            if let Some(gradient) = param.take_grad() {
+                param.put_grad(gradient.clamp(-clip_value, clip_value));
+            }
+        }
+    });
 }

@@ -1,6 +1,8 @@
 //! Stochastic gradient descent.
 
-use super::{Optimizer, check_positive, update_each};
+use super::{Optim, Rule, Slots, check_positive};
+use crate::shape::refuse;
+use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
 /// Gradient descent with momentum, Nesterov's variant and weight decay
@@ -15,92 +17,64 @@ use crate::tensor::var::Var;
 /// opt.step();
 /// assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [2.0]);
 /// ```
-#[derive(Debug)]
-pub struct SGD {
-    params: Vec<Var>,
-    lr: f64,
+pub type SGD = Optim<Descent>;
+
+/// The rule of [`SGD`].
+#[derive(Debug, Default)]
+pub struct Descent {
     momentum: f64,
     dampening: f64,
     nesterov: bool,
-    weight_decay: f64,
-    /// The running mean of each parameter's gradients, from its first step on.
-    velocities: Vec<Option<Var>>,
 }
 
 impl SGD {
     /// Plain gradient descent.
     #[track_caller]
     pub fn new(params: Vec<Var>, lr: f64) -> SGD {
-        check_positive("SGD", &[("lr", lr)]);
-        let velocities = vec![None; params.len()];
-        SGD { params, lr, momentum: 0.0, dampening: 0.0, nesterov: false, weight_decay: 0.0, velocities }
+        Optim::with(Descent::default(), params, lr)
     }
 
-    /// The share of the running mean that each step keeps.
+    /// The share of the running mean of the gradients that each step keeps. To be said before the first step.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> SGD {
         check_positive("SGD", &[("momentum", momentum)]);
-        self.momentum = momentum;
+        self.rule.momentum = momentum;
         self
     }
 
     /// The share of a new gradient that momentum leaves out.
     pub fn dampening(mut self, dampening: f64) -> SGD {
-        self.dampening = dampening;
+        self.rule.dampening = dampening;
         self
     }
 
     /// Looks ahead along the momentum.
     #[track_caller]
     pub fn nesterov(mut self, nesterov: bool) -> SGD {
-        if nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
-            crate::shape::refuse!("SGD", "nesterov wants a momentum, and no dampening");
+        if nesterov && (self.rule.momentum == 0.0 || self.rule.dampening != 0.0) {
+            refuse!("SGD", "nesterov wants a momentum, and no dampening");
         }
-        self.nesterov = nesterov;
-        self
-    }
-
-    /// Adds this multiple of the parameter to its gradient.
-    #[track_caller]
-    pub fn weight_decay(mut self, weight_decay: f64) -> SGD {
-        check_positive("SGD", &[("weight_decay", weight_decay)]);
-        self.weight_decay = weight_decay;
+        self.rule.nesterov = nesterov;
         self
     }
 }
 
-impl Optimizer for SGD {
-    fn step(&mut self) {
-        let SGD { lr, momentum, dampening, nesterov, weight_decay, .. } = *self;
-        let velocities = &mut self.velocities;
-        update_each(&self.params, |i, param, mut gradient| {
-            if weight_decay != 0.0 {
-                gradient = gradient + param * weight_decay;
-            }
-            if momentum != 0.0 {
-                let velocity = match &velocities[i] {
-                    Some(old) => old.tensor() * momentum + &gradient * (1.0 - dampening),
-                    None => gradient.clone(),
-                };
-                gradient = if nesterov { gradient + &velocity * momentum } else { velocity.clone() };
-                match &velocities[i] {
-                    Some(place) => place.set(velocity),
-                    None => velocities[i] = Some(Var::buffer(velocity)),
-                }
-            }
-            param - gradient * lr
-        });
+impl Rule for Descent {
+    const NAME: &'static str = "SGD";
+
+    fn slots(&self) -> Vec<&'static str> {
+        if self.momentum == 0.0 { vec![] } else { vec!["velocity"] }
     }
 
-    fn params(&self) -> &[Var] {
-        &self.params
-    }
-
-    fn lr(&self) -> f64 {
-        self.lr
-    }
-
-    fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
+    fn update(&self, lr: f64, param: &Tensor, mut gradient: Tensor, slots: &mut Slots) -> Tensor {
+        if let Some(old) = slots.get("velocity") {
+            let velocity = match slots.steps() {
+                1 => gradient.clone(),
+                _ => old * self.momentum + &gradient * (1.0 - self.dampening),
+            };
+            slots.put("velocity", velocity.clone());
+            gradient = if self.nesterov { gradient + velocity * self.momentum } else { velocity };
+        }
+        param - gradient * lr
     }
 }

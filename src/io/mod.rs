@@ -1,4 +1,12 @@
-//! Tensors in files: safetensors, with the names that PyTorch would give.
+//! Tensors in files: safetensors, with the names that PyTorch would give; and checkpoints, from which a run goes on as
+//! if it had never stopped.
+
+mod checkpoint;
+mod state;
+
+pub use checkpoint::{load_checkpoint, save_checkpoint};
+pub(crate) use state::load_parts;
+pub use state::{State, Stateful};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,7 +14,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
 use crate::device::Device;
 use crate::dtype::{DType, Element};
@@ -18,16 +26,22 @@ use crate::tensor::Tensor;
 /// leaves an earlier file as it was.
 pub fn save_tensors(path: impl AsRef<Path>, tensors: &BTreeMap<String, Tensor>) -> Result<(), Error> {
     let path = path.as_ref();
-    if let Some(tensor) = tensors.values().next() {
-        let nodes: Vec<_> = tensors.values().map(|tensor| tensor.node.clone()).collect();
-        tensor.device().realize(&nodes)?;
-    }
-    let contents = tensors
-        .iter()
-        .map(|(name, tensor)| Ok((name, Contents::read(tensor)?)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let contents = read_all(tensors, Contents::read)?;
     let bytes = safetensors::serialize(contents, None).map_err(|error| file_error(path, error))?;
     write_whole(path, &bytes).map_err(|error| file_error(path, error))
+}
+
+/// Computes all in one run, then reads each.
+fn read_all(
+    tensors: &BTreeMap<String, Tensor>,
+    read: impl Fn(&Tensor) -> Result<Contents, Error>,
+) -> Result<Vec<(&String, Contents)>, Error> {
+    if let Some(tensor) = tensors.values().next() {
+        let on_device = tensors.values().filter(|other| other.device() == tensor.device());
+        let nodes: Vec<_> = on_device.map(|tensor| tensor.node.clone()).collect();
+        tensor.device().realize(&nodes)?;
+    }
+    tensors.iter().map(|(name, tensor)| Ok((name, read(tensor)?))).collect()
 }
 
 /// Reads every tensor of a file onto the device.
@@ -37,30 +51,34 @@ pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<
     let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
     file.iter()
         .map(|(name, view)| {
-            let (shape, data) = (view.shape(), view.data());
-            if let Some(allowed) = device.binding_limit().filter(|&limit| data.len() as u64 > limit) {
-                return Err(Error::TooLarge { bytes: data.len() as u64, limit: "storage binding", allowed });
-            }
-            let tensor = match view.dtype() {
-                Dtype::F32 => Tensor::new(f32::from_bytes(data), shape, device),
-                Dtype::I32 => Tensor::new(i32::from_bytes(data), shape, device),
-                Dtype::U32 => Tensor::new(u32::from_bytes(data), shape, device),
-                // PyTorch's indices and counts.
-                Dtype::I64 => {
-                    let wide = data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
-                    let narrow = wide.map(i32::try_from).collect::<Result<Vec<_>, _>>();
-                    let narrow =
-                        narrow.map_err(|_| file_error(path, format!("{name:?} is I64, beyond i32")))?;
-                    Tensor::new(narrow, shape, device)
-                }
-                Dtype::BOOL => Tensor::new(data.iter().map(|&x| x != 0).collect::<Vec<_>>(), shape, device),
-                other => {
-                    return Err(file_error(path, format!("{name:?} is {other:?}, which is not supported")));
-                }
-            };
-            Ok((name.to_owned(), tensor))
+            let unsupported =
+                || file_error(path, format!("{name:?} is {:?}, which is not supported", view.dtype()));
+            Ok((name.to_owned(), tensor(&view, device)?.ok_or_else(unsupported)?))
         })
         .collect()
+}
+
+/// The tensor of what stands in a file; `None`: there is no such dtype here, or an I64 is beyond i32.
+fn tensor(view: &TensorView, device: &Device) -> Result<Option<Tensor>, Error> {
+    let (shape, data) = (view.shape(), view.data());
+    if let Some(allowed) = device.binding_limit().filter(|&limit| data.len() as u64 > limit) {
+        return Err(Error::TooLarge { bytes: data.len() as u64, limit: "storage binding", allowed });
+    }
+    Ok(Some(match view.dtype() {
+        Dtype::F32 => Tensor::new(f32::from_bytes(data), shape, device),
+        Dtype::I32 => Tensor::new(i32::from_bytes(data), shape, device),
+        Dtype::U32 => Tensor::new(u32::from_bytes(data), shape, device),
+        // PyTorch's indices and counts.
+        Dtype::I64 => {
+            let wide = data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
+            match wide.map(i32::try_from).collect::<Result<Vec<_>, _>>() {
+                Ok(narrow) => Tensor::new(narrow, shape, device),
+                Err(_) => return Ok(None),
+            }
+        }
+        Dtype::BOOL => Tensor::new(data.iter().map(|&x| x != 0).collect::<Vec<_>>(), shape, device),
+        _ => return Ok(None),
+    }))
 }
 
 /// Writes a module's places under their names: `0.weight`.
@@ -108,6 +126,8 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     });
     if written.is_err() {
         let _ = fs::remove_file(&beside); // the first failure is the one to report
+    } else if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
+        let _ = folder.sync_all(); // the new name too survives a power cut, where folders can be synced
     }
     written
 }

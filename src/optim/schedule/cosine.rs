@@ -1,59 +1,9 @@
-//! Learning rates that change from step to step: each is a function of the step's number, and keeps no state.
+//! Schedules made of cosines.
 
 use std::f64::consts::PI;
 
-use super::Optimizer;
+use super::{Schedule, line};
 use crate::shape::refuse;
-
-/// A learning rate for each step.
-///
-/// ```
-/// use wgrad::optim::{Optimizer, SGD, Schedule, StepLR};
-/// let mut optimizer = SGD::new(vec![], 0.1);
-/// let schedule = StepLR::new(0.1, 2, 0.5);
-/// for step in 0..4 {
-///     schedule.apply(step, &mut optimizer);
-///     optimizer.step();
-/// }
-/// assert_eq!(optimizer.lr(), 0.05);
-/// ```
-pub trait Schedule {
-    /// The learning rate of this step; the first is step 0.
-    #[track_caller]
-    fn lr(&self, step: usize) -> f64;
-
-    /// Gives it to an optimizer.
-    #[track_caller]
-    fn apply(&self, step: usize, optimizer: &mut dyn Optimizer) {
-        optimizer.set_lr(self.lr(step));
-    }
-}
-
-/// `gamma` times the rate every `step_size` steps
-/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html)).
-#[derive(Clone, Copy, Debug)]
-pub struct StepLR {
-    base_lr: f64,
-    step_size: usize,
-    gamma: f64,
-}
-
-impl StepLR {
-    /// Starts with `base_lr`.
-    #[track_caller]
-    pub fn new(base_lr: f64, step_size: usize, gamma: f64) -> StepLR {
-        if step_size == 0 {
-            refuse!("StepLR", "step_size must be at least 1");
-        }
-        StepLR { base_lr, step_size, gamma }
-    }
-}
-
-impl Schedule for StepLR {
-    fn lr(&self, step: usize) -> f64 {
-        self.base_lr * self.gamma.powf((step / self.step_size) as f64)
-    }
-}
 
 /// Half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
 /// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).
@@ -87,36 +37,46 @@ impl Schedule for CosineAnnealingLR {
     }
 }
 
-/// From `start_factor` times the rate to `end_factor` times it, in equal steps
-/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html)).
+/// Half a cosine down, again and again, each time `t_mult` times as long (Loshchilov and Hutter, 2017;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.html)).
 #[derive(Clone, Copy, Debug)]
-pub struct LinearLR {
+pub struct CosineAnnealingWarmRestarts {
     base_lr: f64,
-    start_factor: f64,
-    end_factor: f64,
-    total_iters: usize,
+    t_0: usize,
+    t_mult: usize,
+    eta_min: f64,
 }
 
-impl LinearLR {
-    /// From `start_factor` to `end_factor` within `total_iters` steps.
+impl CosineAnnealingWarmRestarts {
+    /// The first one takes `t_0` steps; down to 0, unless [`eta_min`](CosineAnnealingWarmRestarts::eta_min) says
+    /// otherwise.
     #[track_caller]
-    pub fn new(base_lr: f64, start_factor: f64, end_factor: f64, total_iters: usize) -> LinearLR {
-        if start_factor <= 0.0 || start_factor > 1.0 || !(0.0..=1.0).contains(&end_factor) || total_iters == 0
-        {
-            refuse!(
-                "LinearLR",
-                "start_factor {start_factor} must be in (0, 1], end_factor {end_factor} in [0, 1], total_iters \
-                 {total_iters} at least 1"
-            );
+    pub fn new(base_lr: f64, t_0: usize, t_mult: usize) -> CosineAnnealingWarmRestarts {
+        if t_0 == 0 || t_mult == 0 {
+            refuse!("CosineAnnealingWarmRestarts", "t_0 {t_0} and t_mult {t_mult} must be at least 1");
         }
-        LinearLR { base_lr, start_factor, end_factor, total_iters }
+        CosineAnnealingWarmRestarts { base_lr, t_0, t_mult, eta_min: 0.0 }
+    }
+
+    /// The least rate.
+    pub fn eta_min(mut self, eta_min: f64) -> CosineAnnealingWarmRestarts {
+        self.eta_min = eta_min;
+        self
     }
 }
 
-impl Schedule for LinearLR {
+impl Schedule for CosineAnnealingWarmRestarts {
     fn lr(&self, step: usize) -> f64 {
-        let part = step.min(self.total_iters) as f64 / self.total_iters as f64;
-        self.base_lr * line(self.start_factor, self.end_factor, part)
+        let (mut step, mut length) = (step, self.t_0);
+        while step >= length {
+            if self.t_mult == 1 {
+                step %= length;
+            } else {
+                step -= length;
+                length = length.saturating_mul(self.t_mult);
+            }
+        }
+        cosine(self.base_lr, self.eta_min, step as f64 / length as f64)
     }
 }
 
@@ -189,10 +149,6 @@ impl Schedule for OneCycleLR {
             between(self.max_lr, first / self.final_div_factor, (step - top) / (last - top))
         }
     }
-}
-
-fn line(from: f64, to: f64, part: f64) -> f64 {
-    from + (to - from) * part
 }
 
 fn cosine(from: f64, to: f64, part: f64) -> f64 {

@@ -1,0 +1,228 @@
+//! Checkpoints: everything that a run must remember in one safetensors file, and nothing changed by a file that is not
+//! whole.
+//!
+//! In: parts by name. Out: a file whose tensors bear the names `part.tensor`, so that weights can be taken out with any
+//! tool; numbers are text in its metadata, with a checksum over all of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensors, View};
+
+use super::state::{State, Stateful, load_parts, refusal};
+use super::{Contents, file_error, read_all, tensor, write_whole};
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::random;
+use crate::tensor::Tensor;
+
+/// The part that is always there: this thread's generator.
+const RANDOM: &str = "random";
+const CHECKSUM: &str = "checksum";
+/// What a resumed run is warned of if it differs.
+const DEVICE: &str = "device";
+const TUNING: &str = "tuning";
+
+/// Saves a run: the parts under their names, and this thread's generator. A run that is
+/// [resumed](load_checkpoint) from it goes on bit for bit as if it had never stopped.
+///
+/// The file is put in place whole: a crash leaves the earlier one or this one.
+///
+/// # Errors
+///
+/// If a value cannot be computed, or the file cannot be written.
+///
+/// # Panics
+///
+/// If two parts have one name, or one's name has a dot or is `random`.
+///
+/// ```
+/// use wgrad::io::{load_checkpoint, save_checkpoint};
+/// use wgrad::nn::{Linear, Module};
+/// use wgrad::optim::{AdamW, Optimizer};
+/// use wgrad::{Device, Tensor};
+///
+/// # fn main() -> Result<(), wgrad::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("run.safetensors");
+/// let dev = Device::cpu();
+/// let mut model = Linear::new(2, 1, &dev);
+/// let mut optimizer = AdamW::new(model.params(), 1e-2);
+/// let mut step = 0usize;
+/// if path.exists() {
+///     let parts = &mut [("model", &mut model as _), ("optimizer", &mut optimizer as _), ("step", &mut step as _)];
+///     load_checkpoint(&path, parts, &dev)?.iter().for_each(|warning| eprintln!("{warning}"));
+/// }
+/// while step < 10 {
+///     model.forward(&Tensor::rand([4, 2], &dev)).square().mean().backward();
+///     optimizer.step();
+///     step += 1;
+///     save_checkpoint(&path, &[("model", &model), ("optimizer", &optimizer), ("step", &step)], &dev)?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[track_caller]
+pub fn save_checkpoint(
+    path: impl AsRef<Path>,
+    parts: &[(&str, &dyn Stateful)],
+    device: &Device,
+) -> Result<(), Error> {
+    let path = path.as_ref();
+    check_names(&parts.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let mut state = State::default();
+    state.put_part(RANDOM, random::generator().state());
+    parts.iter().for_each(|(name, part)| state.put_part(name, part.state()));
+    state.put(DEVICE, device);
+    if let Some(tuning) = device.tuning() {
+        state.put(TUNING, tuning);
+    }
+    let State { tensors, mut numbers } = state;
+    let contents = read_all(&tensors, every_bit)?;
+    let mut checksum = Checksum::new(&numbers);
+    contents.iter().for_each(|(name, view)| checksum.tensor(name, view));
+    numbers.insert(CHECKSUM.to_owned(), checksum.0.to_string());
+    let numbers: HashMap<String, String> = numbers.into_iter().collect();
+    let bytes = safetensors::serialize(contents, Some(numbers)).map_err(|error| file_error(path, error))?;
+    write_whole(path, &bytes).map_err(|error| file_error(path, error))
+}
+
+/// Loads what [`save_checkpoint`] saved into the same parts, and into this thread's generator. What it gives back are
+/// warnings: of another adapter, or of kernels that were [tuned](Device::tune) otherwise, from which the last bits of a
+/// resumed run may differ.
+///
+/// # Errors
+///
+/// If the file is damaged, or a part's names, shapes or dtypes are not those of the file: then nothing is changed.
+///
+/// # Panics
+///
+/// As [`save_checkpoint`].
+#[track_caller]
+pub fn load_checkpoint(
+    path: impl AsRef<Path>,
+    parts: &mut [(&str, &mut dyn Stateful)],
+    device: &Device,
+) -> Result<Vec<String>, Error> {
+    let path = path.as_ref();
+    check_names(&parts.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    let in_file = |error| match error {
+        Error::State { reason } => file_error(path, reason),
+        other => other,
+    };
+    let mut state = read(path, device)?;
+    let warnings = warnings(&mut state, device).map_err(in_file)?;
+    let mut generator = random::generator();
+    let (mut all, rest): (Vec<(&str, &mut dyn Stateful)>, _) = (vec![(RANDOM, &mut generator)], parts);
+    all.extend(rest.iter_mut().map(|(name, part)| (*name, &mut **part as &mut dyn Stateful)));
+    load_parts(&mut all, state).map_err(in_file)?;
+    random::set_generator(generator);
+    Ok(warnings)
+}
+
+#[track_caller]
+fn check_names(names: &[&str]) {
+    for (i, name) in names.iter().enumerate() {
+        if name.contains('.')
+            || [RANDOM, CHECKSUM, DEVICE, TUNING].contains(name)
+            || names[..i].contains(name)
+        {
+            crate::shape::refuse!("checkpoint", "{name:?} cannot be the name of a part, or is that of two");
+        }
+    }
+}
+
+/// The whole file, if its checksum is right.
+fn read(path: &Path, device: &Device) -> Result<State, Error> {
+    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| file_error(path, error))?;
+    let mut numbers: BTreeMap<String, String> = header.metadata().iter().flatten().map(owned).collect();
+    let Some(expected) = numbers.remove(CHECKSUM) else {
+        return Err(file_error(path, "it is no checkpoint: its metadata has no checksum"));
+    };
+    let views: BTreeMap<&str, _> = file.iter().collect();
+    let mut checksum = Checksum::new(&numbers);
+    views.iter().for_each(|(name, view)| checksum.tensor(name, view));
+    if checksum.0.to_string() != expected {
+        return Err(file_error(path, "it is damaged: its checksum is wrong"));
+    }
+    let mut tensors = BTreeMap::new();
+    for (name, view) in views {
+        let tensor = match view.dtype() {
+            Dtype::F64 => {
+                Tensor::new(bytemuck::pod_collect_to_vec::<u8, f64>(view.data()), view.shape(), device)
+            }
+            dtype => tensor(&view, device)?
+                .ok_or_else(|| file_error(path, format!("{name:?} is {dtype:?}, which is not supported")))?,
+        };
+        tensors.insert(name.to_owned(), tensor);
+    }
+    Ok(State { tensors, numbers })
+}
+
+fn owned((name, text): (&String, &String)) -> (String, String) {
+    (name.clone(), text.clone())
+}
+
+/// What else the bits of a run depend on.
+fn warnings(state: &mut State, device: &Device) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    let before: String = state.take(DEVICE)?;
+    if before != device.to_string() {
+        warnings
+            .push(format!("the run was saved on {before} and goes on on {device}: its last bits may differ"));
+    }
+    let tuning = state.numbers.remove(TUNING);
+    if let (Some(before), Some(now)) = (tuning, device.tuning())
+        && before.parse::<u64>().map_err(|_| refusal(format!("{TUNING:?} is {before:?}")))? != now
+    {
+        let text = "kernels are chosen otherwise than when the run was saved (Device::tune): its last bits may differ";
+        warnings.push(text.to_owned());
+    }
+    Ok(warnings)
+}
+
+/// A tensor as it is on its device: the CPU reference computes in f64.
+fn every_bit(tensor: &Tensor) -> Result<Contents, Error> {
+    match tensor.dtype() {
+        DType::F32 if tensor.device().is_cpu() => {
+            let bytes = bytemuck::cast_slice(&tensor.to_vec::<f64>()?).to_vec();
+            Ok(Contents { dtype: Dtype::F64, shape: tensor.shape().to_vec(), bytes })
+        }
+        _ => Contents::read(tensor),
+    }
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll and Vo, 1991): whatever single byte changes, it changes.
+struct Checksum(u64);
+
+impl Checksum {
+    fn new(numbers: &BTreeMap<String, String>) -> Checksum {
+        let mut checksum = Checksum(0xcbf2_9ce4_8422_2325);
+        for text in numbers.iter().flat_map(|(name, number)| [name, number]) {
+            checksum.text(text);
+        }
+        checksum
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    /// With its end marked, which no text contains.
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+        self.bytes(&[0xff]);
+    }
+
+    fn tensor(&mut self, name: &str, view: &impl View) {
+        self.text(name);
+        self.text(&format!("{:?} {:?}", view.dtype(), view.shape()));
+        self.bytes(&view.data());
+    }
+}

@@ -1,0 +1,73 @@
+//! The running mean of weights.
+
+use super::check_shares;
+use crate::error::Error;
+use crate::io::{State, Stateful};
+use crate::no_grad;
+use crate::tensor::var::Var;
+
+/// An exponential moving average of parameters (Polyak and Juditsky, 1992; PyTorch's `get_ema_multi_avg_fn`): often
+/// better weights to evaluate and to keep than the last ones. It starts with the parameters as they are.
+///
+/// ```
+/// use wgrad::optim::Ema;
+/// use wgrad::{Device, Tensor, Var};
+/// let w = Var::parameter(Tensor::new([1.0], [1], &Device::cpu()));
+/// let mut ema = Ema::new(vec![w.clone()], 0.75);
+/// w.set(Tensor::new([5.0], [1], &Device::cpu())); // a step
+/// ema.update();
+/// ema.swap(); // to evaluate
+/// assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [2.0]);
+/// ema.swap(); // to train on
+/// assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [5.0]);
+/// ```
+#[derive(Debug)]
+pub struct Ema {
+    decay: f64,
+    /// Each parameter and its mean.
+    places: Vec<(Var, Var)>,
+}
+
+impl Ema {
+    /// `decay`: the share of the mean that each update keeps, in [0, 1).
+    #[track_caller]
+    pub fn new(params: Vec<Var>, decay: f64) -> Ema {
+        check_shares("Ema", "decay", &[decay]);
+        let places = params.into_iter().map(|param| (param.clone(), Var::buffer(param.tensor())));
+        Ema { decay, places: places.collect() }
+    }
+
+    /// Takes the parameters as they are into the mean: once after each step. It is computed with the next one.
+    pub fn update(&mut self) {
+        no_grad(|| {
+            for (param, mean) in &self.places {
+                mean.set(mean.tensor() * self.decay + param.tensor() * (1.0 - self.decay));
+            }
+        });
+    }
+
+    /// Puts the means into the parameters and keeps the parameters meanwhile; a second call undoes it.
+    pub fn swap(&mut self) {
+        for (param, mean) in &self.places {
+            let tensor = param.tensor();
+            param.set(mean.tensor());
+            mean.set(tensor);
+        }
+    }
+}
+
+/// The means: `0`, `1`.
+impl Stateful for Ema {
+    fn state(&self) -> State {
+        let mut state = State::default();
+        for (i, (_, mean)) in self.places.iter().enumerate() {
+            state.put_tensor(&i.to_string(), mean.tensor());
+        }
+        state
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        let means = self.places.iter().enumerate().map(|(i, (_, mean))| (i.to_string(), mean.clone()));
+        state.fill(means.collect())
+    }
+}

@@ -1,0 +1,244 @@
+//! What all optimizers share: groups of parameters, their state, rates and decay. An optimizer is a rule in this frame.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use super::{Optimizer, check_positive};
+use crate::error::Error;
+use crate::io::{State, Stateful, load_parts};
+use crate::no_grad;
+use crate::shape::refuse;
+use crate::tensor::Tensor;
+use crate::tensor::var::Var;
+
+/// The formula of an optimizer, and its options: what becomes of one parameter at one step.
+///
+/// ```
+/// use wgrad::optim::{Optim, Optimizer, Rule, Slots};
+/// use wgrad::{Device, Tensor, Var};
+///
+/// /// Gradient descent by the sign of the gradient alone (Bernstein et al., 2018).
+/// #[derive(Debug)]
+/// struct SignSGD;
+///
+/// impl Rule for SignSGD {
+///     const NAME: &'static str = "SignSGD";
+///     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, _slots: &mut Slots) -> Tensor {
+///         param - gradient.sign() * lr
+///     }
+/// }
+///
+/// let w = Var::parameter(Tensor::new([1.0, -2.0], [2], &Device::cpu()));
+/// let mut opt = Optim::with(SignSGD, vec![w.clone()], 0.5);
+/// w.tensor().square().sum().backward();
+/// opt.step();
+/// assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [0.5, -1.5]);
+/// ```
+pub trait Rule: Debug {
+    /// The name in messages.
+    const NAME: &'static str;
+
+    /// Whether weight decay acts on the parameter (Loshchilov and Hutter, 2019) instead of on the gradient.
+    const DECOUPLED: bool = false;
+
+    /// The names of the tensors that it keeps for each parameter, of the parameter's shape: zeros at first.
+    fn slots(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// What can be trained by it; the message says why not.
+    fn accepts(&self, _param: &Tensor) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The parameter's next value.
+    fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor;
+}
+
+/// What an optimizer keeps for one parameter, from its first gradient on.
+#[derive(Clone, Debug, Default)]
+pub struct Slots {
+    steps: u32,
+    places: BTreeMap<String, Var>,
+}
+
+impl Slots {
+    /// Number of this step, from 1 on: how often the parameter has had a gradient.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// The tensor of this name, if the rule keeps one.
+    pub fn get(&self, name: &str) -> Option<Tensor> {
+        self.places.get(name).map(Var::tensor)
+    }
+
+    /// Moves the mean of this name on to a new value, of which it takes the share `1 - keep`.
+    pub fn average(&mut self, name: &str, value: &Tensor, keep: f64) -> Tensor {
+        let mean = self.places[name].tensor() * keep + value * (1.0 - keep);
+        self.put(name, mean)
+    }
+
+    /// Keeps a tensor, and gives it back.
+    pub fn put(&mut self, name: &str, tensor: Tensor) -> Tensor {
+        self.places[name].set(tensor.clone());
+        tensor
+    }
+
+    fn begin(&mut self, names: &[&str], param: &Tensor) {
+        if self.steps == 0 {
+            let zeros = |name: &&str| ((*name).to_owned(), Var::buffer(param.zeros_like()));
+            self.places = names.iter().map(zeros).collect();
+        }
+        self.steps += 1;
+    }
+}
+
+/// An optimizer: a [`Rule`] for some parameters, and the groups that were joined to it.
+#[derive(Debug)]
+pub struct Optim<R> {
+    pub(super) rule: R,
+    lr: f64,
+    weight_decay: f64,
+    params: Vec<(Var, Slots)>,
+    /// Each with its rate as a multiple of this one's.
+    groups: Vec<(f64, Box<dyn Optimizer>)>,
+}
+
+impl<R: Rule> Optim<R> {
+    /// An optimizer of this rule, with no weight decay.
+    #[track_caller]
+    pub fn with(rule: R, params: Vec<Var>, lr: f64) -> Optim<R> {
+        check_positive(R::NAME, &[("lr", lr)]);
+        for (i, param) in params.iter().enumerate() {
+            if let Err(reason) = rule.accepts(&param.tensor()) {
+                refuse!(R::NAME, "{reason}");
+            }
+            check_new(R::NAME, &params[..i], param);
+        }
+        let params = params.into_iter().map(|param| (param, Slots::default())).collect();
+        Optim { rule, lr, weight_decay: 0.0, params, groups: Vec::new() }
+    }
+
+    /// The multiple of the parameter that is added to its gradient; where decay is decoupled (AdamW, Lion, Muon), the
+    /// share of the parameter that a step takes away for a learning rate of 1.
+    #[track_caller]
+    pub fn weight_decay(mut self, weight_decay: f64) -> Optim<R> {
+        check_positive(R::NAME, &[("weight_decay", weight_decay)]);
+        self.weight_decay = weight_decay;
+        self
+    }
+
+    /// Joins another optimizer to this one: a group of parameters with a rate, a decay and a rule of its own. One step
+    /// updates all of them, one state holds all of them, and a schedule moves all rates in proportion.
+    ///
+    /// ```
+    /// use wgrad::optim::{AdamW, Muon, Optimizer};
+    /// use wgrad::{Device, Tensor, Var};
+    /// let dev = Device::cpu();
+    /// let weight = Var::parameter(Tensor::ones([4, 4], &dev));
+    /// let bias = Var::parameter(Tensor::ones([4], &dev));
+    /// let mut opt = Muon::new(vec![weight], 0.02).group(AdamW::new(vec![bias], 3e-4).weight_decay(0.0));
+    /// opt.set_lr(0.01); // and 1.5e-4
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If a parameter is in both, or if this one's rate is 0 and the other's is not.
+    #[track_caller]
+    pub fn group(mut self, other: impl Optimizer + 'static) -> Optim<R> {
+        let own = self.params();
+        other.params().iter().for_each(|param| check_new(R::NAME, &own, param));
+        if self.lr == 0.0 && other.lr() != 0.0 {
+            refuse!(R::NAME, "a rate of {} is no multiple of the first group's, which is 0", other.lr());
+        }
+        let ratio = if other.lr() == self.lr { 1.0 } else { other.lr() / self.lr };
+        self.groups.push((ratio, Box::new(other)));
+        self
+    }
+}
+
+/// Panics if a parameter would be trained twice.
+#[track_caller]
+fn check_new(optimizer: &str, known: &[Var], param: &Var) {
+    if known.iter().any(|other| other.same(param)) {
+        refuse!(optimizer, "{param:?} is given twice");
+    }
+}
+
+impl<R: Rule> Optimizer for Optim<R> {
+    fn update(&mut self) {
+        let Optim { ref rule, lr, weight_decay, ref mut params, .. } = *self;
+        let names = rule.slots();
+        no_grad(|| {
+            for (var, slots) in params {
+                let Some(mut gradient) = var.take_grad() else { continue };
+                let mut param = var.tensor();
+                slots.begin(&names, &param);
+                match R::DECOUPLED {
+                    _ if weight_decay == 0.0 => {}
+                    true => param = param * (1.0 - lr * weight_decay),
+                    false => gradient = gradient + &param * weight_decay,
+                }
+                var.set(rule.update(lr, &param, gradient, slots));
+            }
+        });
+        self.groups.iter_mut().for_each(|(_, group)| group.update());
+    }
+
+    fn params(&self) -> Vec<Var> {
+        let own = self.params.iter().map(|(param, _)| param.clone());
+        own.chain(self.groups.iter().flat_map(|(_, group)| group.params())).collect()
+    }
+
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+        self.groups.iter_mut().for_each(|(ratio, group)| group.set_lr(lr * *ratio));
+    }
+}
+
+/// The rate, and for each parameter its number of steps and what the rule keeps: `0.mean`. A group's names begin with
+/// `group0.`.
+impl<R: Rule> Stateful for Optim<R> {
+    fn state(&self) -> State {
+        let mut state = State::default();
+        state.put("lr", self.lr);
+        for (i, (_, slots)) in self.params.iter().enumerate() {
+            state.put(&format!("{i}.steps"), slots.steps);
+            for (name, place) in &slots.places {
+                state.put_tensor(&format!("{i}.{name}"), place.tensor());
+            }
+        }
+        for (i, (_, group)) in self.groups.iter().enumerate() {
+            state.put_part(&format!("group{i}"), group.state());
+        }
+        state
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        let mut rest = state.clone();
+        let lr = rest.take("lr")?;
+        let mut loaded = Vec::new();
+        for (i, (param, _)) in self.params.iter().enumerate() {
+            let steps = rest.take(&format!("{i}.steps"))?;
+            let mut places = BTreeMap::new();
+            for name in self.rule.slots().into_iter().filter(|_| steps > 0) {
+                let tensor = rest.take_tensor(&format!("{i}.{name}"), &param.tensor())?;
+                places.insert(name.to_owned(), Var::buffer(tensor));
+            }
+            loaded.push(Slots { steps, places });
+        }
+        let names: Vec<String> = (0..self.groups.len()).map(|i| format!("group{i}")).collect();
+        let parts = names.iter().zip(&mut self.groups);
+        let mut parts: Vec<(&str, &mut dyn Stateful)> =
+            parts.map(|(name, (_, group))| (name.as_str(), group.as_mut() as &mut dyn Stateful)).collect();
+        load_parts(&mut parts, rest)?;
+        self.lr = lr;
+        self.params.iter_mut().zip(loaded).for_each(|((_, slots), loaded)| *slots = loaded);
+        Ok(())
+    }
+}

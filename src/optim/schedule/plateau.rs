@@ -1,0 +1,110 @@
+//! The schedule that goes by what was measured.
+
+use crate::error::Error;
+use crate::io::{State, Stateful};
+use crate::optim::Optimizer;
+use crate::shape::refuse;
+
+/// A smaller rate when a metric, such as the validation loss, has not fallen for a while
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html),
+/// mode "min", threshold mode "rel").
+///
+/// ```
+/// use wgrad::optim::{Optimizer, ReduceLROnPlateau, SGD};
+/// let mut optimizer = SGD::new(vec![], 0.1);
+/// let mut plateau = ReduceLROnPlateau::new(0.5, 1);
+/// for validation_loss in [2.0, 1.0, 1.0, 1.0] {
+///     plateau.step(validation_loss, &mut optimizer);
+/// }
+/// assert_eq!(optimizer.lr(), 0.05);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ReduceLROnPlateau {
+    factor: f64,
+    patience: u64,
+    threshold: f64,
+    cooldown: u64,
+    min_lr: f64,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    best: f64,
+    /// Calls since the best one.
+    bad: u64,
+    /// Calls that do not count, after a reduction.
+    cooling: u64,
+}
+
+impl ReduceLROnPlateau {
+    /// `factor` times the rate when more than `patience` calls in a row brought nothing better.
+    #[track_caller]
+    pub fn new(factor: f64, patience: u64) -> ReduceLROnPlateau {
+        if !(0.0..1.0).contains(&factor) {
+            refuse!("ReduceLROnPlateau", "factor must be in [0, 1): {factor}");
+        }
+        let progress = Progress { best: f64::INFINITY, bad: 0, cooling: 0 };
+        ReduceLROnPlateau { factor, patience, threshold: 1e-4, cooldown: 0, min_lr: 0.0, progress }
+    }
+
+    /// Better is below `best * (1 - threshold)`; 1e-4 unless set.
+    pub fn threshold(mut self, threshold: f64) -> ReduceLROnPlateau {
+        self.threshold = threshold;
+        self
+    }
+
+    /// Calls after a reduction during which none are counted; 0 unless set.
+    pub fn cooldown(mut self, cooldown: u64) -> ReduceLROnPlateau {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// The least rate; 0 unless set.
+    pub fn min_lr(mut self, min_lr: f64) -> ReduceLROnPlateau {
+        self.min_lr = min_lr;
+        self
+    }
+
+    /// Takes a measurement, and changes the optimizer's rate if it is time.
+    pub fn step(&mut self, metric: f64, optimizer: &mut dyn Optimizer) {
+        let Progress { best, bad, cooling } = &mut self.progress;
+        if metric < *best * (1.0 - self.threshold) {
+            (*best, *bad) = (metric, 0);
+        } else {
+            *bad += 1;
+        }
+        if *cooling > 0 {
+            (*cooling, *bad) = (*cooling - 1, 0);
+        }
+        if *bad > self.patience {
+            (*cooling, *bad) = (self.cooldown, 0);
+            let lr = (optimizer.lr() * self.factor).max(self.min_lr);
+            // PyTorch's eps: less than that is no change.
+            if optimizer.lr() - lr > 1e-8 {
+                optimizer.set_lr(lr);
+            }
+        }
+    }
+}
+
+/// The best metric, and the calls since.
+impl Stateful for ReduceLROnPlateau {
+    fn state(&self) -> State {
+        let mut state = State::default();
+        let Progress { best, bad, cooling } = self.progress;
+        state.put("best", best);
+        state.put("bad", bad);
+        state.put("cooling", cooling);
+        state
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        let mut rest = state.clone();
+        let progress =
+            Progress { best: rest.take("best")?, bad: rest.take("bad")?, cooling: rest.take("cooling")? };
+        rest.finish()?;
+        self.progress = progress;
+        Ok(())
+    }
+}

@@ -1,0 +1,299 @@
+//! Checkpoints: a run that is killed and resumed is the run that was not, bit for bit; and a file that is not whole, or
+//! not this run's, changes nothing.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::gpu;
+use proptest::prelude::*;
+use wgrad::data::{Column, DataLoader};
+use wgrad::io::{Stateful, load_checkpoint, save, save_checkpoint};
+use wgrad::nn::{Linear, Module, Sequential};
+use wgrad::optim::{
+    AdamW, CosineAnnealingLR, Ema, Optimizer, ReduceLROnPlateau, SGD, Schedule, clip_grad_norm,
+};
+use wgrad::{Device, Error, Tensor, Var};
+
+const STEPS: usize = 9;
+
+/// A run with everything that remembers: two optimizers' state in groups, a schedule, an average, shuffled batches with a
+/// shorter last one, dropout.
+struct Run {
+    model: Sequential,
+    optimizer: AdamW,
+    ema: Ema,
+    plateau: ReduceLROnPlateau,
+    loader: DataLoader<(Column<f32>, Column<i32>)>,
+    step: usize,
+    device: Device,
+}
+
+impl Run {
+    fn new(seed: u64, device: &Device) -> Run {
+        wgrad::manual_seed(seed);
+        let model = Sequential::new().add(Linear::new(3, 8, device)).add(Linear::new(8, 2, device));
+        let (matrices, biases): (Vec<Var>, Vec<Var>) =
+            model.params().into_iter().partition(|param| param.tensor().rank() == 2);
+        let optimizer = AdamW::new(matrices, 0.05).group(SGD::new(biases, 0.1).momentum(0.9));
+        let ema = Ema::new(model.params(), 0.8);
+        let x = wgrad::Generator::new(5).uniform(3 * 10);
+        let y = (0..10).map(|i| i % 2).collect();
+        let loader = DataLoader::new((Column::new(x, [3]), Column::new(y, ())), 4, device).shuffle(seed);
+        let plateau = ReduceLROnPlateau::new(0.5, 1);
+        Run { model, optimizer, ema, plateau, loader, step: 0, device: device.clone() }
+    }
+
+    /// On to this step, a pass over the data taking three.
+    fn train(&mut self, until: usize) {
+        let schedule = CosineAnnealingLR::new(0.05, STEPS);
+        while self.step < until {
+            for (x, y) in self.loader.epoch() {
+                let [w, b, v, c] = &self.model.params()[..] else { unreachable!("two layers") };
+                let hidden = x.linear(&w.tensor(), Some(&b.tensor())).relu().dropout(0.3, true);
+                let loss = hidden.linear(&v.tensor(), Some(&c.tensor())).cross_entropy(&y);
+                loss.backward();
+                clip_grad_norm(&self.model.params(), 1.0, 2.0);
+                schedule.apply(self.step, &mut self.optimizer);
+                self.optimizer.step();
+                self.ema.update();
+                self.plateau.step(1.0 + self.step as f64, &mut self.optimizer);
+                self.step += 1;
+                if self.step == until {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn save(&self, path: &Path) {
+        let Run { model, optimizer, ema, plateau, loader, step, device } = self;
+        let parts: &[(&str, &dyn Stateful)] = &[
+            ("model", model),
+            ("optimizer", optimizer),
+            ("ema", ema),
+            ("plateau", plateau),
+            ("loader", loader),
+            ("step", step),
+        ];
+        save_checkpoint(path, parts, device).unwrap();
+    }
+
+    fn load(&mut self, path: &Path) -> Result<Vec<String>, Error> {
+        let Run { model, optimizer, ema, plateau, loader, step, device } = self;
+        let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
+            ("model", model),
+            ("optimizer", optimizer),
+            ("ema", ema),
+            ("plateau", plateau),
+            ("loader", loader),
+            ("step", step),
+        ];
+        load_checkpoint(path, parts, device)
+    }
+
+    /// Every bit that it remembers, as a file says it.
+    fn bits(&self) -> Vec<u8> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bits");
+        self.save(&path);
+        fs::read(path).unwrap()
+    }
+}
+
+fn killed_at_any_step(device: &Device) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.safetensors");
+    let mut whole = Run::new(1, device);
+    whole.train(STEPS);
+    let want = canonical(&whole);
+    for killed in 0..=STEPS {
+        let mut first = Run::new(1, device);
+        first.train(killed);
+        first.save(&path);
+        drop(first);
+        // Another program: nothing is as it was.
+        let mut resumed = Run::new(2, device);
+        Tensor::rand([3], device);
+        assert_eq!(resumed.load(&path).unwrap(), Vec::<String>::new());
+        assert_eq!(resumed.step, killed);
+        resumed.train(STEPS);
+        // Not assert_eq: nobody wants to see the bytes.
+        assert!(canonical(&resumed) == want, "killed at step {killed} on {device}: another end");
+    }
+}
+
+/// Names, bits and numbers, in order: a file's own order of metadata is its matter.
+fn canonical(run: &Run) -> Vec<(String, Vec<u8>)> {
+    let bytes = run.bits();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let mut all: Vec<(String, Vec<u8>)> = header
+        .metadata()
+        .clone()
+        .unwrap()
+        .into_iter()
+        .map(|(name, text)| (name, text.into_bytes()))
+        .collect();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    all.extend(file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())));
+    all.sort();
+    all
+}
+
+#[test]
+fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_cpu() {
+    killed_at_any_step(&Device::cpu());
+}
+
+#[test]
+fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_gpu() {
+    killed_at_any_step(&gpu());
+}
+
+/// A trained run's file.
+fn saved(folder: &Path) -> PathBuf {
+    let path = folder.join("run.safetensors");
+    let mut run = Run::new(1, &Device::cpu());
+    run.train(4);
+    run.save(&path);
+    path
+}
+
+/// Refused with the file's name and these words, and no weight, state, counter or random number is another one.
+#[track_caller]
+fn is_refused(path: &Path, words: &[&str]) {
+    let mut run = Run::new(2, &Device::cpu());
+    run.train(2);
+    let before = (canonical(&run), wgrad::generator());
+    let error = run.load(path).expect_err("it was accepted");
+    assert!(matches!(&error, Error::File { path: named, .. } if named == path), "{error:?}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
+    }
+    assert!((canonical(&run), wgrad::generator()) == before, "something has changed: {error}");
+}
+
+/// The file with one change to its tensors or its numbers, and the checksum of neither.
+fn rewritten(path: &Path, part: &str) -> PathBuf {
+    let other = path.with_file_name("other.safetensors");
+    let device = Device::cpu();
+    let mut run = Run::new(1, &device);
+    run.train(4);
+    let Run { model, optimizer, ema, plateau, loader, step, .. } = &run;
+    let larger = Linear::new(3, 9, &device);
+    let wide = Sequential::new().add(larger).add(Linear::new(9, 2, &device));
+    let fresh = SGD::new(model.params(), 0.1);
+    let mut parts: Vec<(&str, &dyn Stateful)> = vec![
+        ("model", model),
+        ("optimizer", optimizer),
+        ("ema", ema),
+        ("plateau", plateau),
+        ("loader", loader),
+        ("step", step),
+    ];
+    match part {
+        "a wrong shape" => parts[0].1 = &wide,
+        "a missing part" => drop(parts.remove(3)),
+        "a surplus part" => parts.push(("more", step)),
+        "another optimizer" => parts[1].1 = &fresh,
+        _ => unreachable!(),
+    }
+    save_checkpoint(&other, &parts, &device).unwrap();
+    other
+}
+
+#[test]
+fn what_is_not_this_runs_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path());
+    is_refused(&rewritten(&path, "a wrong shape"), &["model", "0.weight", "f32[9, 3]", "f32[8, 3]"]);
+    is_refused(&rewritten(&path, "a missing part"), &["plateau", "best", "missing"]);
+    is_refused(&rewritten(&path, "a surplus part"), &["more.value", "not known"]);
+    is_refused(&rewritten(&path, "another optimizer"), &["optimizer"]);
+    let weights = path.with_file_name("weights.safetensors");
+    save(&weights, &Run::new(1, &Device::cpu()).model).unwrap();
+    is_refused(&weights, &["no checkpoint"]);
+    is_refused(&path.with_file_name("elsewhere"), &[]);
+}
+
+#[test]
+fn a_hostile_header_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hostile");
+    let write = |header: &str| {
+        fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 8]].concat())
+            .unwrap();
+    };
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let nested = format!(r#"{{"a":{}1{}}}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    for header in [
+        deep.as_str(),
+        nested.as_str(),
+        r#"{"__metadata__":{"checksum":"0"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+        r#"{"a":{"dtype":"F32","shape":[18446744073709551615,4],"data_offsets":[0,8]}}"#,
+        r#"{"a":{"dtype":"F64","shape":[1],"data_offsets":[8,16]}}"#,
+        r#"{"__metadata__":{"checksum":1},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
+        r#"{"__metadata__":{"checksum":"0"},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
+    ] {
+        write(header);
+        is_refused(&path, &[]);
+    }
+    for length in [u64::MAX, 1 << 40, 9] {
+        fs::write(&path, [&length.to_le_bytes()[..], b"{}"].concat()).unwrap();
+        is_refused(&path, &[]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_cut_off_or_flipped_is_refused(cut in 0.0..1.0, place in 0.0..1.0, flip in 1u8..) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = saved(folder.path());
+        let whole = fs::read(&path).unwrap();
+        let at = |share: f64| (share * whole.len() as f64) as usize;
+        fs::write(&path, &whole[..at(cut)]).unwrap();
+        is_refused(&path, &[]);
+        let mut flipped = whole.clone();
+        flipped[at(place)] ^= flip;
+        // Spaces and the order of names in the header's text mean nothing: such a file is the same checkpoint.
+        fs::write(&path, &flipped).unwrap();
+        let (mut one, mut other) = (Run::new(3, &Device::cpu()), Run::new(3, &Device::cpu()));
+        if one.load(&path).is_ok() {
+            fs::write(&path, &whole).unwrap();
+            other.load(&path).unwrap();
+            prop_assert!(canonical(&one) == canonical(&other));
+        } else {
+            is_refused(&path, &[]);
+        }
+    }
+}
+
+/// A crash while writing leaves a part of a file beside the checkpoint, which is whole and does not mind.
+#[test]
+fn a_crash_while_writing_leaves_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path());
+    let whole = fs::read(&path).unwrap();
+    let beside = folder.path().join("run.safetensors.part");
+    fs::write(&beside, &whole[..100]).unwrap();
+    let mut run = Run::new(2, &Device::cpu());
+    run.load(&path).unwrap();
+    let whole_run = canonical(&run);
+    run.save(&path);
+    run.load(&path).unwrap();
+    assert!(!beside.exists());
+    assert!(canonical(&run) == whole_run);
+}
+
+#[test]
+fn another_adapter_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path());
+    let warnings = Run::new(1, &gpu()).load(&path).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("the CPU reference"), "{warnings:?}");
+}
