@@ -69,6 +69,7 @@ mod gpu;
 mod graph;
 pub mod io;
 mod limits;
+pub mod metrics;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -4,6 +4,7 @@
 //! say what one node does; this driver alone orders, accumulates and stores.
 
 mod check;
+mod checkpoint;
 pub mod functional;
 pub(crate) mod rules;
 
@@ -18,6 +19,7 @@ use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
 
 pub use check::gradcheck;
+pub use checkpoint::checkpoint;
 
 thread_local! {
     static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };

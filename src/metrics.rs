@@ -1,0 +1,194 @@
+//! Metrics: numbers about a run that gather on the device, step by step, and are read when somebody wants to see them.
+//!
+//! In: tensors of each step. Out: numbers, once. Adding to a metric waits for nothing; its sum is computed with the next
+//! step.
+
+use std::time::Instant;
+
+use crate::device::Device;
+use crate::dtype::DType;
+use crate::error::Error;
+use crate::no_grad;
+use crate::shape::refuse;
+use crate::tensor::Tensor;
+use crate::tensor::var::Var;
+
+/// The mean of a loss over samples, and the perplexity that goes with it.
+///
+/// ```
+/// use wgrad::metrics::Mean;
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let mut loss = Mean::new(&dev);
+/// loss.add(&Tensor::scalar(1.0, &dev), 64); // the mean loss of 64 samples
+/// loss.add(&Tensor::scalar(4.0, &dev), 32);
+/// assert_eq!(loss.mean().unwrap(), 2.0);
+/// ```
+#[derive(Debug)]
+pub struct Mean {
+    sum: Var,
+    count: usize,
+}
+
+impl Mean {
+    /// Of nothing yet.
+    pub fn new(device: &Device) -> Mean {
+        Mean { sum: Var::buffer(Tensor::zeros((), device)), count: 0 }
+    }
+
+    /// Adds a scalar that is the mean over `samples`.
+    #[track_caller]
+    pub fn add(&mut self, mean: &Tensor, samples: usize) {
+        no_grad(|| self.sum.set(self.sum.tensor() + mean * samples));
+        self.count += samples;
+    }
+
+    /// The mean over all samples; NaN of none. Waits for the device.
+    pub fn mean(&self) -> Result<f64, Error> {
+        Ok(self.sum.tensor().item()? / self.count as f64)
+    }
+
+    /// Of the mean cross-entropy: how many equally likely classes would be as hard to guess (Jelinek et al., 1977).
+    pub fn perplexity(&self) -> Result<f64, Error> {
+        Ok(self.mean()?.exp())
+    }
+
+    /// Starts anew.
+    pub fn reset(&mut self) {
+        *self = Mean::new(self.sum.tensor().device());
+    }
+}
+
+/// The share of samples whose class was guessed.
+///
+/// ```
+/// use wgrad::metrics::Accuracy;
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let logits = Tensor::new([0.1, 0.9, 0.8, 0.2, 0.3, 0.7], [3, 2], &dev);
+/// let mut accuracy = Accuracy::new(&dev);
+/// accuracy.add(&logits, &Tensor::new([1, 0, 0], [3], &dev));
+/// assert_eq!(accuracy.accuracy().unwrap(), 2.0 / 3.0);
+/// ```
+#[derive(Debug)]
+pub struct Accuracy {
+    /// An integer: floats would stop counting at 2^24.
+    hits: Var,
+    count: usize,
+}
+
+impl Accuracy {
+    /// Of nothing yet.
+    pub fn new(device: &Device) -> Accuracy {
+        Accuracy { hits: Var::buffer(Tensor::scalar(0, device)), count: 0 }
+    }
+
+    /// Adds logits `[.., classes]`, of which the largest is the guess, and the classes `[..]` that are right.
+    #[track_caller]
+    pub fn add(&mut self, logits: &Tensor, target: &Tensor) {
+        no_grad(|| {
+            let guess = logits.argmax(-1, false);
+            if guess.spec() != target.spec() {
+                refuse!("Accuracy", "{} are no classes for the logits {}", target.spec(), logits.spec());
+            }
+            self.hits.set(self.hits.tensor() + guess.eq(target).to_dtype(DType::I32).sum());
+        });
+        self.count += target.numel();
+    }
+
+    /// The share, from 0 to 1; NaN of none. Waits for the device.
+    pub fn accuracy(&self) -> Result<f64, Error> {
+        Ok(self.hits.tensor().item()? / self.count as f64)
+    }
+
+    /// Starts anew.
+    pub fn reset(&mut self) {
+        *self = Accuracy::new(self.hits.tensor().device());
+    }
+}
+
+/// Items a second: samples, tokens or steps.
+#[derive(Clone, Copy, Debug)]
+pub struct Throughput {
+    start: Instant,
+    items: usize,
+}
+
+impl Throughput {
+    /// From now on.
+    pub fn start() -> Throughput {
+        Throughput { start: Instant::now(), items: 0 }
+    }
+
+    /// Counts items that were handed to the device.
+    pub fn add(&mut self, items: usize) {
+        self.items += items;
+    }
+
+    /// Items a second. Steps do not wait for the device, at most two are in flight: read a loss before, and it is exact.
+    pub fn per_second(&self) -> f64 {
+        self.items as f64 / self.start.elapsed().as_secs_f64()
+    }
+}
+
+/// Watches numbers that must stay finite, such as the loss and the norm of the gradients, without a read in the loop: the
+/// device notes the first step at which one was not.
+///
+/// ```
+/// use wgrad::metrics::FiniteCheck;
+/// use wgrad::{Device, Tensor};
+/// let dev = Device::cpu();
+/// let mut check = FiniteCheck::new(&["loss"], &dev);
+/// for (step, loss) in [3.0, 2.0, f64::NAN, 1.0].into_iter().enumerate() {
+///     check.watch(step, &[&Tensor::scalar(loss, &dev)]);
+/// }
+/// let error = check.result().unwrap_err(); // reads: at a checkpoint, say
+/// assert_eq!(error.to_string(), "loss was not finite at step 2");
+/// ```
+#[derive(Debug)]
+pub struct FiniteCheck {
+    /// Each value's name, and the first step at which it was not finite; -1: none.
+    watched: Vec<(String, Var)>,
+}
+
+impl FiniteCheck {
+    /// Of values with these names.
+    pub fn new(names: &[&str], device: &Device) -> FiniteCheck {
+        let none = |name: &&str| ((*name).to_owned(), Var::buffer(Tensor::scalar(-1, device)));
+        FiniteCheck { watched: names.iter().map(none).collect() }
+    }
+
+    /// Looks at a step's values, in the order of the names: scalars, or tensors of which every element counts.
+    #[track_caller]
+    pub fn watch(&mut self, step: usize, values: &[&Tensor]) {
+        if values.len() != self.watched.len() {
+            refuse!("FiniteCheck", "{} values for {} names", values.len(), self.watched.len());
+        }
+        no_grad(|| {
+            for ((_, first), value) in self.watched.iter().zip(values) {
+                let known = first.tensor();
+                let finite = value.abs().lt(f64::INFINITY).to_dtype(DType::I32).amin((), false).eq(1);
+                first.set(finite.logical_or(known.ge(0)).where_(&known, step));
+            }
+        });
+    }
+
+    /// Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFinite`] with the first value, and the step, that was infinite or not a number.
+    pub fn result(&self) -> Result<(), Error> {
+        let mut earliest = None;
+        for (what, first) in &self.watched {
+            let step = first.tensor().item()?;
+            if step >= 0.0 && earliest.is_none_or(|(earliest, _)| step < earliest) {
+                earliest = Some((step, what));
+            }
+        }
+        match earliest {
+            Some((step, what)) => Err(Error::NotFinite { what: what.clone(), step: step as usize }),
+            None => Ok(()),
+        }
+    }
+}
