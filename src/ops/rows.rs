@@ -51,7 +51,7 @@ impl Rows {
 
     /// Elements that are read at once.
     pub fn pack(&self) -> usize {
-        if self.stride == 1 && self.length % 4 == 0 { 4 } else { 1 }
+        if self.stride == 1 && self.length.is_multiple_of(4) { 4 } else { 1 }
     }
 
     /// The words with which a kernel's parameters begin: how many rows, of how many packs, how far apart.

@@ -18,7 +18,7 @@ const MANY: usize = 1 << 14;
 pub(super) fn of_map(program: &Program) -> Option<usize> {
     let rank = program.space.rank();
     let dim = rank.saturating_sub(1);
-    let fits = rank <= 1 || (program.space[dim] % 4 == 0 && program.space.numel() >= MANY);
+    let fits = rank <= 1 || (program.space[dim].is_multiple_of(4) && program.space.numel() >= MANY);
     (fits && goes_by_fours(program, dim)).then_some(dim)
 }
 
@@ -29,7 +29,7 @@ const MOST_SUMS: usize = 8;
 pub(super) fn of_reduction(program: &Program, inner: usize) -> Option<usize> {
     let rows = program.space.rank().checked_sub(1).filter(|&last| last >= inner);
     let many = program.space.numel() >= MANY;
-    let fits = |&dim: &usize| many && program.space[dim] % 4 == 0 && goes_by_fours(program, dim);
+    let fits = |&dim: &usize| many && program.space[dim].is_multiple_of(4) && goes_by_fours(program, dim);
     let columns = inner.checked_sub(1).filter(|_| program.results.len() <= MOST_SUMS);
     rows.into_iter().chain(columns).find(fits)
 }
