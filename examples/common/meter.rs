@@ -45,14 +45,14 @@ pub struct Meter {
     last: Instant,
     first_step: Option<Duration>,
     steps: Vec<Duration>,
-    /// What the device had done after the first epoch, and has done by now.
-    counters: Option<(Counters, Counters)>,
+    /// What the device had done after each epoch.
+    counters: Vec<Counters>,
 }
 
 impl Meter {
     /// `start` is when the process began.
     pub fn new(start: Instant) -> Meter {
-        Meter { start, last: Instant::now(), first_step: None, steps: Vec::new(), counters: None }
+        Meter { start, last: Instant::now(), first_step: None, steps: Vec::new(), counters: Vec::new() }
     }
 
     /// After each step. Waits for the very first loss: the time to it is one of the figures.
@@ -68,9 +68,7 @@ impl Meter {
 
     /// After each epoch.
     pub fn epoch(&mut self, dev: &Device) {
-        let now = dev.counters();
-        let (first, _) = self.counters.unwrap_or((now, now));
-        self.counters = Some((first, now));
+        self.counters.push(dev.counters());
         self.last = Instant::now();
     }
 }
@@ -85,14 +83,15 @@ impl fmt::Display for Meter {
             f,
             "The first step was done {seconds:.2} s after the start; the median step took {median:.2} ms."
         )?;
-        let Some((first, now)) = self.counters else { return Ok(()) };
+        // The second epoch's first steps still meet what the first one's last ones hold.
+        let Some((now, warm)) = self.counters.last().zip(self.counters.get(1)) else { return Ok(()) };
         if now.kernels > 0 {
-            let growth = now.buffers - first.buffers;
+            let growth = now.buffers - warm.buffers;
             let verdict = if growth == 0 { "as it should be" } else { "which should be 0: please report it" };
             write!(
                 f,
-                "\nGPU buffers created: {} in the first epoch, {growth} after it, {verdict}.",
-                first.buffers
+                "\nGPU buffers created: {} in the first two epochs, {growth} after them, {verdict}.",
+                warm.buffers
             )?;
         }
         Ok(())
