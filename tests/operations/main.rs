@@ -167,7 +167,9 @@ fn every_node_is_reached() {
             y = sum;
         }
     }
-    let nodes = source::nodes();
+    let mut nodes = source::nodes();
+    // What is computed again is a function of the user's, made of such nodes: tests/recompute.rs.
+    nodes.remove("checkpoint");
     let missed: Vec<_> = nodes.difference(&reached).collect();
     assert!(missed.is_empty(), "in no graph of an example of tests/operations/list.rs: {missed:?}");
     let unknown: Vec<_> = reached.difference(&nodes).collect();
