@@ -122,22 +122,6 @@ pub enum Error {
         tolerance: f64,
     },
 
-    /// A state that does not fit what it was to be loaded into. That is unchanged.
-    #[error("the state does not fit: {reason}")]
-    State {
-        /// Which name, and what is wrong with it.
-        reason: String,
-    },
-
-    /// A value that was watched was infinite or not a number.
-    #[error("{what} was not finite at step {step}")]
-    NotFinite {
-        /// The name under which it was watched.
-        what: String,
-        /// The first such step.
-        step: usize,
-    },
-
     /// A file that could not be read, written or understood. What it was to change is unchanged.
     #[error("{}: {reason}", path.display())]
     File {

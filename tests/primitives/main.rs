@@ -5,6 +5,7 @@
 mod common;
 
 mod casts;
+mod fours;
 mod indexing;
 mod large;
 mod matmul;
