@@ -127,7 +127,7 @@ fn sound_kernels_pass() {
         values.push(long.amax(0, false).sign().sum().item().unwrap());
         let picked = long.index_select(0, &labels).pad([1, 2]);
         values.push(picked.softmax(1).sum().item().unwrap());
-        values.push(long.eq(&long.amax(1, true)).to_dtype(DType::I32).sum().item().unwrap());
+        values.push(long.eq(long.amax(1, true)).to_dtype(DType::I32).sum().item().unwrap());
         values
     };
     for kind in [None, Some(AdapterKind::Discrete)] {
