@@ -2,7 +2,7 @@
 //! exact in f32, so that the GPU must agree with the CPU to the last bit, however they lie in memory.
 
 use crate::common::layout::{LAYOUTS, Layout};
-use crate::common::{EXACT, Host, gpu};
+use crate::common::{EXACT, Host, gpu, indices};
 use wgrad::{Device, GpuOptions, Tensor};
 
 type Function = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
@@ -43,6 +43,25 @@ fn many_places_however_they_lie() {
                 }
             }
         }
+    }
+}
+
+/// Each row of the source is added to one of the result's: the index is one for four columns.
+#[test]
+fn scattered_rows() {
+    let index = Tensor::new(indices(4, 512, 65), [512, 1], &gpu());
+    for width in [64, 63] {
+        let rows = whole(5, &[512, width]);
+        let sums = Tensor::zeros([65, width as i64], &gpu()).scatter_add(
+            0,
+            &index.expand([512, width as i64]),
+            &rows.tensor(&gpu()),
+        );
+        let mut want = vec![0.0; 65 * width];
+        for (row, target) in indices(4, 512, 65).into_iter().enumerate() {
+            (0..width).for_each(|col| want[target as usize * width + col] += rows.at([row, col]));
+        }
+        Host::read(&sums).assert_close("scattered rows", &Host::new(&want, &[65, width]), EXACT);
     }
 }
 

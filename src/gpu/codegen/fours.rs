@@ -34,7 +34,8 @@ pub(super) fn of_reduction(program: &Program, inner: usize) -> Option<usize> {
     rows.into_iter().chain(columns).find(fits)
 }
 
-/// Each operand has four neighbours along the dim in one vector, or is the same for all of them.
+/// Each operand has four neighbours along the dim in one vector, or is the same for all of them. What a gather reads lies
+/// anywhere.
 fn goes_by_fours(program: &Program, dim: usize) -> bool {
     let view_fits = |view: &View| {
         let range = view.mask.as_ref().and_then(|mask| mask.get(dim));
@@ -46,7 +47,8 @@ fn goes_by_fours(program: &Program, dim: usize) -> bool {
                 stride => matches!(stride, None | Some(0)),
             }
     };
-    program.loads.iter().all(|load| view_fits(&load.view)) && !program.can_fault()
+    program.loads.iter().all(|load| view_fits(&load.view))
+        && !program.code.iter().any(|inst| matches!(inst, Inst::Gather { .. }))
 }
 
 /// Whether neighbours along the dim are neighbours in memory, rather than one element.
