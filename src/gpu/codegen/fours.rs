@@ -18,8 +18,9 @@ const MANY: usize = 1 << 14;
 pub(super) fn of_map(program: &Program) -> Option<usize> {
     let rank = program.space.rank();
     let dim = rank.saturating_sub(1);
-    let fits = rank <= 1 || (program.space[dim].is_multiple_of(4) && program.space.numel() >= MANY);
-    (fits && goes_by_fours(program, dim)).then_some(dim)
+    let fits = rank <= 1 || program.space[dim].is_multiple_of(4);
+    let worth = program.space.numel() >= MANY || (rank <= 1 && is_plain(program) && !is_placed(program));
+    (fits && worth && goes_by_fours(program, dim)).then_some(dim)
 }
 
 /// Sums that four columns may have each: lanes hand them over in workgroup memory.
@@ -54,6 +55,11 @@ fn goes_by_fours(program: &Program, dim: usize) -> bool {
 /// Whether neighbours along the dim are neighbours in memory, rather than one element.
 pub(super) fn side_by_side(view: &View, dim: usize) -> bool {
     view.strides.get(dim) == Some(&1)
+}
+
+/// Whether every operand is read in order or at one place.
+fn is_plain(program: &Program) -> bool {
+    program.loads.iter().all(|load| load.view.is_contiguous() || is_constant(&load.view))
 }
 
 /// Whether a place's own coordinates enter into what is computed there.
@@ -137,9 +143,6 @@ impl Writer<'_> {
 
     /// Whether anything depends on where in the space a place is.
     pub(super) fn needs_coordinates(&self) -> bool {
-        let plain = |view: &View| view.is_contiguous() || is_constant(view);
-        is_placed(self.program)
-            || self.program.can_fault()
-            || !self.program.loads.iter().all(|load| plain(&load.view))
+        is_placed(self.program) || self.program.can_fault() || !is_plain(self.program)
     }
 }
