@@ -29,7 +29,7 @@ use wgrad::{Device, Error, no_grad};
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, ORANGE, Panel, Series};
 use common::meter::Mean;
-use common::run::{self, Progress};
+use common::run;
 use gpt::{Gpt, Sizes};
 use text::Text;
 use trace::Trace;
@@ -86,7 +86,7 @@ fn main() -> Result<()> {
     let context = args.sizes.context;
     let (train, rest) = text.split();
     ensure!(rest.len() > context, "{} characters to validate with are too few for {context}", rest.len());
-    let batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
+    let mut batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
         .shuffle(args.common.seed)
         .drop_last()
         .workers(1);
@@ -97,9 +97,7 @@ fn main() -> Result<()> {
     let mut optimizer = AdamW::new(model.params(), args.lr).betas(0.9, 0.99).weight_decay(0.1);
     let mut step = 0;
     if let Some(file) = &args.common.resume {
-        let progress = run::resume(file, &model, &dev)?;
-        batches.load_state(progress.loader);
-        step = progress.step;
+        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
     }
     println!("{} characters, {} kinds; {} parameters", text.len(), text.vocabulary.len(), model.num_params());
 
@@ -123,7 +121,7 @@ fn main() -> Result<()> {
             bar.suspend(|| println!("step {step:5}   training loss {seen:.4}   validation loss {unseen:.4}"));
             learning.push((step as f64, seen));
             validations.push((step as f64, unseen));
-            run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+            run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
         }
     }
     bar.finish_and_clear();

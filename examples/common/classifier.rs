@@ -11,7 +11,7 @@ use wgrad::{DType, Device, Error, Tensor, no_grad};
 
 use super::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
 use super::meter::{Mean, Meter};
-use super::run::{self, Progress};
+use super::run;
 
 pub struct Classifier<'a, Train, Test> {
     pub model: &'a dyn Module,
@@ -42,13 +42,11 @@ where
     /// back: losses and hits add up on the device.
     pub fn fit(&mut self, start: Instant) -> Result<Vec<Epoch>> {
         let (model, weights, mut step) = (self.model, self.weights(), 0);
-        if let Some(file) = &self.resume {
-            let progress = run::resume(file, model, &self.device)?;
-            self.train.load_state(progress.loader);
-            step = progress.step;
-        }
         let steps = self.epochs * self.train.len();
         let schedule = CosineAnnealingLR::new(self.optimizer.lr(), steps);
+        if let Some(file) = &self.resume {
+            step = run::resume(file, model, &mut self.optimizer, &mut self.train, &self.device)?;
+        }
         let bar = run::progress_bar(step, steps);
         let (mut losses, mut hits) = (Mean::new(&self.device), Mean::new(&self.device));
         let (mut meter, mut history) = (Meter::new(start), Vec::new());
@@ -75,7 +73,7 @@ where
                 );
             });
             history.push(epoch);
-            run::save(&weights, model, Progress { step, loader: self.train.state() }, &self.device)?;
+            run::save(&weights, model, &self.optimizer, &self.train, step, &self.device)?;
         }
         bar.finish_and_clear();
         println!("\n{} parameters. {meter}", model.num_params());

@@ -1,40 +1,56 @@
-//! A run that can be broken off: how far it is, in one file with the weights, and its progress bar.
+//! A run that can be broken off: its checkpoint, and its progress bar.
 
 use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use wgrad::data::LoaderState;
-use wgrad::nn::Module;
-use wgrad::{Device, Error, Tensor, io};
+use wgrad::io::{Stateful, load_checkpoint, save_checkpoint};
+use wgrad::nn::{Module, Visitor};
+use wgrad::{Device, Error, Tensor};
 
-/// Under this name the file keeps what is not a weight.
-const PROGRESS: &str = "progress";
-
-/// Steps that are done, and where the loader stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    pub step: usize,
-    pub loader: LoaderState,
+/// Writes all that it takes to go on, the weights as `model.` and their names; a crash leaves the earlier file whole.
+pub fn save(
+    path: &Path,
+    model: &dyn Module,
+    optimizer: &dyn Stateful,
+    loader: &dyn Stateful,
+    step: usize,
+    dev: &Device,
+) -> Result<(), Error> {
+    let parts: [(&str, &dyn Stateful); 4] =
+        [("model", &Whole(model)), ("optimizer", optimizer), ("loader", loader), ("step", &step)];
+    save_checkpoint(path, &parts, dev)
 }
 
-/// Writes the weights and the progress; a crash leaves the earlier file whole.
-pub fn save(path: &Path, model: &dyn Module, progress: Progress, dev: &Device) -> Result<(), Error> {
-    let LoaderState { seed, epoch, position } = progress.loader;
-    let numbers = [progress.step as u64, seed, epoch, position];
-    let words: Vec<u32> = numbers.iter().flat_map(|number| [*number as u32, (number >> 32) as u32]).collect();
-    let mut tensors = model.to_state_dict();
-    tensors.insert(PROGRESS.into(), Tensor::new(words, [8], dev));
-    io::save_tensors(path, &tensors)
+/// Goes on from what [`save`] wrote, bit for bit: after so many steps.
+pub fn resume(
+    path: &Path,
+    model: &dyn Module,
+    optimizer: &mut dyn Stateful,
+    loader: &mut dyn Stateful,
+    dev: &Device,
+) -> Result<usize, Error> {
+    let mut step = 0;
+    let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
+        ("model", &mut Whole(model)),
+        ("optimizer", optimizer),
+        ("loader", loader),
+        ("step", &mut step),
+    ];
+    load_checkpoint(path, parts, dev)?.iter().for_each(|warning| eprintln!("{warning}"));
+    Ok(step)
 }
 
-/// Reads what [`save`] wrote.
-pub fn resume(path: &Path, model: &dyn Module, dev: &Device) -> Result<Progress, Error> {
-    let mut tensors = io::load_tensors(path, dev)?;
-    let words = tensors.remove(PROGRESS).map_or(Ok(vec![0; 8]), |progress| progress.to_vec::<u32>())?;
-    model.load_state_dict(&tensors)?;
-    let number = |i: usize| u64::from(words[2 * i]) | u64::from(words[2 * i + 1]) << 32;
-    let loader = LoaderState { seed: number(1), epoch: number(2), position: number(3) };
-    Ok(Progress { step: number(0) as usize, loader })
+/// A module of whatever type, as a part of a checkpoint.
+struct Whole<'a>(&'a dyn Module);
+
+impl Module for Whole<'_> {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.0.forward(x)
+    }
+
+    fn visit(&self, visitor: &mut Visitor) {
+        self.0.visit(visitor);
+    }
 }
 
 pub fn progress_bar(done: usize, steps: usize) -> ProgressBar {

@@ -22,7 +22,7 @@ use wgrad::{Generator, Reduction, Tensor, no_grad};
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, GREY, ORANGE, Panel, Series, numbered};
 use common::meter::Mean;
-use common::run::{self, Progress};
+use common::run;
 
 /// Fits a curve through points with a network 1-64-64-1, with AdamW
 #[derive(Parser)]
@@ -77,14 +77,12 @@ fn main() -> Result<()> {
         .add(Tanh)
         .add(Linear::new(64, 1, &dev));
     let points = (Column::new(xs.clone(), [1]), Column::new(ys.clone(), [1]));
-    let batches = DataLoader::new(points, 50, &dev).shuffle(args.common.seed);
+    let mut batches = DataLoader::new(points, 50, &dev).shuffle(args.common.seed);
     let mut optimizer = AdamW::new(model.params(), args.lr);
     let (steps, mut step) = (args.epochs * batches.len(), 0);
     let schedule = CosineAnnealingLR::new(args.lr, steps);
     if let Some(file) = &args.common.resume {
-        let progress = run::resume(file, &model, &dev)?;
-        batches.load_state(progress.loader);
-        step = progress.step;
+        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
     }
 
     let weights = out.join("weights.safetensors");
@@ -103,7 +101,7 @@ fn main() -> Result<()> {
         history.push(errors.take()?);
     }
     bar.finish_and_clear();
-    run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+    run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
 
     let curve = |x: &[f32]| no_grad(|| model.forward(&Tensor::new(x, [x.len(), 1], &dev))).to_vec::<f32>();
     let rmse = {

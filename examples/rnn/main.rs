@@ -21,7 +21,7 @@ use wgrad::{Device, Generator, Reduction, Tensor, no_grad};
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, GREY, Panel, Series};
 use common::meter::Mean;
-use common::run::{self, Progress};
+use common::run;
 
 /// Trains an LSTM to add the two marked numbers of a sequence, with Adam
 #[derive(Parser)]
@@ -107,12 +107,10 @@ fn main() -> Result<()> {
     let model = Adder { lstm: LSTM::new(2, args.hidden, &dev), sum: Linear::new(args.hidden, 1, &dev) };
     let mut optimizer = Adam::new(model.params(), args.lr);
     let sequences = || Adding { length: args.length as usize };
-    let batches = DataLoader::new(sequences(), args.batch, &dev).seed(args.common.seed).workers(1);
+    let mut batches = DataLoader::new(sequences(), args.batch, &dev).seed(args.common.seed).workers(1);
     let mut step = 0;
     if let Some(file) = &args.common.resume {
-        let progress = run::resume(file, &model, &dev)?;
-        batches.load_state(progress.loader);
-        step = progress.step;
+        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
     }
 
     let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
@@ -129,7 +127,7 @@ fn main() -> Result<()> {
             let error = errors.take()?;
             bar.suspend(|| println!("step {step:5}   mean squared error {error:.5}"));
             history.push((step as f64, error));
-            run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+            run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
         }
     }
     bar.finish_and_clear();

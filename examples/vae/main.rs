@@ -23,7 +23,7 @@ use wgrad::{Device, Error, Reduction, Tensor, no_grad};
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
 use common::meter::Mean;
-use common::run::{self, Progress};
+use common::run;
 use data::{Digits, PIXELS};
 
 /// Learns to draw digits: a variational autoencoder with two latent numbers, with AdamW
@@ -104,14 +104,12 @@ fn main() -> Result<()> {
     let model = Vae::new(&dev);
     let (train, test) = Digits::load()?;
     let (unseen, _) = test.tensors(&dev);
-    let batches = DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed);
+    let mut batches = DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed);
     let mut optimizer = AdamW::new(model.params(), args.lr);
     let (steps, mut step) = (args.epochs * batches.len(), 0);
     let schedule = CosineAnnealingLR::new(args.lr, steps);
     if let Some(file) = &args.common.resume {
-        let progress = run::resume(file, &model, &dev)?;
-        batches.load_state(progress.loader);
-        step = progress.step;
+        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
     }
 
     let weights = out.join("weights.safetensors");
@@ -132,7 +130,7 @@ fn main() -> Result<()> {
             bar.suspend(|| println!("epoch {:3}   loss {seen:.3}   on test digits {unseen:.3}", epoch + 1));
         }
         history.push((seen, unseen));
-        run::save(&weights, &model, Progress { step, loader: batches.state() }, &dev)?;
+        run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
     }
     bar.finish_and_clear();
 
