@@ -28,6 +28,7 @@ use wgrad::{Device, Error, no_grad};
 
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, ORANGE, Panel, Series};
+use common::log::Log;
 use common::meter::Mean;
 use common::run;
 use gpt::{Gpt, Sizes};
@@ -104,6 +105,7 @@ fn main() -> Result<()> {
     let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
     let mut trace = args.trace.as_ref().map(|_| Trace::new(&model));
     let (mut losses, mut learning, mut validations) = (Mean::new(&dev), Vec::new(), Vec::new());
+    let mut log = Log::new(&out, &["step", "training loss", "validation loss"], step)?;
     let bar = run::progress_bar(step, args.steps);
     for (x, y) in batches.batches().take(args.steps.saturating_sub(step)) {
         optimizer.set_lr(rate(step, &args));
@@ -119,6 +121,7 @@ fn main() -> Result<()> {
         if step.is_multiple_of(args.every) || step == args.steps {
             let (seen, unseen) = (losses.take()?, validate(&model, &validation, &dev)?);
             bar.suspend(|| println!("step {step:5}   training loss {seen:.4}   validation loss {unseen:.4}"));
+            log.row(&[step as f64, seen, unseen])?;
             learning.push((step as f64, seen));
             validations.push((step as f64, unseen));
             run::save(&weights, &model, &optimizer, &batches, step, &dev)?;

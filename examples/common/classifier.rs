@@ -10,6 +10,7 @@ use wgrad::optim::{AdamW, CosineAnnealingLR, Optimizer, Schedule};
 use wgrad::{DType, Device, Error, Tensor, no_grad};
 
 use super::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
+use super::log::Log;
 use super::meter::{Mean, Meter};
 use super::run;
 
@@ -21,7 +22,7 @@ pub struct Classifier<'a, Train, Test> {
     pub epochs: usize,
     /// File of an earlier run.
     pub resume: Option<PathBuf>,
-    /// Folder for the curve and the weights.
+    /// Folder for the log, the curve and the weights.
     pub out: PathBuf,
     pub device: Device,
 }
@@ -47,6 +48,7 @@ where
         if let Some(file) = &self.resume {
             step = run::resume(file, model, &mut self.optimizer, &mut self.train, &self.device)?;
         }
+        let mut log = Log::new(&self.out, &["epoch", "loss", "accuracy", "test accuracy"], step)?;
         let bar = run::progress_bar(step, steps);
         let (mut losses, mut hits) = (Mean::new(&self.device), Mean::new(&self.device));
         let (mut meter, mut history) = (Meter::new(start), Vec::new());
@@ -72,6 +74,7 @@ where
                     number + 1
                 );
             });
+            log.row(&[(number + 1) as f64, *loss, *train, *test])?;
             history.push(epoch);
             run::save(&weights, model, &self.optimizer, &self.train, step, &self.device)?;
         }

@@ -21,6 +21,7 @@ use wgrad::{Generator, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, GREY, ORANGE, Panel, Series, numbered};
+use common::log::Log;
 use common::meter::Mean;
 use common::run;
 
@@ -87,8 +88,9 @@ fn main() -> Result<()> {
 
     let weights = out.join("weights.safetensors");
     let (mut errors, mut history) = (Mean::new(&dev), Vec::new());
+    let mut log = Log::new(&out, &["epoch", "loss"], step)?;
     let bar = run::progress_bar(step, steps);
-    for _epoch in batches.state().epoch as usize..args.epochs {
+    for epoch in batches.state().epoch as usize..args.epochs {
         for (x, y) in batches.epoch() {
             schedule.apply(step, &mut optimizer);
             let loss = model.forward(&x).mse_loss(&y, Reduction::Mean);
@@ -98,7 +100,9 @@ fn main() -> Result<()> {
             step += 1;
             bar.inc(1);
         }
-        history.push(errors.take()?);
+        let error = errors.take()?;
+        log.row(&[(epoch + 1) as f64, error])?;
+        history.push(error);
     }
     bar.finish_and_clear();
     run::save(&weights, &model, &optimizer, &batches, step, &dev)?;

@@ -20,6 +20,7 @@ use wgrad::{Device, Generator, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, GREY, Panel, Series};
+use common::log::Log;
 use common::meter::Mean;
 use common::run;
 
@@ -115,6 +116,7 @@ fn main() -> Result<()> {
 
     let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
     let (mut errors, mut history) = (Mean::new(&dev), Vec::new());
+    let mut log = Log::new(&out, &["step", "mean squared error"], step)?;
     let bar = run::progress_bar(step, args.steps);
     for (x, sums) in batches.batches().take(args.steps.saturating_sub(step)) {
         let loss = model.forward(&x).mse_loss(&sums, Reduction::Mean);
@@ -126,6 +128,7 @@ fn main() -> Result<()> {
         if step.is_multiple_of(50) || step == args.steps {
             let error = errors.take()?;
             bar.suspend(|| println!("step {step:5}   mean squared error {error:.5}"));
+            log.row(&[step as f64, error])?;
             history.push((step as f64, error));
             run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
         }

@@ -22,6 +22,7 @@ use wgrad::{Device, Error, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
 use common::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
+use common::log::Log;
 use common::meter::Mean;
 use common::run;
 use data::{Digits, PIXELS};
@@ -114,6 +115,7 @@ fn main() -> Result<()> {
 
     let weights = out.join("weights.safetensors");
     let (mut losses, mut history) = (Mean::new(&dev), Vec::new());
+    let mut log = Log::new(&out, &["epoch", "loss", "test loss"], step)?;
     let bar = run::progress_bar(step, steps);
     for epoch in batches.state().epoch as usize..args.epochs {
         for (x, _) in batches.epoch() {
@@ -129,6 +131,7 @@ fn main() -> Result<()> {
         if (epoch + 1).is_multiple_of(10) {
             bar.suspend(|| println!("epoch {:3}   loss {seen:.3}   on test digits {unseen:.3}", epoch + 1));
         }
+        log.row(&[(epoch + 1) as f64, seen, unseen])?;
         history.push((seen, unseen));
         run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
     }
