@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::{Result, ensure};
 use clap::Args;
 use wgrad::nn::{Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, TransformerBlock, Visitor, init};
 use wgrad::{Device, Tensor};
@@ -29,6 +30,15 @@ pub struct Sizes {
     /// Share of numbers that are dropped in training
     #[arg(long, default_value_t = 0.0)]
     dropout: f64,
+}
+
+impl Sizes {
+    /// The heads share the width evenly.
+    pub fn check(&self) -> Result<()> {
+        let Sizes { heads, width, .. } = self;
+        ensure!(width.is_multiple_of(*heads), "{heads} heads cannot share a width of {width} evenly");
+        Ok(())
+    }
 }
 
 impl fmt::Display for Sizes {

@@ -80,6 +80,7 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
+    args.sizes.check()?;
     let text = Text::load(args.text.as_deref())?;
     let out = args.common.out("char_gpt")?;
     let dev = args.common.start()?;
