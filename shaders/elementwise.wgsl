@@ -16,13 +16,15 @@ fn element(i: u32) {
 }
 // end element
 
-@compute @workgroup_size(GROUP)
-fn main(
+struct Place {
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
-) {
-    let i = (group.y * groups.x + group.x) * GROUP + lane;
+}
+
+@compute @workgroup_size(GROUP)
+fn main(place: Place) {
+    let i = (place.group.y * place.groups.x + place.group.x) * GROUP + place.lane;
     if (i < params.len) {
         element(i);
     }

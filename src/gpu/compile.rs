@@ -32,11 +32,10 @@ struct Lowered {
 
 pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, Error> {
     let limits = gpu.limits();
-    let lowered: Vec<Lowered> = plan.steps.iter().map(|step| lower(step, cone, gpu)).collect();
-    let (shaders, rest): (Vec<Shader>, Vec<_>) = lowered
-        .into_iter()
-        .map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work)))
-        .unzip();
+    let lowered =
+        plan.dispatches().map(|steps| together(steps.iter().map(|s| lower(s, cone, gpu)).collect()));
+    let (shaders, rest): (Vec<Shader>, Vec<_>) =
+        lowered.map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work))).unzip();
     #[cfg(test)]
     let shaders = break_as_asked(shaders, gpu);
     if logs("wgsl") {
@@ -165,6 +164,30 @@ fn lowered(label: &str, text: Text, constants: Vec<(&str, f64)>, workgroups: usi
         words: text.words,
         workgroups,
         work,
+    }
+}
+
+/// Kernels with the same constants in one dispatch.
+fn together(mut kernels: Vec<Lowered>) -> Lowered {
+    if kernels.len() == 1 {
+        return kernels.remove(0);
+    }
+    let sources: Vec<&str> = kernels.iter().map(|kernel| &kernel.shader.source[..]).collect();
+    let source = codegen::together(&sources);
+    let Shader { label, constants, .. } = kernels[0].shader.clone();
+    let ends = kernels.iter().scan(0, |end, kernel| {
+        *end += kernel.workgroups as u32;
+        Some(Word::Fixed(*end))
+    });
+    let words = ends.chain(kernels.iter().flat_map(|kernel| kernel.words.iter().copied())).collect();
+    assert!(kernels.iter().all(|kernel| kernel.shader.constants == constants && !kernel.shader.faults));
+    let bindings = kernels.iter().flat_map(|kernel| kernel.shader.bindings.iter().copied()).collect();
+    Lowered {
+        shader: Shader { label, source, constants, bindings, faults: false, trusted: true },
+        words,
+        buffers: kernels.iter().flat_map(|kernel| kernel.buffers.iter().copied()).collect(),
+        workgroups: kernels.iter().map(|kernel| kernel.workgroups).sum(),
+        work: kernels.iter().map(|kernel| kernel.work).sum(),
     }
 }
 

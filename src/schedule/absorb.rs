@@ -115,11 +115,11 @@ impl Fuser<'_> {
                 continue;
             }
             if let Some(&group) = self.writer.get(&access) {
-                stack.extend(&self.out.groups[group].reads);
+                stack.extend(&self.groups[group].reads);
             }
             if let Access::Item(Source { item, .. }) = access {
                 if let Some(&(group, _)) = self.merged.get(&item) {
-                    stack.extend(&self.out.groups[group].reads);
+                    stack.extend(&self.groups[group].reads);
                 }
                 stack.extend(self.cone.items[item].sources.iter().map(|&source| Access::Item(source)));
             }

@@ -32,8 +32,8 @@ pub(super) struct Check<'a> {
     pub plan: &'a Plan,
     pub cone: &'a Cone,
     pub buffers: &'a [&'a gpu::Buffer],
-    /// What the next kernel reads, and for fused operations each of their operands.
-    operands: Vec<Vec<Ball>>,
+    /// What each kernel of the next dispatch reads, and for fused operations each of their operands.
+    operands: Vec<Vec<Vec<Ball>>>,
     fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
 }
 
@@ -42,13 +42,18 @@ impl<'a> Check<'a> {
         Check { gpu, plan, cone, buffers, operands: Vec::new(), fused: FxHashMap::default() }
     }
 
-    /// Keeps what a step is about to read: kernels work in place.
-    pub fn before(&mut self, step: &Step) -> Result<(), Error> {
+    /// Keeps what the kernels of a dispatch are about to read: they work in place.
+    pub fn before(&mut self, steps: &[Step]) -> Result<(), Error> {
+        self.operands.clear();
+        steps.iter().try_for_each(|step| self.keep(step))
+    }
+
+    fn keep(&mut self, step: &Step) -> Result<(), Error> {
         let operands = self.peek(&step.reads)?;
         let Kernel::Fused(launch) = &step.kernel else {
             let decoded =
                 operands.iter().enumerate().map(|(read, bytes)| decode(bytes, step.kernel.dtype(read)));
-            self.operands = decoded.collect();
+            self.operands.push(decoded.collect());
             return Ok(());
         };
         let inputs = launch.buffers.iter().filter_map(|buffer| match buffer {
@@ -62,18 +67,25 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares what step `at` wrote.
-    pub fn after(&mut self, at: usize) -> Result<(), Error> {
-        let step = &self.plan.steps[at];
-        if let Kernel::Fused(_) = step.kernel {
-            let last = self.plan.steps[at + 1..].iter().all(|other| other.item != step.item);
-            return if last { self.meaning(step) } else { Ok(()) };
+    /// Compares what the kernels of the dispatch wrote.
+    pub fn after(&mut self, steps: &[Step]) -> Result<(), Error> {
+        if let [step] = steps
+            && let Kernel::Fused(_) = step.kernel
+        {
+            let last = self.plan.steps.iter().rfind(|other| other.item == step.item);
+            return if last.is_some_and(|last| std::ptr::eq(last, step)) {
+                self.meaning(step)
+            } else {
+                Ok(())
+            };
         }
-        let operands: Vec<&[Ball]> = self.operands.iter().map(Vec::as_slice).collect();
-        let wanted = kernel::run(&step.kernel, &operands, self.cone);
-        for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
-            let got = decode(&got, step.kernel.result_dtype(n));
-            self.compare(step.items[n], &step.kernel, &got, wanted)?;
+        for (step, operands) in steps.iter().zip(&self.operands) {
+            let operands: Vec<&[Ball]> = operands.iter().map(Vec::as_slice).collect();
+            let wanted = kernel::run(&step.kernel, &operands, self.cone);
+            for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
+                let got = decode(&got, step.kernel.result_dtype(n));
+                self.compare(step.items[n], &step.kernel, &got, wanted)?;
+            }
         }
         Ok(())
     }
@@ -138,7 +150,7 @@ impl<'a> Check<'a> {
 fn interpret(outputs: &[Tensor], limits: &Limits) -> Vec<Vec<Ball>> {
     let cone = Cone::collect(outputs.iter().map(|x| x.node.clone()).collect(), |_| false);
     let nothing = vec![false; cone.items.len()];
-    let plan = memory::plan(&cone, fuse::fuse(&cone, limits, false), &nothing);
+    let plan = memory::plan(&cone, fuse::fuse(&cone, limits, false), &nothing, limits);
     let slots = interpret_plan(&plan, &cone, &[]);
     let of = |x: &Tensor| {
         if let Some(value) = x.node.value(x.out) {

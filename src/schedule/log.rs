@@ -19,7 +19,8 @@ pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
     for (i, step) in plan.steps.iter().enumerate() {
         let _ = writeln!(
             text,
-            "  {} {:?} -> {:?}  for {}",
+            "  {}{} {:?} -> {:?}  for {}",
+            if step.shares { "in the same dispatch: " } else { "" },
             step.kernel,
             step.reads,
             step.writes,
@@ -44,10 +45,18 @@ pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
     text
 }
 
-/// A kernel that has run.
-pub(super) fn kernel(step: &Step, cone: &Cone, workgroups: [u32; 3], bytes: u64, time: Duration) -> String {
+/// The kernels of a dispatch that has run.
+pub(super) fn kernels(
+    steps: &[Step],
+    cone: &Cone,
+    workgroups: [u32; 3],
+    bytes: u64,
+    time: Duration,
+) -> String {
     let groups: u32 = workgroups.iter().product();
-    format!("{} for {}: {groups} workgroups, {bytes} bytes, {time:.1?}", step.kernel, lines(step, cone))
+    let kernels: Vec<String> =
+        steps.iter().map(|step| format!("{} for {}", step.kernel, lines(step, cone))).collect();
+    format!("{}: {groups} workgroups, {bytes} bytes, {time:.1?}", kernels.join("; "))
 }
 
 /// The operations whose values a kernel writes, and where each was called.

@@ -10,8 +10,9 @@ use super::cone::{Cone, Source};
 use super::fuse::{Access, Group, Groups};
 use super::plan::{Kernel, Placed, Plan, Slot, Step};
 use crate::graph::View;
+use crate::limits::Limits;
 
-pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
+pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool], limits: &Limits) -> Plan {
     let alive = cone.alive(|item| groups.written.contains(&item) || groups.aliases.contains_key(&item));
     let results = results(cone, &groups, &alive);
     let mut memory = Memory {
@@ -25,16 +26,16 @@ pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool]) -> Plan {
         last_read: FxHashMap::default(),
         slot_of: FxHashMap::default(),
         idle: Vec::new(),
+        bindings: limits.storage_buffers as usize,
         plan: Plan::default(),
     };
-    for (i, group) in groups.groups.iter().enumerate() {
-        memory.last_read.extend(group.reads.iter().map(|&access| (access, i)));
+    for (i, unit) in groups.units.iter().enumerate() {
+        memory.last_read.extend(unit.iter().flat_map(|group| &group.reads).map(|&access| (access, i)));
     }
-    for (i, group) in groups.groups.into_iter().enumerate() {
-        if memory.is_constant(&group) {
-            memory.constant(group);
-        } else {
-            memory.step(i, group, |item| donatable[item] && !alive[item]);
+    for (i, mut unit) in groups.units.into_iter().enumerate() {
+        match unit.pop_if(|group| memory.is_constant(group)) {
+            Some(group) => memory.constant(group),
+            None => memory.unit(i, unit, |item| donatable[item] && !alive[item]),
         }
     }
     for result in results {
@@ -93,6 +94,8 @@ struct Memory<'a> {
     slot_of: FxHashMap<Access, usize>,
     /// Slots whose last reader has run.
     idle: Vec<usize>,
+    /// Those that one dispatch may have.
+    bindings: usize,
     plan: Plan,
 }
 
@@ -120,33 +123,57 @@ impl Memory<'_> {
             self.constants.insert(access);
         }
         let (items, item) = (group.items(), group.item);
-        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, items, item };
+        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, items, item, shares: false };
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
-    fn step(&mut self, at: usize, group: Group, donatable: impl Fn(usize) -> bool) {
-        let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();
-        let mut donors = self.donors(at, &group, donatable);
-        let writes: SmallVec<[usize; 2]> =
-            group.writes.iter().map(|&access| self.place(access, &mut donors)).collect();
-        // Temporaries that nothing reads any more, unless they were written over.
-        for (&access, &slot) in group.reads.iter().zip(&reads) {
-            let stays = self.lasting.contains(&access) || self.constants.contains(&access);
-            let temporary = self.pending(access) && !stays;
-            if temporary
-                && self.last_read[&access] == at
-                && !group.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != access)
-                && !self.idle.contains(&slot)
-            {
-                self.idle.push(slot);
+    /// Kernels that may share dispatches: as many do as a dispatch can bind. None of them may write over what another
+    /// reads, nor where it writes.
+    fn unit(&mut self, at: usize, unit: Vec<Group>, donatable: impl Fn(usize) -> bool) {
+        let readers = |access| unit.iter().filter(|group| group.reads.contains(&access)).count();
+        let mut idle = Vec::new();
+        let mut bound = usize::MAX;
+        let mut steps = Vec::new();
+        for group in &unit {
+            let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();
+            let mut donors = self.donors(at, group, |access| readers(access) == 1, &donatable);
+            let writes: SmallVec<[usize; 2]> =
+                group.writes.iter().map(|&access| self.place(access, &mut donors)).collect();
+            // Temporaries that nothing reads any more, unless they were written over.
+            for (&access, &slot) in group.reads.iter().zip(&reads) {
+                let stays = self.lasting.contains(&access) || self.constants.contains(&access);
+                let temporary = self.pending(access) && !stays;
+                if temporary
+                    && self.last_read[&access] == at
+                    && !group.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != access)
+                    && !idle.contains(&slot)
+                {
+                    idle.push(slot);
+                }
             }
+            let bindings = reads.iter().chain(&writes).collect::<FxHashSet<_>>().len();
+            bound = bound.saturating_add(bindings);
+            let shares = bound <= self.bindings;
+            if !shares {
+                bound = bindings;
+            }
+            steps.push((reads, writes, shares));
         }
-        let (items, item) = (group.items(), group.item);
-        self.plan.steps.push(Step { kernel: group.kernel, reads, writes, items, item });
+        self.idle.extend(idle);
+        for (group, (reads, writes, shares)) in unit.into_iter().zip(steps) {
+            let (items, item) = (group.items(), group.item);
+            self.plan.steps.push(Step { kernel: group.kernel, reads, writes, items, item, shares });
+        }
     }
 
     /// Operands that the kernel may write over: read for the last time, and only at the index that is written.
-    fn donors(&self, at: usize, group: &Group, donatable: impl Fn(usize) -> bool) -> Vec<Donor> {
+    fn donors(
+        &self,
+        at: usize,
+        group: &Group,
+        is_own: impl Fn(Access) -> bool,
+        donatable: impl Fn(usize) -> bool,
+    ) -> Vec<Donor> {
         let mut donors = Vec::new();
         for (read, &access) in group.reads.iter().enumerate() {
             let ours = match access {
@@ -155,7 +182,7 @@ impl Memory<'_> {
             };
             // What a result is a view of stays as it is.
             let free = ours && !self.lasting.contains(&access) && !self.constants.contains(&access);
-            if free && self.last_read[&access] == at && group.kernel.reads_in_step(read) {
+            if free && self.last_read[&access] == at && is_own(access) && group.kernel.reads_in_step(read) {
                 let fit = (self.bytes(access), self.storage(access));
                 donors.push(Donor { slot: self.slot_of[&access], fit });
             }

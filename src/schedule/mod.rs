@@ -143,7 +143,7 @@ impl Scheduler {
             self.predicted = self.predicted.max(planned.peak + self.kept);
             return Ok(planned.clone());
         }
-        let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable);
+        let plan = memory::plan(cone, fuse::fuse(cone, limits, self.fuse), &donatable, limits);
         let peak = peak(&plan, cone);
         if logs("plan") {
             let text = log::plan(&plan, cone, limits);
@@ -279,17 +279,17 @@ fn run_apart(
     check: bool,
 ) -> Result<(), Error> {
     let mut check = check.then(|| Check::new(gpu, plan, cone, buffers));
-    for (i, (step, dispatch)) in plan.steps.iter().zip(&compiled.dispatches).enumerate() {
-        check.as_mut().map_or(Ok(()), |check| check.before(step))?;
+    for (steps, dispatch) in plan.dispatches().zip(&compiled.dispatches) {
+        check.as_mut().map_or(Ok(()), |check| check.before(steps))?;
         gpu.wait()?;
         let start = Instant::now();
         gpu.run(std::slice::from_ref(dispatch), buffers, uniforms)?;
         gpu.wait()?;
         if logs("kernel") {
-            let bytes = step.reads.iter().chain(&step.writes).map(|&slot| buffers[slot].asked()).sum();
-            eprintln!("wgrad: {}", log::kernel(step, cone, dispatch.workgroups, bytes, start.elapsed()));
+            let bytes = dispatch.buffers.iter().map(|&slot| buffers[slot as usize].asked()).sum();
+            eprintln!("wgrad: {}", log::kernels(steps, cone, dispatch.workgroups, bytes, start.elapsed()));
         }
-        check.as_mut().map_or(Ok(()), |check| check.after(i))?;
+        check.as_mut().map_or(Ok(()), |check| check.after(steps))?;
     }
     Ok(())
 }

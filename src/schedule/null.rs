@@ -39,7 +39,7 @@ impl Null {
 
     /// A buffer for each fresh slot of the plan; its kernels are counted.
     pub fn run(&self, plan: &Plan) -> Vec<NullBuffer> {
-        self.kernels.fetch_add(plan.steps.len(), Ordering::Relaxed);
+        self.kernels.fetch_add(plan.dispatches().count(), Ordering::Relaxed);
         let fresh = plan.slots.iter().filter_map(|slot| match slot {
             Slot::Fresh { bytes } => Some(self.allocate(*bytes)),
             Slot::Input(_) | Slot::Constant(_) => None,

@@ -33,6 +33,8 @@ pub(crate) struct Step {
     pub items: SmallVec<[usize; 2]>,
     /// The item whose name and line stand for the kernel.
     pub item: usize,
+    /// Whether it shares the dispatch of the step before it.
+    pub shares: bool,
 }
 
 /// One buffer of a run.
@@ -206,6 +208,11 @@ impl Kernel {
 }
 
 impl Plan {
+    /// The steps of each dispatch.
+    pub fn dispatches(&self) -> impl Iterator<Item = &[Step]> {
+        self.steps.chunk_by(|_, next| next.shares)
+    }
+
     /// Bytes of all slots that a run takes from the pool.
     pub fn fresh_bytes(&self) -> u64 {
         let fresh =
@@ -222,9 +229,10 @@ impl Plan {
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let fresh = self.slots.iter().filter(|slot| matches!(slot, Slot::Fresh { .. })).count();
-        let (kernels, results) = (self.steps.len(), self.results.len());
-        let bytes = self.fresh_bytes();
-        write!(f, "{kernels} kernels, {results} results, {fresh} buffers of {bytes} bytes in all")
+        let (kernels, dispatches) = (self.steps.len(), self.dispatches().count());
+        let (results, bytes) = (self.results.len(), self.fresh_bytes());
+        write!(f, "{kernels} kernels in {dispatches} dispatches, ")?;
+        write!(f, "{results} results, {fresh} buffers of {bytes} bytes in all")
     }
 }
 

@@ -7,7 +7,7 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
-use crate::gpu::codegen::fill;
+use crate::gpu::codegen::{fill, together, whole};
 use crate::gpu::matmul;
 use crate::graph::{Binary, Unary};
 use crate::limits::{AdapterKind, Limits};
@@ -99,6 +99,21 @@ fn adapters() -> impl Iterator<Item = Limits> {
 fn a_reduction_by_subgroups_is_valid() {
     let source = fill(&read("reduce"), "across", &read("reduce_subgroups"));
     validate("reduce_subgroups", &source, &[("GROUP", 64.0), ("LANES", 64.0)]);
+}
+
+#[test]
+fn kernels_that_share_a_dispatch_are_valid() {
+    let by_subgroups = fill(&read("reduce"), "across", &read("reduce_subgroups"));
+    let maxima = read("reduce").replace("a.a0 + b.a0", "max(a.a0, b.a0)");
+    for (one, other) in [
+        (read("elementwise"), read("elementwise")),
+        (by_subgroups.clone(), by_subgroups),
+        (read("reduce"), maxima),
+    ] {
+        let (one, other) = (whole(&one), whole(&other));
+        let program = together(&[&one, &other, &one]);
+        validate("three kernels", program.strip_prefix(&whole("")).expect("it begins alike"), &[]);
+    }
 }
 
 #[test]

@@ -5,9 +5,11 @@
 //! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in its buffer; only the indices that a tensor holds are checked.
 
 mod fours;
+mod together;
 
 use std::fmt::Write;
 
+pub(crate) use self::together::together;
 use crate::dtype::DType;
 use crate::graph::{Reduce, View};
 use crate::schedule::plan::{Inst, Load, Program, Reduction};
@@ -55,7 +57,7 @@ pub(super) struct Text {
 }
 
 /// The whole program of a hand-written shader.
-pub(super) fn whole(source: &str) -> String {
+pub(crate) fn whole(source: &str) -> String {
     format!("{COMMON}\n{source}")
 }
 

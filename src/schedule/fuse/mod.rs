@@ -44,7 +44,8 @@ pub(super) enum Access {
 /// Groups in order, and the items that are views of others.
 #[derive(Default)]
 pub(super) struct Groups {
-    pub groups: Vec<Group>,
+    /// Those that may share a dispatch side by side.
+    pub units: Vec<Vec<Group>>,
     /// Wanted items that share another's memory: each output's source and view.
     pub aliases: FxHashMap<usize, SmallVec<[(Source, View); 1]>>,
     /// Items that groups write, and those of size 0 that nothing needs to.
@@ -65,6 +66,7 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
         writer: FxHashMap::default(),
         merged: FxHashMap::default(),
         oldest: usize::MAX,
+        groups: Vec::new(),
         out: Groups::default(),
     };
     fuser.mark_shared();
@@ -73,7 +75,7 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
     }
     let mut groups = fuser.out;
     groups.written = fuser.written;
-    groups.groups = order::in_order(std::mem::take(&mut groups.groups));
+    groups.units = order::in_order(fuser.groups, enabled);
     groups
 }
 
@@ -96,6 +98,8 @@ pub(super) struct Fuser<'a> {
     pub merged: FxHashMap<usize, (usize, usize)>,
     /// The oldest item that a kernel computes by now.
     pub oldest: usize,
+    /// Newest first.
+    pub groups: Vec<Group>,
     pub out: Groups,
 }
 
@@ -121,7 +125,7 @@ impl Fuser<'_> {
         let access = Access::Item(Source { item, out: 0 });
         self.written.insert(item);
         self.writer.insert(access, group);
-        let Group { kernel, writes, .. } = &mut self.out.groups[group];
+        let Group { kernel, writes, .. } = &mut self.groups[group];
         writes.push(access);
         let dtype = self.cone.items[item].spec(0).dtype;
         kernel.epilogue_mut().expect("something goes on from it").write_core(result, dtype);
@@ -308,9 +312,9 @@ impl Fuser<'_> {
         writes: SmallVec<[Access; 2]>,
         item: usize,
     ) -> usize {
-        let group = self.out.groups.len();
+        let group = self.groups.len();
         self.writer.extend(writes.iter().map(|&access| (access, group)));
-        self.out.groups.push(Group { kernel, reads, writes, item });
+        self.groups.push(Group { kernel, reads, writes, item });
         group
     }
 }
