@@ -34,6 +34,9 @@ struct Inner {
 
 /// Something that is computed with the next run if it is still there.
 pub(crate) enum Pending {
+    /// What a Var begins with, or a number that it is set to: computed by itself, so that the first step is planned, and its kernels are compiled, as all
+    /// others.
+    Initial(Weak<Node>),
     /// A Var that was given another tensor.
     Var(Weak<Cell>),
     /// A tensor that a backward pass started from: its value costs little more while the rest is computed anyway.
@@ -250,13 +253,18 @@ impl Device {
         if let Some(failure) = lock(&self.0.failure).take() {
             return Err(failure);
         }
-        let mut all: Vec<Arc<Node>> = roots.to_vec();
         let pending = std::mem::take(&mut *lock(&self.0.pending));
-        all.extend(pending.iter().filter_map(|pending| match pending {
+        let node = |pending: &Pending| match pending {
+            Pending::Initial(node) => node.upgrade(),
             Pending::Var(cell) => cell.upgrade().map(|cell| cell.tensor().node.clone()),
             Pending::Output(node) => node.upgrade().filter(|node| node.held() > 0),
-        }));
-        scheduler.realize(self, all)
+        };
+        let (initial, others): (Vec<&Pending>, Vec<&Pending>) =
+            pending.iter().partition(|pending| matches!(pending, Pending::Initial(_)));
+        if !initial.is_empty() {
+            scheduler.realize(self, initial.into_iter().filter_map(node).collect())?;
+        }
+        scheduler.realize(self, roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
     }
 
     /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.

@@ -4,6 +4,8 @@
 #[allow(dead_code)] // the benchmarks use the rest
 mod cases;
 
+use std::sync::{Mutex, PoisonError};
+
 use wgrad::nn::{Linear, Module};
 use wgrad::optim::{Adam, Optimizer};
 use wgrad::{AdapterKind, Device, GpuOptions, Limits, Tensor};
@@ -42,6 +44,9 @@ fn dispatches_of_a_step() {
     assert!(over.is_empty(), "{}", over.join("; "));
 }
 
+/// Held by tests that work the device, so that the process's memory is that of one.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// What a step must not do once all is warm.
 fn made(device: &Device) -> [usize; 4] {
     let counters = device.counters();
@@ -62,6 +67,7 @@ fn fused() -> Device {
 /// W3 is sent again and again: no buffer, bind group, pipeline or plan, and no memory of the host's.
 #[test]
 fn ten_thousand_steps_create_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let device = fused();
     let mut unit = cases::unit("W3", &device);
     let mut steps = |n: usize| (0..n).for_each(|_| drop(unit()));
@@ -81,6 +87,7 @@ fn ten_thousand_steps_create_nothing() {
 /// Batches of three sizes in turn, and every seventh loss held: what is kept is bounded by what is held.
 #[test]
 fn batches_of_several_sizes_keep_little() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let device = fused();
     let (first, last) = (Linear::new(64, 32, &device), Linear::new(32, 10, &device));
     let mut optimizer = Adam::new([first.params(), last.params()].concat(), 1e-3);
@@ -113,6 +120,7 @@ fn batches_of_several_sizes_keep_little() {
 /// What plans say before they run bounds what tensors take, and the pool has no more than its size classes explain.
 #[test]
 fn memory_stays_within_the_prediction() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let null = || Device::null(Limits { storage_buffers: 32, ..Limits::webgpu() });
     for name in ["W2", "W4", "W5"] {
         for device in [null(), Device::gpu_with(&GpuOptions::default()).unwrap()] {

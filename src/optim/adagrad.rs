@@ -57,11 +57,8 @@ impl Rule for SumOfSquares {
 
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor {
         let rate = lr / (1.0 + f64::from(slots.steps() - 1) * self.lr_decay);
-        let sum = match slots.steps() {
-            1 => gradient.square() + self.initial,
-            _ => slots.get("sum").expect("kept from the first step on") + gradient.square(),
-        };
-        let sum = slots.put("sum", sum);
+        let sum = slots.get("sum").expect("kept from the first step on") + gradient.square();
+        let sum = slots.put("sum", sum + if slots.steps() == 1 { self.initial } else { 0.0 });
         param - gradient * rate / (sum.sqrt() + self.eps)
     }
 }

@@ -68,11 +68,8 @@ impl Rule for Descent {
 
     fn update(&self, lr: f64, param: &Tensor, mut gradient: Tensor, slots: &mut Slots) -> Tensor {
         if let Some(old) = slots.get("velocity") {
-            let velocity = match slots.steps() {
-                1 => gradient.clone(),
-                _ => old * self.momentum + &gradient * (1.0 - self.dampening),
-            };
-            slots.put("velocity", velocity.clone());
+            let share = if slots.steps() == 1 { 1.0 } else { 1.0 - self.dampening };
+            let velocity = slots.put("velocity", old * self.momentum + &gradient * share);
             gradient = if self.nesterov { gradient + velocity * self.momentum } else { velocity };
         }
         param - gradient * lr

@@ -46,7 +46,7 @@ impl Var {
     fn new(tensor: Tensor, parameter: bool) -> Var {
         let tensor = Mutex::new(Cell::own(parameter, &tensor));
         let var = Var(Arc::new(Cell { parameter, frozen: AtomicBool::new(false), tensor }));
-        var.register();
+        var.register(true);
         var
     }
 
@@ -71,16 +71,21 @@ impl Var {
             );
         }
         let new = Cell::own(self.trains(), &tensor);
+        let is_number = tensor.node.sources().is_empty();
         drop(tensor);
         let replaced =
             std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
         drop(replaced);
-        self.register();
+        self.register(is_number);
     }
 
     /// Computed by the next realize of the device, so that no chain of pending values grows.
-    fn register(&self) {
-        self.tensor().device().register(Pending::Var(Arc::downgrade(&self.0)));
+    fn register(&self, initial: bool) {
+        let tensor = self.tensor();
+        tensor.device().register(match initial {
+            true => Pending::Initial(Arc::downgrade(&tensor.node)),
+            false => Pending::Var(Arc::downgrade(&self.0)),
+        });
     }
 
     /// The gradient that backward passes have added up since the tensor was put in, or since

@@ -11,3 +11,4 @@ mod large;
 mod matmul;
 mod movement;
 mod reductions;
+mod together;

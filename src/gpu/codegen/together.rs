@@ -3,36 +3,29 @@
 //! In: programs that are generated from the same template. Out: one, in which a workgroup finds out whose it is. A branch
 //! that all of a workgroup takes costs a GPU nothing, and a CPU adapter, which may walk through every branch, no loop.
 
-use std::fmt::Write;
-
 use rustc_hash::FxHashSet;
 
 use super::COMMON;
 
-/// Whatever kernels are put together, their parameters are called so.
+/// All kernels' parameters are members of one block.
 const PARAMS: &str = "params";
 
 /// One source of several. Its parameters are where the workgroups of each kernel end, and then those of each.
 pub(crate) fn together(sources: &[&str]) -> String {
     let members: Vec<Vec<Declaration>> = sources.iter().map(|source| declarations(source)).collect();
     let own = own_names(&members);
-    let ends: Vec<String> = (0..members.len()).map(|k| format!("end{k}: u32")).collect();
-    let (mut params, mut text) = (ends.join(", "), String::new());
-    let mut bindings = 1;
+    let mut params: Vec<String> = (0..members.len()).map(|k| format!("end{k}: u32")).collect();
+    let (mut text, mut bindings) = (String::new(), 0);
     for (k, declarations) in members.iter().enumerate() {
         for Declaration { name, text: declaration } in declarations {
             match *name {
-                "Params" => {
-                    let (_, fields) = declaration.split_once('{').expect("a struct has a body");
-                    let fields = fields.trim_matches([' ', ',', '}', '\n']);
-                    fields.split(", ").for_each(|field| write!(params, ", m{k}_{field}").expect("a string"));
-                }
+                "Params" => params.extend(fields(declaration).map(|field| format!("m{k}_{field}"))),
                 PARAMS => {}
                 name if declaration.contains("@binding") => {
+                    bindings += 1;
                     let (_, variable) = declaration.split_once("var<").expect("a binding is a variable");
                     let variable = variable.replacen(name, &format!("{name}_{k}"), 1);
-                    write!(text, "@group(0) @binding({bindings}) var<{variable}").expect("a string");
-                    bindings += 1;
+                    text += &format!("@group(0) @binding({bindings}) var<{variable}");
                 }
                 name if own.contains(name) => text += &renamed(declaration, &own, k),
                 _ if k == 0 => text += declaration,
@@ -40,20 +33,25 @@ pub(crate) fn together(sources: &[&str]) -> String {
             }
         }
     }
-    let mut branches = String::new();
-    for k in 0..members.len() {
-        let start = k.checked_sub(1).map_or("0u".to_owned(), |before| format!("{PARAMS}.end{before}"));
-        let (other, test) = (if k > 0 { " else " } else { "    " }, format!("group < {PARAMS}.end{k}"));
-        write!(
-            branches,
-            "{other}if ({test}) {{\n        own.group = vec3(group - {start}, 0u, 0u);\n        main_{k}(own);\n    }}"
-        )
-        .expect("a string");
-    }
+    let (params, entry) = (params.join(", "), entry(members.len()));
     format!(
-        "{COMMON}\nstruct Params {{ {params} }}\n@group(0) @binding(0) var<uniform> {PARAMS}: Params;\n{text}\n\
-         @compute @workgroup_size(GROUP)\nfn main(place: Place) {{\n\
-         \x20   let group = place.group.y * place.groups.x + place.group.x;\n    var own = place;\n{branches}\n}}\n"
+        "{COMMON}\nstruct Params {{ {params} }}\n@group(0) @binding(0) var<uniform> {PARAMS}: Params;\n{text}\n{entry}"
+    )
+}
+
+/// Passes a workgroup on to the kernel whose it is.
+fn entry(kernels: usize) -> String {
+    let branch = |k: usize| {
+        let start = k.checked_sub(1).map_or("0u".to_owned(), |before| format!("{PARAMS}.end{before}"));
+        format!(
+            "if (group < {PARAMS}.end{k}) {{\n        own.group = vec3(group - {start}, 0u, 0u);\n        main_{k}(own);\n    }}"
+        )
+    };
+    let branches: Vec<String> = (0..kernels).map(branch).collect();
+    format!(
+        "@compute @workgroup_size(GROUP)\nfn main(place: Place) {{\n    var own = place;\n    \
+         let group = place.group.y * place.groups.x + place.group.x;\n    {}\n}}\n",
+        branches.join(" else ")
     )
 }
 
@@ -92,11 +90,17 @@ fn name(declaration: &str) -> &str {
     words(head.expect("a name follows").1).next().expect("a name follows")
 }
 
+/// The members of a struct of scalars.
+fn fields(declaration: &str) -> impl Iterator<Item = &str> {
+    let (_, fields) = declaration.split_once('{').expect("a struct has a body");
+    fields.trim_matches([' ', ',', '}', '\n']).split(", ")
+}
+
 fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// What each kernel has for itself: its buffers and parameters, what differs, and what mentions any of these.
+/// What each kernel has for itself: its buffers, what differs, and what mentions these or the parameters.
 fn own_names<'a>(members: &[Vec<Declaration<'a>>]) -> FxHashSet<&'a str> {
     let first = &members[0];
     let mut own: FxHashSet<&str> = FxHashSet::default();
@@ -107,12 +111,12 @@ fn own_names<'a>(members: &[Vec<Declaration<'a>>]) -> FxHashSet<&'a str> {
             own.insert(name);
         }
     }
-    own.remove("Params");
     loop {
         let mentions = |text: &str| words(text).any(|word| word == PARAMS || own.contains(word));
         let more: Vec<&str> =
             first.iter().filter(|d| !own.contains(d.name) && mentions(d.text)).map(|d| d.name).collect();
         if more.is_empty() {
+            own.retain(|name| !["Params", PARAMS].contains(name));
             return own;
         }
         own.extend(more);
@@ -132,9 +136,8 @@ fn renamed(text: &str, own: &FxHashSet<&str>, k: usize) -> String {
         let (word, behind) = rest.split_at(end);
         let is_parameter = renamed.ends_with(&format!("{PARAMS}."));
         match word {
-            _ if is_parameter => write!(renamed, "m{k}_{word}").expect("a string"),
-            PARAMS => renamed += PARAMS,
-            _ if own.contains(word) => write!(renamed, "{word}_{k}").expect("a string"),
+            _ if is_parameter => renamed += &format!("m{k}_{word}"),
+            _ if own.contains(word) => renamed += &format!("{word}_{k}"),
             _ => renamed += word,
         }
         let next = behind.find(is_word).unwrap_or(behind.len());
