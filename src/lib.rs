@@ -60,6 +60,7 @@
 #![deny(unsafe_code)]
 
 pub mod autograd;
+mod clock;
 mod cpu;
 pub mod data;
 mod device;

@@ -16,8 +16,8 @@ use crate::turns::Row;
 pub struct Report(Vec<Value>);
 
 const COLUMNS: &str = "\
-| workload     |          value | first s | second s | dispatches | us a unit | host us | device us |    GFLOP/s |       GB/s | peak MB |     value read |
-|--------------|---------------:|--------:|---------:|-----------:|----------:|--------:|----------:|-----------:|-----------:|--------:|---------------:|";
+| workload     |          value | first s | second s | dispatches | us a unit |       host us | device us |    GFLOP/s |       GB/s | peak MB |     value read |
+|--------------|---------------:|--------:|---------:|-----------:|----------:|--------------:|----------:|-----------:|-----------:|--------:|---------------:|";
 
 impl Report {
     pub fn read(path: &Path) -> Result<Report> {
@@ -105,19 +105,21 @@ impl Report {
         let rate = |amount: &str, ceiling: &str| {
             let rate = |record: &Value| Some(record[amount].as_f64()? / record["unit_s"].as_f64()?);
             match (rate(record), self.find(ours, ceiling).and_then(rate)) {
-                (Some(found), Some(most)) => format!("{:.1} {:3.0}%", found / 1e9, 100.0 * found / most),
+                (Some(found), Some(most)) => share(found / 1e9, most / 1e9),
                 _ => "-".into(),
             }
         };
+        let micros = |key: &str| number(key).map(|seconds| 1e6 * seconds);
+        let host = micros("host_s").zip(micros("unit_s")).map_or("-".into(), |(host, all)| share(host, all));
         println!(
-            "| {workload:12} | {:>14} | {:>7} | {:>8} | {:>10} | {:>9} | {:>7} | {:>9} | {:>10} | {:>10} | {:>7} | {:>14} |",
+            "| {workload:12} | {:>14} | {:>7} | {:>8} | {:>10} | {:>9} | {:>13} | {:>9} | {:>10} | {:>10} | {:>7} | {:>14} |",
             format!("{} {:7}", text(number("value"), 2), record["metric"].as_str().unwrap_or_default()),
             text(number("first_s"), 3),
             text(number("second_s"), 4),
             text(number("dispatches"), 0),
-            text(number("unit_s").map(|s| 1e6 * s), 1),
-            text(number("host_s").map(|s| 1e6 * s), 1),
-            text(number("device_s").map(|s| 1e6 * s), 1),
+            text(micros("unit_s"), 1),
+            host,
+            text(micros("device_s"), 1),
             rate("flops", "multiply_add"),
             rate("bytes", "copy"),
             text(number("peak_mb"), 0),
@@ -162,6 +164,11 @@ impl Report {
 
 fn text(number: Option<f64>, digits: usize) -> String {
     number.map_or("-".into(), |number| format!("{number:.digits$}"))
+}
+
+/// A number, and what part it is of a whole.
+fn share(part: f64, whole: f64) -> String {
+    format!("{part:.1} {:3.0}%", 100.0 * part / whole)
 }
 
 /// What is checked out, and whether something was changed since.

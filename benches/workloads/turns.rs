@@ -24,7 +24,7 @@ pub struct Region {
     pub seconds: f64,
     /// What was read at the end.
     pub value: f64,
-    /// Until the last unit was handed over. In a region of one unit nothing waits before that.
+    /// What the thread that handed the units over worked for it.
     pub host: Option<f64>,
     pub kernels: Option<usize>,
 }
@@ -50,12 +50,12 @@ impl Row {
             .expect("it has regions")
     }
 
-    /// Building, planning, recording, submitting: seconds a unit.
+    /// Building, differentiating, recording, submitting: seconds a unit.
     pub fn host(&self) -> Option<f64> {
-        median(self.single.iter().filter_map(|unit| unit.host))
+        median(self.regions.iter().filter_map(|region| Some(region.host? / region.units as f64)))
     }
 
-    /// From handing a single unit over until it is read back.
+    /// What a single unit takes beyond that until it is read back.
     pub fn device(&self) -> Option<f64> {
         median(self.single.iter().filter_map(|unit| Some(unit.seconds - unit.host?)))
     }

@@ -30,8 +30,9 @@ pub struct Counters {
     pub bytes_peak: u64,
     /// Bytes of buffers that wait in the pool.
     pub bytes_idle: u64,
-    /// Time that the host spent on runs: finding the plan or making it, uniforms, recording, submitting. Building the
-    /// graph before, and waiting for the device, are not in it.
+    /// Time that threads worked on runs: finding the plan or making it, uniforms, recording, submitting. Building the
+    /// graph before is not in it; nor is waiting for the device, where the system tells a thread's own time (Linux and
+    /// macOS).
     pub host: Duration,
 }
 
