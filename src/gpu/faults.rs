@@ -5,12 +5,11 @@
 //! out: the fault, to the first read that comes after it and to the first of a value that depends on it. Must not know
 //! which kernels index.
 
+use std::collections::VecDeque;
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::lock;
 use super::pool::Buffer;
@@ -20,9 +19,12 @@ use crate::error::Error;
 const FINE: u32 = u32::MAX;
 
 /// Runs that index and may wait for a read at a time.
-const WORDS: u32 = 128;
+const WORDS: u64 = u128::BITS as u64;
 
 type Site = (&'static str, &'static Location<'static>);
+
+/// The number of a run that indexes: they are counted from 1 on.
+pub(super) type Run = u64;
 
 /// The words of the runs that index, and what became of them.
 pub(super) struct Faults {
@@ -36,36 +38,38 @@ pub(super) struct Faults {
 struct State {
     numbers: FxHashMap<Site, u32>,
     sites: Vec<Site>,
-    /// Words that no run has, and whether a fault is still in them.
-    free: Vec<(u32, bool)>,
-    /// Runs whose word has not arrived.
-    open: Vec<Arc<Watch>>,
-    /// Runs whose word was a fault, while something depends on them.
-    faulted: Vec<Weak<Watch>>,
+    /// The newest run.
+    last: Run,
+    /// Runs whose word has not arrived, oldest first: some of the `WORDS` newest.
+    open: Vec<Run>,
+    /// A bit for each word that a fault is still in.
+    faulty: u128,
+    /// Runs that met a fault which no read of what depends on them has told.
+    faulted: VecDeque<(Run, Site)>,
     /// A fault that no read has told.
     news: Option<Site>,
 }
 
-/// A run whose kernels index: whether it met an index out of range.
-pub(super) struct Watch {
-    word: u32,
-    outcome: OnceLock<Option<Site>>,
-    told: AtomicBool,
+/// Which runs the contents of a buffer depend on: `newest - i` where bit `i` is set. What lies further back has arrived.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Past {
+    newest: Run,
+    runs: u128,
 }
 
-/// The runs that a buffer's contents depend on, as far as a fault of theirs may still have to be told.
-pub(super) type Watches = SmallVec<[Arc<Watch>; 1]>;
-
-impl Watch {
-    /// A fault is known and told, or there is none.
-    fn is_settled(&self) -> bool {
-        self.outcome.get().is_some_and(|site| site.is_none() || self.told.load(Ordering::Relaxed))
+impl Past {
+    pub fn of(run: Run) -> Past {
+        Past { newest: run, runs: 1 }
     }
 
-    /// The fault, once.
-    fn tell(&self) -> Option<Site> {
-        let site = (*self.outcome.get()?)?;
-        (!self.told.swap(true, Ordering::Relaxed)).then_some(site)
+    pub fn join(self, other: Past) -> Past {
+        let (early, late) = if self.newest < other.newest { (self, other) } else { (other, self) };
+        let age = (late.newest - early.newest) as u32;
+        Past { runs: late.runs | early.runs.checked_shl(age).unwrap_or(0), ..late }
+    }
+
+    fn has(self, run: Run) -> bool {
+        self.newest.checked_sub(run).is_some_and(|age| age < WORDS && self.runs >> age & 1 == 1)
     }
 }
 
@@ -80,13 +84,12 @@ impl Faults {
         let stride = device.limits().min_storage_buffer_offset_alignment;
         let words = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("error words"),
-            size: u64::from(WORDS * stride),
+            size: WORDS * u64::from(stride),
             usage: Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
             mapped_at_creation: false,
         });
         queue.write_buffer(&words, 0, &vec![0xff; words.size() as usize]);
-        let free = (0..WORDS).map(|word| (word, false)).collect();
-        Faults { words, stride, state: Mutex::new(State { free, ..State::default() }) }
+        Faults { words, stride, state: Mutex::default() }
     }
 
     /// The site of an operation called at a line: one number a pair, so that the table grows with the program's text only.
@@ -98,21 +101,23 @@ impl Faults {
         })
     }
 
-    /// Whether every word waits for a read.
+    /// Whether the next run's word waits for a read.
     pub fn is_full(&self) -> bool {
-        lock(&self.state).free.is_empty()
+        let state = lock(&self.state);
+        state.open.first().is_some_and(|oldest| oldest + WORDS <= state.last + 1)
     }
 
-    /// A word for a run whose kernels index. Its first submission must follow.
-    pub fn watch(&self, queue: &wgpu::Queue) -> Arc<Watch> {
-        let mut state = lock(&self.state);
-        let (word, faulty) = state.free.pop().expect("a run waits until there is one");
-        if faulty {
-            queue.write_buffer(&self.words, self.offset(word).into(), &FINE.to_le_bytes());
+    /// Gives a run whose kernels index its number and its word. Its first submission must follow.
+    pub fn begin(&self, queue: &wgpu::Queue) -> Run {
+        let state = &mut *lock(&self.state);
+        state.last += 1;
+        state.open.push(state.last);
+        let bit = 1 << (state.last % WORDS);
+        if state.faulty & bit != 0 {
+            state.faulty &= !bit;
+            queue.write_buffer(&self.words, self.offset(state.last).into(), &FINE.to_le_bytes());
         }
-        let watch = Arc::new(Watch { word, outcome: OnceLock::new(), told: AtomicBool::new(false) });
-        state.open.push(Arc::clone(&watch));
-        watch
+        state.last
     }
 
     /// A word's place, bound by kernels at the offset of their run's.
@@ -120,79 +125,60 @@ impl Faults {
         wgpu::BufferBinding { buffer: &self.words, offset: 0, size: wgpu::BufferSize::new(Self::BYTES) }
     }
 
-    pub fn offset_of(&self, watch: &Watch) -> u32 {
-        self.offset(watch.word)
-    }
-
-    fn offset(&self, word: u32) -> u32 {
-        word * self.stride
+    /// Where a run's word lies.
+    pub fn offset(&self, run: Run) -> u32 {
+        (run % WORDS) as u32 * self.stride
     }
 
     /// Whether no buffer depends on a run of which something may still have to be told.
     pub fn are_settled(&self) -> bool {
-        let state = &mut *lock(&self.state);
-        state.faulted.retain(|watch| watch.upgrade().is_some_and(|watch| !watch.is_settled()));
+        let state = lock(&self.state);
         state.open.is_empty() && state.faulted.is_empty()
     }
 
-    /// What a dispatch writes depends on the runs that what it binds depends on, and on its own if it indexes.
-    pub fn pass_on<'a>(
-        &self,
-        bound: impl Iterator<Item = &'a Buffer>,
-        written: impl Iterator<Item = &'a Buffer>,
-        own: Option<&Arc<Watch>>,
-    ) {
-        let mut watches: Watches = own.cloned().into_iter().collect();
-        for buffer in bound {
-            for watch in lock(&buffer.watches).iter().filter(|watch| !watch.is_settled()) {
-                if !watches.iter().any(|other| Arc::ptr_eq(other, watch)) {
-                    watches.push(Arc::clone(watch));
-                }
-            }
-        }
-        written.for_each(|buffer| lock(&buffer.watches).clone_from(&watches));
-    }
-
     /// The runs whose words have not arrived. Submits must be locked out until the words are on their way.
-    pub fn open(&self) -> Vec<Arc<Watch>> {
+    pub fn open(&self) -> Vec<Run> {
         lock(&self.state).open.clone()
     }
 
     /// Records that the words are copied to `target`, one behind the other from `at` on.
     pub fn record(
         &self,
-        watches: &[Arc<Watch>],
+        runs: &[Run],
         encoder: &mut wgpu::CommandEncoder,
         target: &wgpu::Buffer,
         at: u64,
     ) {
-        for (i, watch) in (0..).zip(watches) {
-            let from = self.offset_of(watch).into();
+        for (i, &run) in (0..).zip(runs) {
+            let from = self.offset(run).into();
             encoder.copy_buffer_to_buffer(&self.words, from, target, at + i * Self::BYTES, Self::BYTES);
         }
     }
 
-    /// Takes note of a word that arrived. Of several copies the first counts: a word is free for another run after it.
-    pub fn arrive(&self, watch: &Arc<Watch>, word: u32) {
+    /// Takes note of a word that arrived. Of several copies the first counts: the word is free for another run after it.
+    pub fn arrive(&self, run: Run, word: u32) {
         let state = &mut *lock(&self.state);
-        let site = state.sites.get(word as usize).copied();
-        if watch.outcome.set(site).is_err() {
-            return;
+        let Some(at) = state.open.iter().position(|&open| open == run) else { return };
+        state.open.remove(at);
+        let Some(&site) = state.sites.get(word as usize) else { return };
+        state.faulty |= 1 << (run % WORDS);
+        state.news = state.news.or(Some(site));
+        if state.faulted.len() as u64 == WORDS {
+            state.faulted.pop_front();
         }
-        state.open.retain(|other| !Arc::ptr_eq(other, watch));
-        state.free.push((watch.word, site.is_some()));
-        if site.is_some() {
-            state.news = state.news.or(site);
-            state.faulted.push(Arc::downgrade(watch));
-        }
+        state.faulted.push_back((run, site));
     }
 
     /// What a read of these buffers must say: the fault of a run that they depend on, or else one that no read has told.
-    pub fn check<'a>(&self, buffers: impl Iterator<Item = &'a Buffer>) -> Result<(), Error> {
-        let news = lock(&self.state).news.take();
-        let mut own =
-            buffers.filter_map(|buffer| lock(&buffer.watches).iter().find_map(|watch| watch.tell()));
-        match own.next().or(news) {
+    pub fn check<'a>(&self, mut buffers: impl Iterator<Item = &'a Buffer>) -> Result<(), Error> {
+        let State { faulted, news, .. } = &mut *lock(&self.state);
+        let news = news.take();
+        let own = buffers.find_map(|buffer| {
+            let past = *lock(&buffer.past);
+            let (_, site) = faulted.remove(faulted.iter().position(|&(run, _)| past.has(run))?)?;
+            Some(site)
+        });
+        match own.or(news) {
             Some((op, at)) => Err(Error::Index { op, at }),
             None => Ok(()),
         }

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::faults::Watches;
+use super::faults::Past;
 use super::lock;
 use crate::error::Error;
 use crate::limits::Limits;
@@ -31,7 +31,7 @@ pub struct Buffer {
     raw: wgpu::Buffer,
     shelf: Weak<Mutex<Shelf>>,
     /// The runs that index and that what is in it depends on.
-    pub(super) watches: Mutex<Watches>,
+    pub(super) past: Mutex<Past>,
 }
 
 impl Buffer {
@@ -152,7 +152,7 @@ impl Pool {
 
     fn hand_out(&self, id: u64, raw: wgpu::Buffer, asked: u64) -> Buffer {
         let shelf = Arc::downgrade(&self.shelf);
-        Buffer { id, asked, raw, shelf, watches: Mutex::default() }
+        Buffer { id, asked, raw, shelf, past: Mutex::default() }
     }
 
     fn class(&self, bytes: u64) -> Result<u64, Error> {

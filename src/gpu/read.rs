@@ -116,8 +116,8 @@ impl Gpu {
         let bytes: u64 = load.iter().map(Piece::padded).sum();
         // No run may come between the question which words are open and the submission that carries them.
         let recorder = lock(&self.recorder);
-        let watches = self.faults.open();
-        let staging = self.staging.take(bytes + Faults::BYTES * watches.len() as u64)?;
+        let runs = self.faults.open();
+        let staging = self.staging.take(bytes + Faults::BYTES * runs.len() as u64)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut to = 0;
         for piece in load {
@@ -125,8 +125,8 @@ impl Gpu {
             encoder.copy_buffer_to_buffer(source, piece.from, &staging, to, piece.padded());
             to += piece.padded();
         }
-        self.faults.record(&watches, &mut encoder, &staging, bytes);
-        let landed = Landed { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, watches };
+        self.faults.record(&runs, &mut encoder, &staging, bytes);
+        let landed = Landed { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, runs };
         let (sender, receiver) = oneshot::channel();
         let addressee = Addressee::new(Mutex::new(Some(sender)));
         let callback = {

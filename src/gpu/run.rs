@@ -13,7 +13,7 @@ use std::sync::{Arc, MutexGuard};
 use smallvec::SmallVec;
 
 use super::bind_groups::BindGroups;
-use super::faults::{Faults, Watch};
+use super::faults::{Faults, Past};
 use super::pipeline::{Access, Pipeline};
 use super::pool::{Buffer, create_buffer};
 use super::timeline::Ticket;
@@ -66,11 +66,11 @@ impl Gpu {
         let queue = self.timeline.queue();
         queue.write_buffer(&recorder.uniforms, 0, bytemuck::cast_slice(uniforms));
         let indexes = dispatches.iter().any(|dispatch| dispatch.pipeline.faults);
-        let watch = indexes.then(|| self.faults.watch(queue));
-        if watch.is_some() || !self.faults.are_settled() {
-            pass_on(&self.faults, dispatches, buffers, watch.as_ref());
+        let run = indexes.then(|| self.faults.begin(queue));
+        if !self.faults.are_settled() {
+            pass_on(dispatches, buffers, run.map_or(Past::default(), Past::of));
         }
-        let word = watch.map_or(0, |watch| self.faults.offset_of(&watch));
+        let word = run.map_or(0, |run| self.faults.offset(run));
         let longest = longest_submission(self.limits.kind);
         let mut last = None;
         let mut rest = dispatches;
@@ -193,13 +193,15 @@ impl Recorder {
     }
 }
 
-/// Passes on, dispatch by dispatch, which runs the contents of the buffers depend on.
-fn pass_on(faults: &Faults, dispatches: &[Dispatch], buffers: &[&Buffer], watch: Option<&Arc<Watch>>) {
+/// Passes on, dispatch by dispatch, which runs the contents of the buffers depend on: what is written, on those of what
+/// is bound, and on this one if the dispatch indexes.
+fn pass_on(dispatches: &[Dispatch], buffers: &[&Buffer], own: Past) {
     for Dispatch { pipeline, buffers: bound, .. } in dispatches {
-        let bound = bound.iter().map(|&index| buffers[index as usize]);
-        let written =
-            bound.clone().zip(&pipeline.bindings).filter(|(_, access)| **access == Access::ReadWrite);
-        faults.pass_on(bound, written.map(|(buffer, _)| buffer), watch.filter(|_| pipeline.faults));
+        let bound = bound.iter().map(|&index| &buffers[index as usize].past);
+        let own = if pipeline.faults { own } else { Past::default() };
+        let past = bound.clone().fold(own, |past, other| past.join(*lock(other)));
+        let written = bound.zip(&pipeline.bindings).filter(|(_, access)| **access == Access::ReadWrite);
+        written.for_each(|(written, _)| *lock(written) = past);
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::faults::{Faults, Watch};
+use super::faults::{Faults, Run};
 use super::lock;
 use super::pool::create_buffer;
 use crate::error::Error;
@@ -54,12 +54,12 @@ pub(super) struct Landed {
     /// Bytes of data, a multiple of 4.
     pub bytes: u64,
     /// The runs whose error words came along, behind the data.
-    pub watches: Vec<Arc<Watch>>,
+    pub runs: Vec<Run>,
 }
 
 impl Landed {
     pub fn view(&self) -> Result<wgpu::BufferView, Error> {
-        let all = self.bytes + Faults::BYTES * self.watches.len() as u64;
+        let all = self.bytes + Faults::BYTES * self.runs.len() as u64;
         let view = self.buffer.get_mapped_range(..all);
         view.map_err(|error| Error::Driver(error.to_string()))
     }
@@ -69,8 +69,8 @@ impl Drop for Landed {
     fn drop(&mut self) {
         if let Ok(view) = self.view() {
             let words = view[self.bytes as usize..].as_chunks().0;
-            for (watch, &word) in self.watches.iter().zip(words) {
-                self.staging.faults.arrive(watch, u32::from_le_bytes(word));
+            for (&run, &word) in self.runs.iter().zip(words) {
+                self.staging.faults.arrive(run, u32::from_le_bytes(word));
             }
         }
         self.buffer.unmap();
