@@ -142,13 +142,7 @@ impl Faults {
     }
 
     /// Records that the words are copied to `target`, one behind the other from `at` on.
-    pub fn record(
-        &self,
-        runs: &[Run],
-        encoder: &mut wgpu::CommandEncoder,
-        target: &wgpu::Buffer,
-        at: u64,
-    ) {
+    pub fn record(&self, runs: &[Run], encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, at: u64) {
         for (i, &run) in (0..).zip(runs) {
             let from = self.offset(run).into();
             encoder.copy_buffer_to_buffer(&self.words, from, target, at + i * Self::BYTES, Self::BYTES);

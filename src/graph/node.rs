@@ -128,8 +128,8 @@ pub(crate) struct Node {
 #[derive(Default)]
 pub(crate) struct State {
     pub sources: Edges,
-    /// One for each output once computed, empty before.
-    pub values: SmallVec<[Value; 1]>,
+    /// One for each output, once computed.
+    pub values: Option<Arc<[Value]>>,
     /// What backward accumulated here: leaves, and nodes that asked to retain it.
     pub grad: Option<Tensor>,
     pub retain_grad: bool,
@@ -194,8 +194,8 @@ impl Node {
     #[track_caller]
     pub fn input(spec: Spec, storage: Storage, device: &Device) -> Arc<Node> {
         let view = View::contiguous(&spec.shape);
-        let node = Node::new(Op::Input, Edges::new(), SmallVec::from_elem(spec, 1), device, false);
-        node.state().values.push(Value { storage: Arc::new(storage), view });
+        let node = Node::new(Op::Input, Edges::new(), [spec].into(), device, false);
+        node.state().values = Some([Value { storage: Arc::new(storage), view }].into());
         node
     }
 
@@ -208,17 +208,17 @@ impl Node {
     }
 
     pub fn value(&self, out: u8) -> Option<Value> {
-        self.state().values.get(out as usize).cloned()
+        self.state().values.as_ref().map(|values| values[out as usize].clone())
     }
 
     pub fn is_computed(&self) -> bool {
-        !self.state().values.is_empty()
+        self.state().values.is_some()
     }
 
     /// Gives the node its values; if no backward pass will walk through it any more, it forgets its sources.
-    pub fn complete(&self, values: SmallVec<[Value; 1]>) {
+    pub fn complete(&self, values: Arc<[Value]>) {
         let keeps_sources = self.keeps_sources();
-        self.state().values = values;
+        self.state().values = Some(values);
         if !keeps_sources {
             self.release();
         }
@@ -241,7 +241,7 @@ impl Node {
         self.released.store(self.tracks, Ordering::Release);
         let mut state = self.state();
         let forgotten =
-            if state.values.is_empty() { Edges::new() } else { std::mem::take(&mut state.sources) };
+            if state.values.is_none() { Edges::new() } else { std::mem::take(&mut state.sources) };
         drop(state);
         drop_edges(forgotten);
     }

@@ -19,7 +19,7 @@ pub(crate) struct Cone {
 /// One node of the cone: pending, or an input that has its values.
 pub(crate) struct Item {
     pub node: Arc<Node>,
-    pub values: Option<SmallVec<[Value; 1]>>,
+    pub values: Option<Arc<[Value]>>,
     pub sources: SmallVec<[Source; 3]>,
     /// A fused operation without a kernel here: output `i` is source `i`, its meaning in primitives.
     pub expanded: bool,
@@ -62,26 +62,22 @@ impl Cone {
     pub fn collect(roots: Vec<Arc<Node>>, kernel: impl Fn(&Node) -> bool) -> Cone {
         let mut cone = Cone { items: Vec::new() };
         let mut indices: FxHashMap<u64, usize> = FxHashMap::default();
-        let mut root_ids: FxHashMap<u64, usize> = FxHashMap::default();
-        for root in &roots {
-            *root_ids.entry(root.id).or_default() += 1;
-        }
-        // A node is entered when first met, and listed when all its sources are.
-        let mut stack: Vec<(Arc<Node>, Option<Edges>)> =
+        // A node is entered when first met, and listed when all its sources are; `true`: it was expanded.
+        let mut stack: Vec<(Arc<Node>, Option<(Edges, bool)>)> =
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
-        // References to nodes that this function itself holds, and that will be gone.
-        let mut ours: FxHashMap<u64, usize> = FxHashMap::default();
+        // References to each item from edges of items: they will be gone.
+        let mut ours: Vec<usize> = Vec::new();
         while let Some((node, entered)) = stack.pop() {
             if indices.contains_key(&node.id) {
                 continue;
             }
-            let Some(edges) = entered else {
-                let edges = if node.is_computed() {
-                    Edges::new()
-                } else if matches!(&node.op, Op::Fused(_)) && !kernel(&node) {
-                    expand(&node)
-                } else {
-                    node.sources()
+            let Some((edges, expanded)) = entered else {
+                let pending = !node.is_computed();
+                let expanded = pending && matches!(&node.op, Op::Fused(_)) && !kernel(&node);
+                let edges = match pending {
+                    true if expanded => expand(&node),
+                    true => node.sources(),
+                    false => Edges::new(),
                 };
                 let unlisted: SmallVec<[Arc<Node>; 3]> = edges
                     .iter()
@@ -89,22 +85,33 @@ impl Cone {
                     .filter(|edge| !indices.contains_key(&edge.node.id))
                     .map(|edge| edge.node.clone())
                     .collect();
-                stack.push((node, Some(edges)));
+                stack.push((node, Some((edges, expanded))));
                 stack.extend(unlisted.into_iter().map(|node| (node, None)));
                 continue;
             };
-            let expanded = matches!(&node.op, Op::Fused(_)) && !node.is_computed() && !kernel(&node);
-            let sources = edges.iter().map(|edge| cone.resolve(indices[&edge.node.id], edge.out)).collect();
-            // An expanded node refers to its reference only through `edges`, which are dropped here.
-            if !expanded {
-                for edge in &edges {
-                    *ours.entry(edge.node.id).or_default() += 1;
-                }
+            let mut sources = SmallVec::new();
+            for edge in &edges {
+                let index = indices[&edge.node.id];
+                // An expanded node refers to its reference only through `edges`, which are dropped here.
+                ours[index] += usize::from(!expanded);
+                let source = cone.resolve(index, edge.out);
+                cone.items[source.item].uses += 1;
+                sources.push(source);
             }
             indices.insert(node.id, cone.items.len());
+            ours.push(0);
             cone.items.push(Item::new(node, sources, expanded));
         }
-        cone.count(roots, &root_ids, &ours);
+        for root in roots {
+            cone.items[indices[&root.id]].wanted = true;
+        }
+        // Last, when every reference that the walk itself held is gone.
+        for (item, ours) in cone.items.iter_mut().zip(ours) {
+            // Handles first: one that is cloned or dropped meanwhile then errs on the side of keeping.
+            let held = item.node.held() as usize;
+            item.external = Arc::strong_count(&item.node) > 1 + held + ours;
+            item.wanted |= held > 0;
+        }
         cone
     }
 
@@ -113,28 +120,6 @@ impl Cone {
         match self.items[item].expanded {
             true => self.items[item].sources[out as usize],
             false => Source { item, out },
-        }
-    }
-
-    /// Counts who refers to what. Runs last, when every reference that the walk itself held is gone.
-    fn count(
-        &mut self,
-        roots: Vec<Arc<Node>>,
-        root_ids: &FxHashMap<u64, usize>,
-        edges: &FxHashMap<u64, usize>,
-    ) {
-        drop(roots);
-        for i in 0..self.items.len() {
-            for source in self.items[i].sources.clone() {
-                self.items[source.item].uses += 1;
-            }
-        }
-        for item in &mut self.items {
-            // Handles first: one that is cloned or dropped meanwhile then errs on the side of keeping.
-            let held = item.node.held() as usize;
-            let known = 1 + held + edges.get(&item.node.id).copied().unwrap_or(0);
-            item.external = Arc::strong_count(&item.node) > known;
-            item.wanted = held > 0 || root_ids.contains_key(&item.node.id);
         }
     }
 
@@ -157,10 +142,7 @@ impl Cone {
 
 impl Item {
     fn new(node: Arc<Node>, sources: SmallVec<[Source; 3]>, expanded: bool) -> Item {
-        let values = {
-            let state = node.state();
-            (!state.values.is_empty()).then(|| state.values.clone())
-        };
+        let values = node.state().values.clone();
         let keeps_sources = node.keeps_sources();
         Item { node, values, sources, expanded, uses: 0, wanted: false, external: false, keeps_sources }
     }

@@ -39,7 +39,7 @@ pub(crate) fn key(cone: &Cone, donatable: &[bool]) -> Key {
         match &item.values {
             Some(values) => {
                 item.node.outs.hash(&mut key);
-                for value in values {
+                for value in values.iter() {
                     let next = storages.len();
                     storages.entry(Arc::as_ptr(&value.storage)).or_insert(next).hash(&mut key);
                     value.view.hash(&mut key);

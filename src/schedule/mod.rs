@@ -191,9 +191,10 @@ fn has_kernel(node: &Node, limits: &Limits) -> bool {
 impl Cone {
     /// Inputs whose storage nothing but this cone refers to.
     fn donatable(&self) -> Vec<bool> {
-        let unshared = |values: &SmallVec<[Value; 1]>| {
+        let unshared = |values: &Arc<[Value]>| {
             // The node's own reference and the cone's.
-            values.iter().all(|value| Arc::strong_count(&value.storage) == 2)
+            Arc::strong_count(values) == 2
+                && values.iter().all(|value| Arc::strong_count(&value.storage) == 1)
         };
         self.items
             .iter()

@@ -73,14 +73,14 @@ impl Tensor {
         let tracks =
             is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.requires_grad_enabled());
         let edges = sources.iter().map(|x| x.edge()).collect();
-        Tensor::from_node(Node::new(op, edges, SmallVec::from_elem(spec, 1), device, tracks), 0)
+        Tensor::from_node(Node::new(op, edges, [spec].into(), device, tracks), 0)
     }
 
     /// A leaf without sources.
     #[track_caller]
     pub(crate) fn leaf(op: Op, spec: Spec, device: &Device) -> Tensor {
         spec.check_size("tensor", device);
-        let node = Node::new(op, SmallVec::new(), SmallVec::from_elem(spec, 1), device, false);
+        let node = Node::new(op, SmallVec::new(), [spec].into(), device, false);
         Tensor::from_node(node, 0)
     }
 

@@ -111,6 +111,9 @@ impl Tensor {
     /// `expand` to a shape that this one is known to broadcast to.
     #[track_caller]
     pub(crate) fn broadcast_to(&self, shape: &Shape) -> Tensor {
+        if self.shape() == shape {
+            return self.unchanged();
+        }
         let mut aligned = self.shape().clone();
         while aligned.rank() < shape.rank() {
             aligned = aligned.insert(0, 1);
