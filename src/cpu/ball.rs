@@ -49,6 +49,15 @@ impl Ball {
         same || self.off == f64::INFINITY || (got - self.x).abs() <= self.off
     }
 
+    /// Whether it says little of a number that is one of a tensor's: a float may be off by over a hundredth of the
+    /// largest, anything else at all.
+    pub fn is_vague(&self, dtype: DType, largest: f64) -> bool {
+        match dtype {
+            DType::F32 => self.off > 0.01 * largest.max(TINY / ROUNDING),
+            _ => self.off > 0.0,
+        }
+    }
+
     /// The float `x` which a kernel knows up to `off`, rounded or computed to within `rounding`.
     pub fn float(x: f64, off: f64, rounding: f64) -> Ball {
         if off.is_nan() || off == f64::INFINITY {

@@ -5,6 +5,7 @@
 //! kernels nobody but itself can read, its meaning in primitives is.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::FxHashMap;
 
@@ -27,19 +28,33 @@ use crate::tensor::Tensor;
 /// many. They are allowed this many times as much.
 const OWN_WAY: f64 = 4.0;
 
+/// How many elements were compared, and how many of these were passed over: either side of a jump was right, or more.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub compared: AtomicUsize,
+    pub passed_over: AtomicUsize,
+}
+
 pub(super) struct Check<'a> {
     pub gpu: &'a Gpu,
     pub plan: &'a Plan,
     pub cone: &'a Cone,
     pub buffers: &'a [&'a gpu::Buffer],
+    pub tally: &'a Tally,
     /// What each kernel of the next dispatch reads, and for fused operations each of their operands.
     operands: Vec<Vec<Vec<Ball>>>,
     fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
 }
 
 impl<'a> Check<'a> {
-    pub fn new(gpu: &'a Gpu, plan: &'a Plan, cone: &'a Cone, buffers: &'a [&'a gpu::Buffer]) -> Self {
-        Check { gpu, plan, cone, buffers, operands: Vec::new(), fused: FxHashMap::default() }
+    pub fn new(
+        gpu: &'a Gpu,
+        plan: &'a Plan,
+        cone: &'a Cone,
+        buffers: &'a [&'a gpu::Buffer],
+        tally: &'a Tally,
+    ) -> Self {
+        Check { gpu, plan, cone, buffers, tally, operands: Vec::new(), fused: FxHashMap::default() }
     }
 
     /// Keeps what the kernels of a dispatch are about to read: they work in place.
@@ -83,8 +98,8 @@ impl<'a> Check<'a> {
             let operands: Vec<&[Ball]> = operands.iter().map(Vec::as_slice).collect();
             let wanted = kernel::run(&step.kernel, &operands, self.cone);
             for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
-                let got = decode(&got, step.kernel.result_dtype(n));
-                self.compare(step.items[n], &step.kernel, &got, wanted)?;
+                let dtype = step.kernel.result_dtype(n);
+                self.compare(step.items[n], &step.kernel, &decode(&got, dtype), wanted, dtype)?;
             }
         }
         Ok(())
@@ -116,13 +131,25 @@ impl<'a> Check<'a> {
                 let got = decode(&self.peek(&[slot])?[0][..spec.bytes()], spec.dtype);
                 let wider = |ball: &Ball| Ball { off: OWN_WAY * ball.off, ..*ball };
                 let wanted: Vec<Ball> = wanted[out].iter().map(wider).collect();
-                self.compare(last.item, &last.kernel, &got, &wanted)?;
+                self.compare(last.item, &last.kernel, &got, &wanted, spec.dtype)?;
             }
         }
         Ok(())
     }
 
-    fn compare(&self, item: usize, kernel: &Kernel, got: &[Ball], wanted: &[Ball]) -> Result<(), Error> {
+    fn compare(
+        &self,
+        item: usize,
+        kernel: &Kernel,
+        got: &[Ball],
+        wanted: &[Ball],
+        dtype: DType,
+    ) -> Result<(), Error> {
+        let sizes = wanted.iter().map(|wanted| wanted.x.abs()).filter(|size| size.is_finite());
+        let largest = sizes.fold(0.0, f64::max);
+        let vague = wanted.iter().filter(|wanted| wanted.is_vague(dtype, largest)).count();
+        self.tally.compared.fetch_add(wanted.len(), Ordering::Relaxed);
+        self.tally.passed_over.fetch_add(vague, Ordering::Relaxed);
         let pairs = got.iter().zip(wanted).enumerate();
         let Some((index, (got, wanted))) = pairs.into_iter().find(|(_, (got, wanted))| !wanted.allows(got.x))
         else {

@@ -30,6 +30,11 @@ pub struct Counters {
     pub bytes_peak: u64,
     /// Bytes of buffers that wait in the pool.
     pub bytes_idle: u64,
+    /// Elements that `WGRAD_CHECK` compared with the reference.
+    pub checked: usize,
+    /// Those among them of which that says little: either side of a jump (of `floor`, of `lt`) is right, or roundings may
+    /// have moved a float by over a hundredth of the largest in its tensor.
+    pub passed_over: usize,
     /// Time that threads worked on runs: finding the plan or making it, uniforms, recording, submitting. Building the
     /// graph before is not in it; nor is waiting for the device, where the system tells a thread's own time (Linux and
     /// macOS).

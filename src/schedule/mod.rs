@@ -17,6 +17,7 @@ pub(crate) mod plan;
 mod split;
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -27,7 +28,7 @@ pub(crate) use cone::{Cone, Source};
 pub use counters::{Counters, Memory};
 pub(crate) use null::{Null, NullBuffer};
 
-use self::check::Check;
+use self::check::{Check, Tally};
 use self::key::Key;
 use self::plan::{Plan, Slot};
 use crate::clock::thread_time;
@@ -45,7 +46,7 @@ const MAX_PLANS: usize = 256;
 /// A device's plans.
 pub(crate) struct Scheduler {
     fuse: bool,
-    check: bool,
+    check: Option<Arc<Tally>>,
     plans: FxHashMap<Key, Arc<Planned>>,
     /// Keys by age, oldest first.
     ages: VecDeque<Key>,
@@ -71,7 +72,7 @@ impl Scheduler {
     pub fn new(fuse: bool, check: bool) -> Scheduler {
         Scheduler {
             fuse,
-            check,
+            check: check.then(Arc::default),
             plans: FxHashMap::default(),
             ages: VecDeque::new(),
             counters: Counters::default(),
@@ -91,6 +92,10 @@ impl Scheduler {
         let start = thread_time();
         let realized = self.run(device, roots);
         self.counters.host += thread_time() - start;
+        if let Some(tally) = &self.check {
+            self.counters.checked = tally.compared.load(Ordering::Relaxed);
+            self.counters.passed_over = tally.passed_over.load(Ordering::Relaxed);
+        }
         realized
     }
 
@@ -104,18 +109,24 @@ impl Scheduler {
         match device.backend() {
             Backend::Cpu(rounding) => cpu::run(&cone, *rounding),
             Backend::Gpu(gpu) => {
-                let check = self.check;
+                let check = self.check.clone();
                 let planned = self.plan(&cone, gpu.limits(), |plan| {
                     let constants = match &plan.constants {
-                        Some(plan) => {
-                            run_gpu(gpu, plan, &gpu::compile(gpu, plan, &cone)?, &cone, &[], check)?
-                        }
+                        Some(plan) => run_gpu(
+                            gpu,
+                            plan,
+                            &gpu::compile(gpu, plan, &cone)?,
+                            &cone,
+                            &[],
+                            check.as_deref(),
+                        )?,
                         None => Vec::new(),
                     };
                     Ok((Some(gpu::compile(gpu, plan, &cone)?), constants))
                 })?;
                 let compiled = planned.compiled.as_ref().expect("compiled when it was planned");
-                let buffers = run_gpu(gpu, &planned.plan, compiled, &cone, &planned.constants, check)?;
+                let buffers =
+                    run_gpu(gpu, &planned.plan, compiled, &cone, &planned.constants, check.as_deref())?;
                 complete(&cone, &planned.plan, &buffers);
                 Ok(())
             }
@@ -254,7 +265,7 @@ fn run_gpu(
     compiled: &gpu::Compiled,
     cone: &Cone,
     constants: &[Arc<Storage>],
-    check: bool,
+    check: Option<&Tally>,
 ) -> Result<Vec<Arc<Storage>>, Error> {
     let storages = slots(cone, plan, constants, |bytes| Ok(Data::Gpu(gpu.allocate(bytes as u64)?)))?;
     let buffers: Vec<&gpu::Buffer> = storages
@@ -262,7 +273,7 @@ fn run_gpu(
         .map(|storage| storage.gpu().ok_or(Error::Driver("an upload failed".into())))
         .collect::<Result<_, _>>()?;
     let uniforms = compiled.uniforms(gpu, cone);
-    if check || logs("kernel") {
+    if check.is_some() || logs("kernel") {
         run_apart(gpu, plan, compiled, cone, &buffers, &uniforms, check)?;
     } else {
         gpu.run(&compiled.dispatches, &buffers, &uniforms)?;
@@ -278,9 +289,9 @@ fn run_apart(
     cone: &Cone,
     buffers: &[&gpu::Buffer],
     uniforms: &[u32],
-    check: bool,
+    check: Option<&Tally>,
 ) -> Result<(), Error> {
-    let mut check = check.then(|| Check::new(gpu, plan, cone, buffers));
+    let mut check = check.map(|tally| Check::new(gpu, plan, cone, buffers, tally));
     for (steps, dispatch) in plan.dispatches().zip(&compiled.dispatches) {
         check.as_mut().map_or(Ok(()), |check| check.before(steps))?;
         gpu.wait()?;

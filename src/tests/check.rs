@@ -5,7 +5,7 @@ use crate::device::Backend;
 use crate::nn::{Linear, Module};
 use crate::ops::{Buffer, Fused, Launch, Word};
 use crate::optim::{Adam, Optimizer};
-use crate::{AdapterKind, DType, Device, Error, GpuOptions, Limits, Mismatch, Spec, Tensor};
+use crate::{AdapterKind, Counters, DType, Device, Error, GpuOptions, Limits, Mismatch, Spec, Tensor};
 
 fn checked(kind: Option<AdapterKind>) -> Device {
     Device::gpu_with(&GpuOptions { check: true, kind, ..GpuOptions::default() }).unwrap()
@@ -132,6 +132,25 @@ fn sound_kernels_pass() {
     };
     for kind in [None, Some(AdapterKind::Discrete)] {
         let plain = Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap();
-        assert_eq!(run(&checked(kind)), run(&plain));
+        let device = checked(kind);
+        assert_eq!(run(&device), run(&plain));
+        let Counters { checked, passed_over, .. } = device.counters();
+        println!("{passed_over} of {checked} elements passed over");
+        assert!(checked > 200_000 && passed_over * 1000 <= checked, "{passed_over} of {checked}");
     }
+}
+
+/// Half of the sums lie on a jump, where either side is right; the others are compared.
+#[test]
+fn what_lies_on_a_jump_is_passed_over_and_counted() {
+    let device = checked(None);
+    let x = Tensor::new((2..66).map(|i| i as f32 / 2.0).collect::<Vec<_>>(), [64], &device);
+    let floor = (&x + 1e-9).floor();
+    assert_eq!(floor.to_vec::<f32>().unwrap()[5], 3.0);
+    let Counters { checked, passed_over, .. } = device.counters();
+    assert_eq!((checked, passed_over), (64, 32));
+    let beside = (&x + 0.25).floor();
+    beside.realize().unwrap();
+    let after = device.counters();
+    assert_eq!((after.checked - checked, after.passed_over - passed_over), (64, 0));
 }
