@@ -2,7 +2,7 @@
 //! weights everywhere, so that values can be compared as well as times.
 
 use wgrad::nn::{Linear, Module, Visitor};
-use wgrad::optim::{Adam, AdamW, Optimizer, SGD};
+use wgrad::optim::{Adam, AdamW, Optimizer, SGD, clip_grad_norm};
 use wgrad::{Conv, Device, Pool2d, Tensor, Var, autograd};
 
 #[path = "ceilings.rs"]
@@ -162,8 +162,8 @@ pub fn unit(name: &str, device: &Device) -> Box<dyn FnMut() -> Tensor> {
         "copy" => ceilings::copy(device),
         "multiply_add" => ceilings::multiply_add(device),
         "W2" => mlp_with_momentum(device),
-        "W3" => small_mlp_with_adam(device),
-        "W4" => gpt(device),
+        "W3" | "W3-clipped" => small_mlp_with_adam(device, name != "W3"),
+        "W4" | "W4-clipped" => gpt(device, name != "W4"),
         "W5" => cnn(device),
         "W6" => elementwise(device),
         "W7" => cross_entropy(device),
@@ -208,14 +208,18 @@ fn matmul(n: usize, layout: &str, device: &Device) -> Box<dyn FnMut() -> Tensor>
     })
 }
 
-/// Forward, backward, update.
+/// Forward, backward, update; with the gradients clipped by their norm, if asked for.
 fn train(
     mut loss: impl FnMut() -> Tensor + 'static,
     mut optimizer: impl Optimizer + 'static,
+    clipped: bool,
 ) -> Box<dyn FnMut() -> Tensor> {
     Box::new(move || {
         let loss = loss();
         loss.backward();
+        if clipped {
+            clip_grad_norm(&optimizer.params(), 1.0, 2.0);
+        }
         optimizer.step();
         loss
     })
@@ -257,14 +261,14 @@ fn mlp_with_momentum(device: &Device) -> Box<dyn FnMut() -> Tensor> {
     let model = relu_network(211, &[784, 512, 256, 10], device);
     let (x, y) = (uniform(201, &[128, 784], 1.0, device), below(202, &[128], 10, device));
     let optimizer = SGD::new(model.params(), 0.01).momentum(0.9);
-    train(move || model.forward(&x).cross_entropy(&y), optimizer)
+    train(move || model.forward(&x).cross_entropy(&y), optimizer, false)
 }
 
-fn small_mlp_with_adam(device: &Device) -> Box<dyn FnMut() -> Tensor> {
+fn small_mlp_with_adam(device: &Device, clipped: bool) -> Box<dyn FnMut() -> Tensor> {
     let model = relu_network(311, &[64, 128, 10], device);
     let (x, y) = (uniform(301, &[32, 64], 1.0, device), below(302, &[32], 10, device));
     let optimizer = Adam::new(model.params(), 1e-3);
-    train(move || model.forward(&x).cross_entropy(&y), optimizer)
+    train(move || model.forward(&x).cross_entropy(&y), optimizer, clipped)
 }
 
 /// Gain and shift of a normalisation.
@@ -311,7 +315,7 @@ impl Block {
     }
 }
 
-fn gpt(device: &Device) -> Box<dyn FnMut() -> Tensor> {
+fn gpt(device: &Device, clipped: bool) -> Box<dyn FnMut() -> Tensor> {
     let tokens = Var::parameter(uniform(411, &[VOCABULARY, WIDTH], 0.05, device));
     let positions = Var::parameter(uniform(412, &[CONTEXT, WIDTH], 0.05, device));
     let block = |seed: u64| Block {
@@ -335,7 +339,7 @@ fn gpt(device: &Device) -> Box<dyn FnMut() -> Tensor> {
         let hidden = blocks.iter().fold(embedded, |x, block| block.forward(&x));
         head.forward(&norm.forward(&hidden)).reshape([BATCH * CONTEXT, VOCABULARY]).cross_entropy(&y)
     };
-    train(loss, AdamW::new(params, 3e-4).weight_decay(0.1))
+    train(loss, AdamW::new(params, 3e-4).weight_decay(0.1), clipped)
 }
 
 fn cnn(device: &Device) -> Box<dyn FnMut() -> Tensor> {
@@ -356,7 +360,7 @@ fn cnn(device: &Device) -> Box<dyn FnMut() -> Tensor> {
         });
         last.forward(&features.flatten(1, 3)).cross_entropy(&y)
     };
-    train(loss, optimizer)
+    train(loss, optimizer, false)
 }
 
 fn elementwise(device: &Device) -> Box<dyn FnMut() -> Tensor> {

@@ -27,9 +27,12 @@ pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
             lines(step, cone)
         );
         for (&item, &slot) in step.items.iter().zip(&step.writes) {
+            let later = &plan.steps[i + 1..];
+            let over = later.iter().position(|other| other.writes.contains(&slot));
+            let until = over.map_or(later.len(), |last| last + 1);
             let readers: Vec<&Step> =
-                plan.steps[i + 1..].iter().filter(|other| other.reads.contains(&slot)).collect();
-            if !readers.is_empty() && !kept(slot) {
+                later[..until].iter().filter(|other| other.reads.contains(&slot)).collect();
+            if !readers.is_empty() && (over.is_some() || !kept(slot)) {
                 let name = cone.items[item].node.op.name();
                 let _ = writeln!(text, "    {name} in memory: {}", reason(step, &readers, cone, limits));
             }
