@@ -56,14 +56,17 @@ impl Item {
     }
 }
 
+/// What a node is made of, and whether it was expanded to that.
+type Entered = (Edges, bool);
+
 impl Cone {
     /// Walks from the roots to what has a value, without recursion. `kernel` tells whether a fused node has a kernel;
     /// one that has none is expanded into its reference.
     pub fn collect(roots: Vec<Arc<Node>>, kernel: impl Fn(&Node) -> bool) -> Cone {
         let mut cone = Cone { items: Vec::new() };
         let mut indices: FxHashMap<u64, usize> = FxHashMap::default();
-        // A node is entered when first met, and listed when all its sources are; `true`: it was expanded.
-        let mut stack: Vec<(Arc<Node>, Option<(Edges, bool)>)> =
+        // A node is entered when first met, and listed when all its sources are.
+        let mut stack: Vec<(Arc<Node>, Option<Entered>)> =
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
         // References to each item from edges of items: they will be gone.
         let mut ours: Vec<usize> = Vec::new();
