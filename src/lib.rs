@@ -49,6 +49,18 @@
 //! world does (no adapter, a lost device, memory, files) is an [`Error`] and comes out of reads: building, `backward`
 //! and `step` return none.
 //!
+//! # Features
+//!
+//! None is on by default, and each brings one crate or two.
+//!
+//! | feature | what it adds | by |
+//! |---|---|---|
+//! | `datasets` | files of known datasets: IDX (MNIST), CIFAR-10, CSV ([`data`]) | `csv`, `flate2` |
+//! | `logs` | `report::Log`: what a run showed as CSV, which a resumed run goes on with | `csv` |
+//! | `plots` | `report::draw`: curves as SVG | `plotters` |
+//! | `progress` | `report::Progress`: a bar in the terminal | `indicatif` |
+//! | `tokenizers` | `data::Tokenizer`: text by a `tokenizer.json` | `tokenizers` |
+//!
 //! # Variables
 //!
 //! `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose the adapter.
@@ -75,6 +87,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 mod random;
+#[cfg(any(feature = "logs", feature = "plots", feature = "progress"))]
+pub mod report;
 mod schedule;
 mod shape;
 mod tensor;

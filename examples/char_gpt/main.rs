@@ -22,15 +22,14 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use wgrad::data::{DataLoader, Windows};
+use wgrad::metrics::Mean;
 use wgrad::nn::Module;
 use wgrad::optim::{AdamW, Optimizer};
+use wgrad::report::{Log, Panel, Progress, draw};
 use wgrad::{Device, Error, no_grad};
 
 use common::args::{Common, count, positive};
-use common::chart::{self, BLUE, ORANGE, Panel, Series};
-use common::log::Log;
-use common::meter::Mean;
-use common::run;
+use common::run::Run;
 use gpt::{Gpt, Sizes};
 use text::Text;
 use trace::Trace;
@@ -88,7 +87,7 @@ fn main() -> Result<()> {
     let context = args.sizes.context;
     let (train, rest) = text.split();
     ensure!(rest.len() > context, "{} characters to validate with are too few for {context}", rest.len());
-    let mut batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
+    let batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
         .shuffle(args.common.seed)
         .drop_last()
         .workers(1);
@@ -96,54 +95,56 @@ fn main() -> Result<()> {
     let validation = DataLoader::new(Windows::new(rest, context).stride(context), args.batch, &dev);
 
     let model = Gpt::new(text.vocabulary.len(), &args.sizes, &dev);
-    let mut optimizer = AdamW::new(model.params(), args.lr).betas(0.9, 0.99).weight_decay(0.1);
-    let mut step = 0;
-    if let Some(file) = &args.common.resume {
-        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
+    let mut run = Run {
+        model: &model,
+        optimizer: AdamW::new(model.params(), args.lr).betas(0.9, 0.99).weight_decay(0.1),
+        batches,
+        step: 0,
+        out,
+        device: dev.clone(),
     }
+    .resumed(&args.common)?;
     println!("{} characters, {} kinds; {} parameters", text.len(), text.vocabulary.len(), model.num_params());
 
-    let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
     let mut trace = args.trace.as_ref().map(|_| Trace::new(&model));
-    let (mut losses, mut learning, mut validations) = (Mean::new(&dev), Vec::new(), Vec::new());
-    let mut log = Log::new(&out, &["step", "training loss", "validation loss"], step)?;
-    let bar = run::progress_bar(step, args.steps);
-    for (x, y) in batches.batches().take(args.steps.saturating_sub(step)) {
-        optimizer.set_lr(rate(step, &args));
+    let mut losses = Mean::new(&dev);
+    let columns = ["step", "training loss", "validation loss"];
+    let mut log = Log::new(run.out.join("log.csv"), &columns, run.step)?;
+    let bar = Progress::new(run.step, args.steps);
+    for (x, y) in run.batches.batches().take(args.steps.saturating_sub(run.step)) {
+        run.optimizer.set_lr(rate(run.step, &args));
         let loss = model.loss(&x, &y);
         loss.backward();
-        losses.add(&loss);
-        optimizer.step();
-        step += 1;
-        bar.inc(1);
+        losses.add(&loss, args.batch);
+        run.optimizer.step();
+        run.step += 1;
+        bar.step();
         if let Some(trace) = &mut trace {
-            trace.add(&x, &y, optimizer.lr(), &loss)?;
+            trace.add(&x, &y, run.optimizer.lr(), &loss)?;
         }
-        if step.is_multiple_of(args.every) || step == args.steps {
-            let (seen, unseen) = (losses.take()?, validate(&model, &validation, &dev)?);
-            bar.suspend(|| println!("step {step:5}   training loss {seen:.4}   validation loss {unseen:.4}"));
+        if run.step.is_multiple_of(args.every) || run.step == args.steps {
+            let (seen, unseen) = (losses.mean()?, validate(&model, &validation, &dev)?);
+            losses.reset();
+            let step = run.step;
+            bar.say(format!("step {step:5}   training loss {seen:.4}   validation loss {unseen:.4}"));
             log.row(&[step as f64, seen, unseen])?;
-            learning.push((step as f64, seen));
-            validations.push((step as f64, unseen));
-            run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
+            run.save()?;
         }
     }
-    bar.finish_and_clear();
+    bar.finish();
 
-    if !learning.is_empty() {
-        let series = vec![
-            Series::line("training", BLUE, learning),
-            Series::line("validation", ORANGE, validations.clone()),
-        ];
-        let panel = Panel { x: "steps", y: "cross-entropy loss (nats a character)", series };
-        chart::draw(&curve, &format!("A GPT of {}", args.sizes), &[panel])?;
-        println!("learning curve: {}\nweights:        {}", curve.display(), weights.display());
-    }
+    let validations = log.points("step", "validation loss");
+    let known = validations.last().map(|(_, loss)| Ok(*loss));
+    let panel = Panel::new("steps", "cross-entropy loss (nats a character)")
+        .line("training", log.points("step", "training loss"))
+        .line("validation", validations);
+    let curve = run.out.join("curve.svg");
+    draw(&curve, &format!("A GPT of {}", args.sizes), &[panel])?;
+    println!("learning curve: {}\nweights:        {}", curve.display(), run.weights().display());
     if let (Some(trace), Some(path)) = (trace, &args.trace) {
         trace.save(path)?;
     }
     args.writer.write(&model, &text.vocabulary, context, args.common.seed, &dev)?;
-    let known = validations.last().map(|(_, loss)| Ok(*loss));
     println!("validation loss {:.4}", known.unwrap_or_else(|| validate(&model, &validation, &dev))?);
     Ok(())
 }
@@ -161,9 +162,10 @@ fn validate(model: &Gpt, windows: &DataLoader<Windows>, dev: &Device) -> Result<
     model.eval();
     let mut losses = Mean::new(dev);
     for (x, y) in windows.epoch() {
-        losses.add_weighted(&no_grad(|| model.loss(&x, &y)), y.numel());
-        losses.compute()?;
+        let loss = no_grad(|| model.loss(&x, &y));
+        losses.add(&loss, y.numel());
+        loss.realize()?; // no step does
     }
     model.train();
-    losses.take()
+    losses.mean()
 }

@@ -1,43 +1,9 @@
-//! What is measured: the mean loss, how long steps take, and whether training still allocates after its first epoch.
+//! What is measured: how long steps take, and whether training still allocates after its first epoch.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use wgrad::{Counters, Device, Error, Tensor, Var};
-
-/// The mean of a number that each step gives. It adds up on the device, together with the steps, and is read once.
-pub struct Mean {
-    sum: Var,
-    count: usize,
-}
-
-impl Mean {
-    pub fn new(dev: &Device) -> Mean {
-        Mean { sum: Var::buffer(Tensor::zeros((), dev)), count: 0 }
-    }
-
-    pub fn add(&mut self, number: &Tensor) {
-        self.add_weighted(number, 1);
-    }
-
-    /// As if it had been given so many times.
-    pub fn add_weighted(&mut self, number: &Tensor, weight: usize) {
-        self.sum.set(self.sum.tensor() + number.detach() * weight as f64);
-        self.count += weight;
-    }
-
-    /// Computes what was given so far, without waiting: so a loop that does nothing else holds no more than it must.
-    pub fn compute(&self) -> Result<(), Error> {
-        self.sum.tensor().realize().map(drop)
-    }
-
-    /// The mean of all numbers since the last call.
-    pub fn take(&mut self) -> Result<f64, Error> {
-        let sum = self.sum.tensor();
-        self.sum.set(sum.zeros_like());
-        Ok(sum.item()? / std::mem::take(&mut self.count) as f64)
-    }
-}
+use wgrad::{Counters, Device, Error, Tensor};
 
 /// Times and counts.
 pub struct Meter {

@@ -1,10 +1,8 @@
-//! What the examples share: the command line, meters, charts, logs, and a run's file.
+//! What the examples share: the command line, a run's file, and what is measured.
 
 #![allow(dead_code)] // no example uses all of it
 
 pub mod args;
-pub mod chart;
 pub mod classifier;
-pub mod log;
 pub mod meter;
 pub mod run;

@@ -1,43 +1,60 @@
-//! A run that can be broken off: its checkpoint, and its progress bar.
+//! A run that can be broken off and gone on with.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use wgrad::data::{DataLoader, Dataset};
 use wgrad::io::{Stateful, load_checkpoint, save_checkpoint};
 use wgrad::nn::{Module, Visitor};
+use wgrad::optim::Optimizer;
 use wgrad::{Device, Error, Tensor};
 
-/// Writes all that it takes to go on, the weights as `model.` and their names; a crash leaves the earlier file whole.
-pub fn save(
-    path: &Path,
-    model: &dyn Module,
-    optimizer: &dyn Stateful,
-    loader: &dyn Stateful,
-    step: usize,
-    dev: &Device,
-) -> Result<(), Error> {
-    let parts: [(&str, &dyn Stateful); 4] =
-        [("model", &Whole(model)), ("optimizer", optimizer), ("loader", loader), ("step", &step)];
-    save_checkpoint(path, &parts, dev)
+use super::args::Common;
+
+/// All that it takes to go on, and the folder where it is kept.
+pub struct Run<'a, O, D> {
+    pub model: &'a dyn Module,
+    pub optimizer: O,
+    pub batches: DataLoader<D>,
+    /// Steps that are done.
+    pub step: usize,
+    pub out: PathBuf,
+    pub device: Device,
 }
 
-/// Goes on from what [`save`] wrote, bit for bit: after so many steps.
-pub fn resume(
-    path: &Path,
-    model: &dyn Module,
-    optimizer: &mut dyn Stateful,
-    loader: &mut dyn Stateful,
-    dev: &Device,
-) -> Result<usize, Error> {
-    let mut step = 0;
-    let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
-        ("model", &mut Whole(model)),
-        ("optimizer", optimizer),
-        ("loader", loader),
-        ("step", &mut step),
-    ];
-    load_checkpoint(path, parts, dev)?.iter().for_each(|warning| eprintln!("{warning}"));
-    Ok(step)
+impl<O: Optimizer, D: Dataset> Run<'_, O, D> {
+    /// Goes on from the file that `--resume` names, if it names one: bit for bit.
+    pub fn resumed(mut self, args: &Common) -> Result<Self, Error> {
+        if let Some(path) = &args.resume {
+            let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
+                ("model", &mut Whole(self.model)),
+                ("optimizer", &mut self.optimizer),
+                ("loader", &mut self.batches),
+                ("step", &mut self.step),
+            ];
+            load_checkpoint(path, parts, &self.device)?.iter().for_each(|warning| eprintln!("{warning}"));
+        }
+        Ok(self)
+    }
+
+    /// Writes all of it, the weights as `model.` and their names; a crash leaves the earlier file whole.
+    pub fn save(&self) -> Result<(), Error> {
+        let parts: [(&str, &dyn Stateful); 4] = [
+            ("model", &Whole(self.model)),
+            ("optimizer", &self.optimizer),
+            ("loader", &self.batches),
+            ("step", &self.step),
+        ];
+        save_checkpoint(self.weights(), &parts, &self.device)
+    }
+
+    /// Passes over the data that are done.
+    pub fn epoch(&self) -> usize {
+        self.batches.state().epoch as usize
+    }
+
+    pub fn weights(&self) -> PathBuf {
+        self.out.join("weights.safetensors")
+    }
 }
 
 /// A module of whatever type, as a part of a checkpoint.
@@ -51,10 +68,4 @@ impl Module for Whole<'_> {
     fn visit(&self, visitor: &mut Visitor) {
         self.0.visit(visitor);
     }
-}
-
-pub fn progress_bar(done: usize, steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} step {pos}/{len}, {per_sec}, {eta} left");
-    let bar = ProgressBar::new(steps as u64).with_style(style.expect("the template is well formed"));
-    bar.with_position(done as u64)
 }

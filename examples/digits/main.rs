@@ -27,6 +27,7 @@ use wgrad::optim::AdamW;
 
 use common::args::{Common, count, positive};
 use common::classifier::Classifier;
+use common::run::Run;
 use data::Digits;
 use models::Model;
 
@@ -62,17 +63,20 @@ fn main() -> Result<()> {
 
     let model = args.model.build(&dev);
     let (train, test) = Digits::load()?;
-    let mut training = Classifier {
+    let run = Run {
         model: model.as_ref(),
         optimizer: AdamW::new(model.params(), args.lr),
-        train: DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed),
-        test: DataLoader::new(test.columns(), test.classes.len(), &dev),
-        epochs: args.epochs,
-        resume: args.common.resume.clone(),
+        batches: DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed),
+        step: 0,
         out,
         device: dev.clone(),
     };
-    let history = training.fit(start)?;
+    let mut training = Classifier {
+        run: run.resumed(&args.common)?,
+        test: DataLoader::new(test.columns(), test.classes.len(), &dev),
+        epochs: args.epochs,
+    };
+    let log = training.fit(args.lr, start)?;
 
     model.eval();
     let chances = no_grad(|| model.forward(&test.tensors(&dev).0).softmax(1));
@@ -80,5 +84,5 @@ fn main() -> Result<()> {
     show::confusion(&test, &said);
     show::drawings(&test, &said, &chances.amax(1, false).to_vec::<f32>()?);
 
-    training.report(&format!("Reading handwritten digits: {}, AdamW", args.model.title()), &history)
+    training.report(&format!("Reading handwritten digits: {}, AdamW", args.model.title()), &log)
 }

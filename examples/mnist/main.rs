@@ -22,6 +22,7 @@ use wgrad::optim::AdamW;
 
 use common::args::{Common, count, positive};
 use common::classifier::Classifier;
+use common::run::Run;
 
 const WHERE: &str = "MNIST is at https://github.com/cvdf/mnist, Fashion-MNIST at \
     https://github.com/zalandoresearch/fashion-mnist (folder data/fashion): put the four files, packed or not, into one \
@@ -101,16 +102,19 @@ fn main() -> Result<()> {
     let dev = args.common.start()?;
 
     let model = args.model.build(images.shape(), &dev);
-    let mut training = Classifier {
+    let run = Run {
         model: &model,
         optimizer: AdamW::new(model.params(), args.lr),
-        train: DataLoader::new((images, classes), args.batch, &dev).shuffle(args.common.seed).workers(2),
-        test: DataLoader::new((test_images, test_classes), 500, &dev).workers(2),
-        epochs: args.epochs,
-        resume: args.common.resume,
+        batches: DataLoader::new((images, classes), args.batch, &dev).shuffle(args.common.seed).workers(2),
+        step: 0,
         out,
         device: dev.clone(),
     };
-    let history = training.fit(start)?;
-    training.report(&format!("{}, AdamW", args.data.display()), &history)
+    let mut training = Classifier {
+        run: run.resumed(&args.common)?,
+        test: DataLoader::new((test_images, test_classes), 500, &dev).workers(2),
+        epochs: args.epochs,
+    };
+    let log = training.fit(args.lr, start)?;
+    training.report(&format!("{}, AdamW", args.data.display()), &log)
 }

@@ -15,15 +15,14 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use clap::Parser;
 use wgrad::data::{Column, DataLoader, read_csv};
+use wgrad::metrics::Mean;
 use wgrad::nn::{Linear, Module, Sequential, Tanh};
 use wgrad::optim::{AdamW, CosineAnnealingLR, Optimizer, Schedule};
+use wgrad::report::{Log, Panel, Progress, draw};
 use wgrad::{Generator, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
-use common::chart::{self, BLUE, GREY, ORANGE, Panel, Series, numbered};
-use common::log::Log;
-use common::meter::Mean;
-use common::run;
+use common::run::Run;
 
 /// Fits a curve through points with a network 1-64-64-1, with AdamW
 #[derive(Parser)]
@@ -78,34 +77,35 @@ fn main() -> Result<()> {
         .add(Tanh)
         .add(Linear::new(64, 1, &dev));
     let points = (Column::new(xs.clone(), [1]), Column::new(ys.clone(), [1]));
-    let mut batches = DataLoader::new(points, 50, &dev).shuffle(args.common.seed);
-    let mut optimizer = AdamW::new(model.params(), args.lr);
-    let (steps, mut step) = (args.epochs * batches.len(), 0);
-    let schedule = CosineAnnealingLR::new(args.lr, steps);
-    if let Some(file) = &args.common.resume {
-        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
+    let mut run = Run {
+        model: &model,
+        optimizer: AdamW::new(model.params(), args.lr),
+        batches: DataLoader::new(points, 50, &dev).shuffle(args.common.seed),
+        step: 0,
+        out,
+        device: dev.clone(),
     }
+    .resumed(&args.common)?;
 
-    let weights = out.join("weights.safetensors");
-    let (mut errors, mut history) = (Mean::new(&dev), Vec::new());
-    let mut log = Log::new(&out, &["epoch", "loss"], step)?;
-    let bar = run::progress_bar(step, steps);
-    for epoch in batches.state().epoch as usize..args.epochs {
-        for (x, y) in batches.epoch() {
-            schedule.apply(step, &mut optimizer);
+    let steps = args.epochs * run.batches.len();
+    let schedule = CosineAnnealingLR::new(args.lr, steps);
+    let mut log = Log::new(run.out.join("log.csv"), &["epoch", "loss"], run.epoch())?;
+    let bar = Progress::new(run.step, steps);
+    for epoch in run.epoch() + 1..=args.epochs {
+        let mut errors = Mean::new(&dev);
+        for (x, y) in run.batches.epoch() {
+            schedule.apply(run.step, &mut run.optimizer);
             let loss = model.forward(&x).mse_loss(&y, Reduction::Mean);
             loss.backward();
-            errors.add(&loss);
-            optimizer.step();
-            step += 1;
-            bar.inc(1);
+            errors.add(&loss, y.numel());
+            run.optimizer.step();
+            run.step += 1;
+            bar.step();
         }
-        let error = errors.take()?;
-        log.row(&[(epoch + 1) as f64, error])?;
-        history.push(error);
+        log.row(&[epoch as f64, errors.mean()?])?;
+        run.save()?;
     }
-    bar.finish_and_clear();
-    run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
+    bar.finish();
 
     let curve = |x: &[f32]| no_grad(|| model.forward(&Tensor::new(x, [x.len(), 1], &dev))).to_vec::<f32>();
     let rmse = {
@@ -114,17 +114,15 @@ fn main() -> Result<()> {
     };
     let (low, high) = xs.iter().fold((f32::MAX, f32::MIN), |(low, high), &x| (low.min(x), high.max(x)));
     let grid: Vec<f32> = (0..=300).map(|i| low + (high - low) * i as f32 / 300.0).collect();
-    let pairs = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(&x, &y)| (x.into(), y.into())).collect();
-    let fit = vec![
-        Series::points("points", GREY, pairs(&xs, &ys)),
-        Series::line("network", ORANGE, pairs(&grid, &curve(&grid)?)),
-    ];
-    let loss = vec![Series::line("training", BLUE, numbered(history))];
-    let picture = out.join("fit.svg");
-    let panels =
-        [Panel { x: "x", y: "y", series: fit }, Panel { x: "epochs", y: "mean squared error", series: loss }];
-    chart::draw(&picture, "A curve through points", &panels)?;
-    println!("picture: {}\nweights: {}", picture.display(), weights.display());
+    let pairs = |x: &[f32], y: &[f32]| -> Vec<(f64, f64)> {
+        x.iter().zip(y).map(|(&x, &y)| (x.into(), y.into())).collect()
+    };
+    let fit =
+        Panel::new("x", "y").points("points", pairs(&xs, &ys)).line("network", pairs(&grid, &curve(&grid)?));
+    let loss = Panel::new("epochs", "mean squared error").line("training", log.points("epoch", "loss"));
+    let picture = run.out.join("fit.svg");
+    draw(&picture, "A curve through points", &[fit, loss])?;
+    println!("picture: {}\nweights: {}", picture.display(), run.weights().display());
     println!("root mean squared error {rmse:.4}");
     Ok(())
 }

@@ -14,15 +14,14 @@ mod common;
 use anyhow::Result;
 use clap::Parser;
 use wgrad::data::{DataLoader, Dataset};
+use wgrad::metrics::Mean;
 use wgrad::nn::{LSTM, Linear, Module, Visitor};
 use wgrad::optim::{Adam, Optimizer};
+use wgrad::report::{Log, Panel, Progress, draw};
 use wgrad::{Device, Generator, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
-use common::chart::{self, BLUE, GREY, Panel, Series};
-use common::log::Log;
-use common::meter::Mean;
-use common::run;
+use common::run::Run;
 
 /// Trains an LSTM to add the two marked numbers of a sequence, with Adam
 #[derive(Parser)]
@@ -106,42 +105,43 @@ fn main() -> Result<()> {
     let dev = args.common.start()?;
 
     let model = Adder { lstm: LSTM::new(2, args.hidden, &dev), sum: Linear::new(args.hidden, 1, &dev) };
-    let mut optimizer = Adam::new(model.params(), args.lr);
     let sequences = || Adding { length: args.length as usize };
-    let mut batches = DataLoader::new(sequences(), args.batch, &dev).seed(args.common.seed).workers(1);
-    let mut step = 0;
-    if let Some(file) = &args.common.resume {
-        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
+    let mut run = Run {
+        model: &model,
+        optimizer: Adam::new(model.params(), args.lr),
+        batches: DataLoader::new(sequences(), args.batch, &dev).seed(args.common.seed).workers(1),
+        step: 0,
+        out,
+        device: dev.clone(),
     }
+    .resumed(&args.common)?;
 
-    let (curve, weights) = (out.join("curve.svg"), out.join("weights.safetensors"));
-    let (mut errors, mut history) = (Mean::new(&dev), Vec::new());
-    let mut log = Log::new(&out, &["step", "mean squared error"], step)?;
-    let bar = run::progress_bar(step, args.steps);
-    for (x, sums) in batches.batches().take(args.steps.saturating_sub(step)) {
+    let mut errors = Mean::new(&dev);
+    let mut log = Log::new(run.out.join("log.csv"), &["step", "mean squared error"], run.step)?;
+    let bar = Progress::new(run.step, args.steps);
+    for (x, sums) in run.batches.batches().take(args.steps.saturating_sub(run.step)) {
         let loss = model.forward(&x).mse_loss(&sums, Reduction::Mean);
         loss.backward();
-        errors.add(&loss);
-        optimizer.step();
-        step += 1;
-        bar.inc(1);
-        if step.is_multiple_of(50) || step == args.steps {
-            let error = errors.take()?;
-            bar.suspend(|| println!("step {step:5}   mean squared error {error:.5}"));
-            log.row(&[step as f64, error])?;
-            history.push((step as f64, error));
-            run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
+        errors.add(&loss, args.batch);
+        run.optimizer.step();
+        run.step += 1;
+        bar.step();
+        if run.step.is_multiple_of(50) || run.step == args.steps {
+            let error = errors.mean()?;
+            errors.reset();
+            bar.say(format!("step {:5}   mean squared error {error:.5}", run.step));
+            log.row(&[run.step as f64, error])?;
+            run.save()?;
         }
     }
-    bar.finish_and_clear();
+    bar.finish();
 
-    if !history.is_empty() {
-        let guess = history.iter().map(|(step, _)| (*step, 1.0 / 6.0)).collect();
-        let series = vec![Series::line("LSTM", BLUE, history), Series::line("always 1", GREY, guess)];
-        let panel = Panel { x: "steps", y: "mean squared error", series };
-        chart::draw(&curve, &format!("Adding two of {} numbers", args.length), &[panel])?;
-        println!("learning curve: {}\nweights:        {}", curve.display(), weights.display());
-    }
+    let learning = log.points("step", "mean squared error");
+    let guess: Vec<(f64, f64)> = learning.iter().map(|(step, _)| (*step, 1.0 / 6.0)).collect();
+    let panel = Panel::new("steps", "mean squared error").line("LSTM", learning).line("always 1", guess);
+    let curve = run.out.join("curve.svg");
+    draw(&curve, &format!("Adding two of {} numbers", args.length), &[panel])?;
+    println!("learning curve: {}\nweights:        {}", curve.display(), run.weights().display());
     let unseen = DataLoader::new(sequences(), 1000, &dev).seed(Generator::new(args.common.seed).fork(0).seed);
     let (x, sums) = unseen.epoch().next().expect("a million are there");
     let error = no_grad(|| model.forward(&x).mse_loss(&sums, Reduction::Mean)).item()?;

@@ -16,15 +16,14 @@ mod data;
 use anyhow::Result;
 use clap::Parser;
 use wgrad::data::DataLoader;
+use wgrad::metrics::Mean;
 use wgrad::nn::{Linear, Module, ReLU, Sequential, Visitor};
 use wgrad::optim::{AdamW, CosineAnnealingLR, Optimizer, Schedule};
+use wgrad::report::{Log, Panel, Progress, draw, draw_pictures};
 use wgrad::{Device, Error, Reduction, Tensor, no_grad};
 
 use common::args::{Common, count, positive};
-use common::chart::{self, BLUE, ORANGE, Panel, Series, numbered};
-use common::log::Log;
-use common::meter::Mean;
-use common::run;
+use common::run::Run;
 use data::{Digits, PIXELS};
 
 /// Learns to draw digits: a variational autoencoder with two latent numbers, with AdamW
@@ -105,51 +104,51 @@ fn main() -> Result<()> {
     let model = Vae::new(&dev);
     let (train, test) = Digits::load()?;
     let (unseen, _) = test.tensors(&dev);
-    let mut batches = DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed);
-    let mut optimizer = AdamW::new(model.params(), args.lr);
-    let (steps, mut step) = (args.epochs * batches.len(), 0);
-    let schedule = CosineAnnealingLR::new(args.lr, steps);
-    if let Some(file) = &args.common.resume {
-        step = run::resume(file, &model, &mut optimizer, &mut batches, &dev)?;
+    let mut run = Run {
+        model: &model,
+        optimizer: AdamW::new(model.params(), args.lr),
+        batches: DataLoader::new(train.columns(), args.batch, &dev).shuffle(args.common.seed),
+        step: 0,
+        out,
+        device: dev.clone(),
     }
+    .resumed(&args.common)?;
 
-    let weights = out.join("weights.safetensors");
-    let (mut losses, mut history) = (Mean::new(&dev), Vec::new());
-    let mut log = Log::new(&out, &["epoch", "loss", "test loss"], step)?;
-    let bar = run::progress_bar(step, steps);
-    for epoch in batches.state().epoch as usize..args.epochs {
-        for (x, _) in batches.epoch() {
-            schedule.apply(step, &mut optimizer);
+    let steps = args.epochs * run.batches.len();
+    let schedule = CosineAnnealingLR::new(args.lr, steps);
+    let mut log = Log::new(run.out.join("log.csv"), &["epoch", "loss", "test loss"], run.epoch())?;
+    let bar = Progress::new(run.step, steps);
+    for epoch in run.epoch() + 1..=args.epochs {
+        let mut losses = Mean::new(&dev);
+        for (x, _) in run.batches.epoch() {
+            schedule.apply(run.step, &mut run.optimizer);
             let loss = model.loss(&x);
             loss.backward();
-            losses.add(&loss);
-            optimizer.step();
-            step += 1;
-            bar.inc(1);
+            losses.add(&loss, x.size(0));
+            run.optimizer.step();
+            run.step += 1;
+            bar.step();
         }
-        let (seen, unseen) = (losses.take()?, no_grad(|| model.loss(&unseen)).item()?);
-        if (epoch + 1).is_multiple_of(10) {
-            bar.suspend(|| println!("epoch {:3}   loss {seen:.3}   on test digits {unseen:.3}", epoch + 1));
+        let (seen, unseen) = (losses.mean()?, no_grad(|| model.loss(&unseen)).item()?);
+        if epoch.is_multiple_of(10) {
+            bar.say(format!("epoch {epoch:3}   loss {seen:.3}   on test digits {unseen:.3}"));
         }
-        log.row(&[(epoch + 1) as f64, seen, unseen])?;
-        history.push((seen, unseen));
-        run::save(&weights, &model, &optimizer, &batches, step, &dev)?;
+        log.row(&[epoch as f64, seen, unseen])?;
+        run.save()?;
     }
-    bar.finish_and_clear();
+    bar.finish();
 
-    let series = vec![
-        Series::line("training", BLUE, numbered(history.iter().map(|(seen, _)| *seen))),
-        Series::line("test", ORANGE, numbered(history.iter().map(|(_, unseen)| *unseen))),
-    ];
-    let panel = Panel { x: "epochs", y: "negative evidence bound (nats a digit)", series };
-    let (curve, map) = (out.join("curve.svg"), out.join("map.svg"));
-    chart::draw(&curve, "Learning to draw digits", &[panel])?;
-    chart::pictures(&map, &atlas(&model, &dev)?, 8, SIDE)?;
+    let panel = Panel::new("epochs", "negative evidence bound (nats a digit)")
+        .line("training", log.points("epoch", "loss"))
+        .line("test", log.points("epoch", "test loss"));
+    let (curve, map) = (run.out.join("curve.svg"), run.out.join("map.svg"));
+    draw(&curve, "Learning to draw digits", &[panel])?;
+    draw_pictures(&map, &atlas(&model, &dev)?, [8, 8], SIDE)?;
     println!(
         "map:            {}\nlearning curve: {}\nweights:        {}",
         map.display(),
         curve.display(),
-        weights.display()
+        run.weights().display()
     );
     println!("negative evidence bound on test digits {:.3}", no_grad(|| model.loss(&unseen)).item()?);
     Ok(())

@@ -20,6 +20,8 @@ mod text;
 
 #[cfg(feature = "datasets")]
 mod files;
+#[cfg(feature = "tokenizers")]
+mod tokenizer;
 
 pub use column::Column;
 #[cfg(feature = "datasets")]
@@ -27,6 +29,8 @@ pub use files::{Idx, Table, cifar10, mnist, read_csv, read_idx};
 pub use images::Images;
 pub use loader::{DataLoader, LoaderState};
 pub use text::{Vocabulary, Windows};
+#[cfg(feature = "tokenizers")]
+pub use tokenizer::Tokenizer;
 
 use crate::device::Device;
 
