@@ -2,7 +2,7 @@
 
 use super::linear::value;
 use super::summary::note;
-use super::{Linear, Module, Visitor, init};
+use super::{Dropout, Linear, Module, Visitor, init};
 use crate::device::Device;
 use crate::shape::refuse;
 use crate::tensor::Tensor;
@@ -10,7 +10,7 @@ use crate::tensor::var::Var;
 
 /// `concat(heads) W_o` with `head = attention(q W_q, k W_k, v W_v)` (Vaswani et al., 2017): PyTorch's
 /// [`MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html) with
-/// `batch_first=True`, without dropout between the heads and without returning their weights.
+/// `batch_first=True`, without returning the heads' weights.
 ///
 /// [`Module::forward`] attends to its own operand, each position to all.
 ///
@@ -31,6 +31,7 @@ pub struct MultiheadAttention {
     /// `[embed, embed]`
     pub out_proj: Linear,
     num_heads: usize,
+    dropout: Dropout,
     rotary: Option<RotaryEmbedding>,
 }
 
@@ -50,6 +51,7 @@ impl MultiheadAttention {
             in_proj_bias: zeros(3 * embed_dim),
             out_proj,
             num_heads,
+            dropout: Dropout::new(0.0),
             rotary: None,
         }
     }
@@ -57,6 +59,13 @@ impl MultiheadAttention {
     /// The same without biases.
     pub fn without_bias(self) -> MultiheadAttention {
         MultiheadAttention { in_proj_bias: None, out_proj: self.out_proj.without_bias(), ..self }
+    }
+
+    /// Drops, in training, what a query takes of a key with this probability. The matrix of queries by keys, which is never in memory
+    /// otherwise, is then.
+    #[track_caller]
+    pub fn dropout(self, p: f64) -> MultiheadAttention {
+        MultiheadAttention { dropout: Dropout::new(p), ..self }
     }
 
     /// Turns queries and keys by their positions.
@@ -84,7 +93,8 @@ impl MultiheadAttention {
         }
         let [query, key, value] = self.projected([query, key, value]);
         let turned = |x: Tensor| self.rotary.as_ref().map_or_else(|| x.clone(), |rotary| rotary.forward(&x));
-        let heads = turned(query).scaled_dot_product_attention(&turned(key), &value, mask, is_causal, None);
+        let (query, key, dropout) = (turned(query), turned(key), self.dropout.now());
+        let heads = query.attention(&key, &value, mask, is_causal, None, dropout);
         note(self, self.out_proj.forward(&heads.transpose(-3, -2).flatten(-2, -1)))
     }
 
@@ -120,6 +130,7 @@ impl Module for MultiheadAttention {
         visitor.var("in_proj_weight", &self.in_proj_weight);
         visitor.optional("in_proj_bias", &self.in_proj_bias);
         visitor.module("out_proj", &self.out_proj);
+        self.dropout.visit(visitor);
     }
 }
 

@@ -32,6 +32,11 @@ impl Dropout {
         }
         Dropout { p, mode: Mode::default() }
     }
+
+    /// The probability with which it drops now: 0 if nothing is being trained.
+    pub(super) fn now(&self) -> f64 {
+        if self.mode.training() { self.p } else { 0.0 }
+    }
 }
 
 impl Module for Dropout {

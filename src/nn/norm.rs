@@ -4,6 +4,7 @@ use super::linear::value;
 use super::summary::note;
 use super::{Mode, Module, Visitor, init};
 use crate::device::Device;
+use crate::dtype::DType;
 use crate::shape::{Dims, Shape, refuse};
 use crate::tensor::Tensor;
 use crate::tensor::norm::BatchNorm;
@@ -174,7 +175,7 @@ pub type BatchNorm2d = BatchNormNd<2>;
 
 /// Each channel (dim 1) with mean 0 and variance 1, times `weight` plus `bias`: in training by the batch's statistics, towards
 /// which the running ones move by `momentum` ([`Tensor::batch_norm_train`]), afterwards by the running ones
-/// ([`Tensor::batch_norm`]).
+/// ([`Tensor::batch_norm`]). PyTorch's [`BatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html).
 #[derive(Clone, Debug)]
 pub struct BatchNormNd<const N: usize> {
     /// `[channels]`; ones at first.
@@ -187,8 +188,8 @@ pub struct BatchNormNd<const N: usize> {
     pub running_var: Var,
     /// How many batches it was trained with: an i32 (PyTorch's int64).
     pub num_batches_tracked: Var,
-    /// The share of a new batch in the running statistics.
-    pub momentum: f64,
+    /// The share of a new batch in the running statistics; `None`: they are the mean over all batches.
+    pub momentum: Option<f64>,
     /// Added to the variance.
     pub eps: f64,
     mode: Mode,
@@ -206,7 +207,7 @@ impl<const N: usize> BatchNormNd<N> {
             running_mean: Var::buffer(Tensor::zeros(&channels, device)),
             running_var: Var::buffer(Tensor::ones(&channels, device)),
             num_batches_tracked: Var::buffer(Tensor::scalar(0, device)),
-            momentum: 0.1,
+            momentum: Some(0.1),
             eps: 1e-5,
             mode: Mode::default(),
         }
@@ -217,9 +218,10 @@ impl<const N: usize> BatchNormNd<N> {
         BatchNormNd { weight: None, bias: None, ..self }
     }
 
-    /// Another share of a new batch in the running statistics.
-    pub fn momentum(self, momentum: f64) -> Self {
-        BatchNormNd { momentum, ..self }
+    /// Another share of a new batch in the running statistics; with `None` they are the mean over all batches, in which each
+    /// weighs the same.
+    pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
+        BatchNormNd { momentum: momentum.into(), ..self }
     }
 
     /// Another number to add to the variance.
@@ -239,11 +241,19 @@ impl<const N: usize> Module for BatchNormNd<N> {
         if !self.mode.training() {
             return note(self, x.batch_norm(&mean, &var, weight.as_ref(), bias.as_ref(), self.eps));
         }
-        let BatchNorm { output, running_mean, running_var } =
-            x.batch_norm_train(&mean, &var, weight.as_ref(), bias.as_ref(), self.momentum, self.eps);
+        let batches = self.num_batches_tracked.tensor() + 1;
+        let share = self.momentum.unwrap_or(1.0);
+        let BatchNorm { output, mut running_mean, mut running_var } =
+            x.batch_norm_train(&mean, &var, weight.as_ref(), bias.as_ref(), share, self.eps);
+        if self.momentum.is_none() {
+            // They are the batch's own.
+            let count = batches.to_dtype(DType::F32);
+            running_mean = &mean + (running_mean - &mean) / &count;
+            running_var = &var + (running_var - &var) / &count;
+        }
         self.running_mean.set(running_mean);
         self.running_var.set(running_var);
-        self.num_batches_tracked.set(self.num_batches_tracked.tensor() + 1);
+        self.num_batches_tracked.set(batches);
         note(self, output)
     }
 

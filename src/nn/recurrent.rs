@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::linear::value;
 use super::summary::note;
-use super::{Module, Visitor, init};
+use super::{Dropout, Module, Visitor, init};
 use crate::device::Device;
 use crate::shape::refuse;
 use crate::tensor::Tensor;
@@ -105,6 +105,7 @@ pub struct Recurrent<C, const STATES: usize> {
     hidden_size: usize,
     directions: usize,
     batch_first: bool,
+    dropout: Dropout,
     cell: PhantomData<fn() -> C>,
 }
 
@@ -147,15 +148,22 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
             let [bias_ih, bias_hh] = [(); 2].map(|()| Some(init::within(hidden_size, [rows], device)));
             Weights { weight_ih, weight_hh, bias_ih, bias_hh }
         });
-        let weights = weights.collect();
-        Recurrent { weights, input_size, hidden_size, directions, batch_first: true, cell: PhantomData }
+        Recurrent {
+            weights: weights.collect(),
+            input_size,
+            hidden_size,
+            directions,
+            batch_first: true,
+            dropout: Dropout::new(0.0),
+            cell: PhantomData,
+        }
     }
 
     #[track_caller]
     fn redrawn(self, layers: usize, directions: usize) -> Self {
         let device = self.weights[0].weight_ih.tensor().device().clone();
         let new = Self::drawn(self.input_size, self.hidden_size, layers, directions, &device);
-        let new = Recurrent { batch_first: self.batch_first, ..new };
+        let new = Recurrent { batch_first: self.batch_first, dropout: self.dropout, ..new };
         if self.weights[0].bias_ih.is_some() { new } else { new.without_bias() }
     }
 
@@ -185,6 +193,12 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
         Recurrent { batch_first, ..self }
     }
 
+    /// Drops, in training, elements of what each layer but the last gives with this probability.
+    #[track_caller]
+    pub fn dropout(self, p: f64) -> Self {
+        Recurrent { dropout: Dropout::new(p), ..self }
+    }
+
     /// From a sequence `[batch, time, in]` and a state, or zeros, to the outputs `[batch, time, hidden]` and the state at the end,
     /// of which each part is `[layers * directions, batch, hidden]`.
     #[track_caller]
@@ -201,6 +215,9 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
         let zeros = Tensor::zeros(&shape[1..], x.device());
         let mut ends = Vec::new();
         for (layer, weights) in self.weights.chunks(self.directions).enumerate() {
+            if layer > 0 {
+                x = x.dropout(self.dropout.now(), true);
+            }
             let outputs = weights.iter().enumerate().map(|(direction, weights)| {
                 let at = (layer * self.directions + direction) as i64;
                 let start =
@@ -258,6 +275,7 @@ impl<C: Cell<STATES>, const STATES: usize> Module for Recurrent<C, STATES> {
             visitor.optional(&format!("bias_ih_l{layer}{end}"), &weights.bias_ih);
             visitor.optional(&format!("bias_hh_l{layer}{end}"), &weights.bias_hh);
         }
+        self.dropout.visit(visitor);
     }
 
     fn kind(&self) -> String {
@@ -268,7 +286,7 @@ impl<C: Cell<STATES>, const STATES: usize> Module for Recurrent<C, STATES> {
 impl<C, const STATES: usize> Clone for Recurrent<C, STATES> {
     /// Another handle on the same weights.
     fn clone(&self) -> Self {
-        Recurrent { weights: self.weights.clone(), ..*self }
+        Recurrent { weights: self.weights.clone(), dropout: self.dropout.clone(), ..*self }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct TransformerBlock {
     pub norm1: LayerNorm,
     /// Before the feed-forward part.
     pub norm2: LayerNorm,
-    /// Behind both parts.
+    /// Behind both parts, and inside the feed-forward one.
     pub dropout: Dropout,
     is_causal: bool,
 }
@@ -54,10 +54,11 @@ impl TransformerBlock {
         TransformerBlock { is_causal: true, ..self }
     }
 
-    /// Drops, in training, elements of what both parts give with this probability.
+    /// Drops, in training, with this probability: in the attention ([`MultiheadAttention::dropout`]), behind the GELU, and of what
+    /// both parts give.
     #[track_caller]
     pub fn dropout(self, p: f64) -> TransformerBlock {
-        TransformerBlock { dropout: Dropout::new(p), ..self }
+        TransformerBlock { self_attn: self.self_attn.dropout(p), dropout: Dropout::new(p), ..self }
     }
 
     /// Turns queries and keys by their positions.
@@ -71,7 +72,7 @@ impl TransformerBlock {
         let normal = self.norm1.forward(x);
         let attended = self.self_attn.forward(&normal, &normal, &normal, mask, self.is_causal);
         let x = x + self.dropout.forward(&attended);
-        let inner = self.linear1.forward(&self.norm2.forward(&x)).gelu();
+        let inner = self.dropout.forward(&self.linear1.forward(&self.norm2.forward(&x)).gelu());
         note(self, &x + self.dropout.forward(&self.linear2.forward(&inner)))
     }
 }

@@ -33,6 +33,20 @@ impl Tensor {
         is_causal: bool,
         scale: Option<f64>,
     ) -> Tensor {
+        self.attention(key, value, mask, is_causal, scale, 0.0)
+    }
+
+    /// The same, where each query's weight of each key is dropped with a probability. Then the weights are in memory.
+    #[track_caller]
+    pub(crate) fn attention(
+        &self,
+        key: &Tensor,
+        value: &Tensor,
+        mask: Option<&Tensor>,
+        is_causal: bool,
+        scale: Option<f64>,
+        dropout: f64,
+    ) -> Tensor {
         let op = "scaled_dot_product_attention";
         check_operands(op, Accepts::Float, &[self, key, value]);
         let batch_of = |x: &Tensor| Shape::from(&x.shape()[..x.rank() - 2]);
@@ -65,7 +79,12 @@ impl Tensor {
         }
         let scale = scale.unwrap_or(1.0 / (self.size(-1) as f64).sqrt());
         let attention = Attention { causal: is_causal, scale };
-        let out = Tensor::fused(attention, &inputs.iter().collect::<Vec<_>>()).remove(0);
+        let out = if dropout == 0.0 {
+            Tensor::fused(attention, &inputs.iter().collect::<Vec<_>>()).remove(0)
+        } else {
+            let (weights, _) = attention.weights(&inputs);
+            weights.dropout(dropout, true).matmul(&inputs[2].transpose(1, 2)).transpose(1, 2)
+        };
         let shape: Shape = batch.iter().copied().chain([self.size(-2), value.size(-1)]).collect();
         out.narrow(3, 0, value.size(-1)).transpose(1, 2).reshape(&shape)
     }
@@ -139,6 +158,14 @@ impl Attention {
         }
     }
 
+    /// How much each query takes of each key's value, `[batches, heads, queries, keys]`, and the scores.
+    fn weights(&self, inputs: &[Tensor]) -> (Tensor, Tensor) {
+        let [q, k] = [0, 1].map(|i| inputs[i].transpose(1, 2));
+        let (scores, seen) = self.scores(&q, &k, inputs.get(3));
+        let weights = scores.softmax(-1);
+        (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
+    }
+
     /// A launch whose tiles lie along `rows`, on inputs Q, K, V and a mask. `None` if there are more loop iterations than
     /// the adapter allows, or more elements than a kernel can count.
     fn launch(
@@ -204,11 +231,9 @@ impl Fused for Attention {
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [q, k, v] = [0, 1, 2].map(|i| inputs[i].transpose(1, 2));
-        let (scores, seen) = self.scores(&q, &k, inputs.get(3));
-        let weights = scores.softmax(-1);
-        let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
-        vec![weights.matmul(&v).transpose(1, 2), scores.logsumexp(-1, false).transpose(1, 2)]
+        let (weights, scores) = self.weights(inputs);
+        let out = weights.matmul(&inputs[2].transpose(1, 2)).transpose(1, 2);
+        vec![out, scores.logsumexp(-1, false).transpose(1, 2)]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {

@@ -59,6 +59,88 @@ fn batch_norm_moves_its_statistics_by_the_formula() {
     }
 }
 
+/// PyTorch's `momentum=None`: each batch weighs the same.
+#[test]
+fn batch_norm_without_momentum_has_the_mean_over_all_batches() {
+    for device in devices() {
+        let norm = BatchNorm1d::new(1, &device).momentum(None);
+        for batch in [&[1.0, 2.0, 3.0, 6.0][..], &[0.0, 2.0, 4.0], &[5.0, 7.0]] {
+            norm.forward(&Tensor::new(batch, [batch.len(), 1], &device));
+        }
+        let found = [&norm.running_mean, &norm.running_var].map(|place| place.tensor().sum().item().unwrap());
+        let want = [(3.0 + 2.0 + 6.0) / 3.0, (14.0 / 3.0 + 4.0 + 2.0) / 3.0];
+        crate::common::close("statistics", &found, &want, 1e-6, 0.0);
+    }
+}
+
+/// Between the layers and nowhere else: two layers of their own with a dropout between them, of the same random numbers.
+#[test]
+fn recurrent_layers_drop_what_goes_on_to_the_next_one() {
+    for device in devices() {
+        let both = LSTM::new(3, 4, &device).num_layers(2).dropout(0.4);
+        let (first, second) = (LSTM::new(3, 4, &device), LSTM::new(4, 4, &device));
+        for (layer, lstm) in [&first, &second].into_iter().enumerate() {
+            let (from, to) = (format!("_l{layer}"), "_l0");
+            let own = both.to_state_dict().into_iter().filter(|(name, _)| name.ends_with(&from));
+            lstm.load_state_dict(&own.map(|(name, x)| (name.replace(&from, to), x)).collect()).unwrap();
+        }
+        let x = Host::draw(3, &[2, 5, 3], -1.0..1.0).tensor(&device);
+        let apart = |p: f64| {
+            wgrad::manual_seed(9);
+            second.forward(&first.forward(&x, None).0.dropout(p, true), None).0
+        };
+        let whole = || {
+            wgrad::manual_seed(9);
+            Host::read(&both.forward(&x, None).0)
+        };
+        whole().assert_close("training", &Host::read(&apart(0.4)), F32);
+        both.eval();
+        whole().assert_close("afterwards", &Host::read(&apart(0.0)), F32);
+    }
+}
+
+/// The definition, with the weights of the heads dropped by the same random numbers; and its gradient.
+#[test]
+fn attention_drops_what_queries_take_of_keys() {
+    const P: f64 = 0.3;
+    for device in devices() {
+        let module = MultiheadAttention::new(8, 2, &device).without_bias().dropout(P);
+        let by_definition = |x: &Tensor, p: f64| {
+            let parts = x.linear(&module.in_proj_weight.tensor(), None).chunk(3, -1);
+            let [q, k, v] = [0, 1, 2].map(|i: usize| parts[i].reshape([2, 5, 2, 4]).transpose(1, 2));
+            let future = Tensor::ones([5, 5], &device).triu(1) * -1e9;
+            let weights = (q.matmul(&k.transpose(-2, -1)) * 0.5 + future).softmax(-1).dropout(p, true);
+            module.out_proj.forward(&weights.matmul(&v).transpose(1, 2).reshape([2, 5, 8]))
+        };
+        let result = |f: &dyn Fn(&Tensor) -> Tensor| {
+            wgrad::manual_seed(9);
+            let x = Host::draw(4, &[2, 5, 8], -1.0..1.0).tensor(&device).requires_grad();
+            let y = f(&x);
+            y.square().sum().backward();
+            [Host::read(&y), Host::read(&x.grad().unwrap())]
+        };
+        for p in [P, 0.0] {
+            let found = result(&|x| module.forward(x, x, x, None, true));
+            let want = result(&|x| by_definition(x, p));
+            found[0].assert_close("output", &want[0], F32);
+            found[1].assert_close("gradient", &want[1], F32);
+            module.eval();
+        }
+    }
+}
+
+#[test]
+fn a_transformer_block_drops_in_training_alone() {
+    let device = Device::cpu();
+    let block = TransformerBlock::new(8, 2, &device);
+    let x = Host::draw(5, &[2, 5, 8], -1.0..1.0).tensor(&device);
+    let whole = Host::read(&block.forward(&x));
+    let block = block.dropout(1.0);
+    assert_eq!(Host::read(&block.forward(&x)), Host::read(&x), "both parts are dropped");
+    block.eval();
+    assert_eq!(Host::read(&block.forward(&x)), whole);
+}
+
 #[test]
 fn what_is_frozen_does_not_learn() {
     for device in devices() {
