@@ -1,13 +1,14 @@
 //! Metrics: numbers about a run that gather on the device, step by step, and are read when somebody wants to see them.
 //!
 //! In: tensors of each step. Out: numbers, once. Adding to a metric waits for nothing; its sum is computed with the next
-//! step.
+//! step. Those of a run that is saved amid an epoch are parts of its [checkpoint](crate::io::save_checkpoint).
 
 use std::time::Instant;
 
 use crate::device::Device;
 use crate::dtype::DType;
 use crate::error::Error;
+use crate::io::{State, Stateful};
 use crate::no_grad;
 use crate::shape::refuse;
 use crate::tensor::Tensor;
@@ -59,6 +60,18 @@ impl Mean {
     }
 }
 
+/// The sum and the number of samples.
+impl Stateful for Mean {
+    fn state(&self) -> State {
+        counted(&self.sum, self.count)
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        self.count = load_counted(&self.sum, state)?;
+        Ok(())
+    }
+}
+
 /// The share of samples whose class was guessed.
 ///
 /// ```
@@ -105,6 +118,34 @@ impl Accuracy {
     pub fn reset(&mut self) {
         *self = Accuracy::new(self.hits.tensor().device());
     }
+}
+
+/// The hits and the number of samples.
+impl Stateful for Accuracy {
+    fn state(&self) -> State {
+        counted(&self.hits, self.count)
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        self.count = load_counted(&self.hits, state)?;
+        Ok(())
+    }
+}
+
+/// What was added up, of how many samples.
+fn counted(sum: &Var, count: usize) -> State {
+    let mut state = State::default();
+    state.put_tensor("sum", sum.tensor());
+    state.put("count", count);
+    state
+}
+
+fn load_counted(place: &Var, state: &State) -> Result<usize, Error> {
+    let mut rest = state.clone();
+    let (sum, count) = (rest.take_tensor("sum", &place.tensor())?, rest.take("count")?);
+    rest.finish()?;
+    place.set(sum);
+    Ok(count)
 }
 
 /// Items a second: samples, tokens or steps.
@@ -190,5 +231,18 @@ impl FiniteCheck {
             Some((step, what)) => Err(Error::NotFinite { what: what.clone(), step: step as usize }),
             None => Ok(()),
         }
+    }
+}
+
+/// For each name the step.
+impl Stateful for FiniteCheck {
+    fn state(&self) -> State {
+        let mut state = State::default();
+        self.watched.iter().for_each(|(name, first)| state.put_tensor(name, first.tensor()));
+        state
+    }
+
+    fn load_state(&mut self, state: &State) -> Result<(), Error> {
+        state.fill(self.watched.clone())
     }
 }

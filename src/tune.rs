@@ -145,6 +145,7 @@ fn cache_folder() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{load_checkpoint, save_checkpoint};
 
     #[test]
     fn what_was_measured_is_read_back_and_changes_no_bit() {
@@ -153,17 +154,25 @@ mod tests {
         let [a, b] = [(); 2].map(|()| Tensor::new(generator.uniform(70 * 70), [70, 70], &device));
         let product = || a.matmul(&b).to_vec::<f32>().unwrap();
         let (before, untuned) = (product(), device.tuning());
-
         let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("run.safetensors");
+        save_checkpoint(&checkpoint, &[], &device).unwrap();
+        let warnings = |device: &Device| load_checkpoint(&checkpoint, &mut [], device).unwrap();
+        assert_eq!(warnings(&device), Vec::<String>::new());
+
         device.tune_in(folder.path()).unwrap();
         let tuned = device.tuning();
         assert_ne!(tuned, untuned);
         assert_eq!(product(), before);
+        let warned = warnings(&device);
+        assert!(matches!(&warned[..], [warning] if warning.contains("Device::tune")), "{warned:?}");
 
         let again = Device::gpu_with(&Default::default()).unwrap();
         assert_eq!(again.tuning(), untuned);
         again.tune_in(folder.path()).unwrap();
         assert_eq!(again.tuning(), tuned, "measured anew instead of read");
+        save_checkpoint(&checkpoint, &[], &device).unwrap();
+        assert_eq!(warnings(&again), Vec::<String>::new());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use common::gpu;
 use proptest::prelude::*;
 use wgrad::data::{Column, DataLoader};
 use wgrad::io::{Stateful, load_checkpoint, save, save_checkpoint};
+use wgrad::metrics::{Accuracy, FiniteCheck, Mean};
 use wgrad::nn::{Linear, Module, Sequential};
 use wgrad::optim::{
     AdamW, CosineAnnealingLR, Ema, Optimizer, ReduceLROnPlateau, SGD, Schedule, clip_grad_norm,
@@ -19,12 +20,15 @@ use wgrad::{Device, Error, Tensor, Var};
 const STEPS: usize = 9;
 
 /// A run with everything that remembers: two optimizers' state in groups, a schedule, an average, shuffled batches with a
-/// shorter last one, dropout.
+/// shorter last one, dropout, metrics.
 struct Run {
     model: Sequential,
     optimizer: AdamW,
     ema: Ema,
     plateau: ReduceLROnPlateau,
+    losses: Mean,
+    hits: Accuracy,
+    finite: FiniteCheck,
     loader: DataLoader<(Column<f32>, Column<i32>)>,
     step: usize,
     device: Device,
@@ -42,7 +46,10 @@ impl Run {
         let y = (0..10).map(|i| i % 2).collect();
         let loader = DataLoader::new((Column::new(x, [3]), Column::new(y, ())), 4, device).shuffle(seed);
         let plateau = ReduceLROnPlateau::new(0.5, 1);
-        Run { model, optimizer, ema, plateau, loader, step: 0, device: device.clone() }
+        let (losses, hits) = (Mean::new(device), Accuracy::new(device));
+        let finite = FiniteCheck::new(&["loss", "gradient norm"], device);
+        let device = device.clone();
+        Run { model, optimizer, ema, plateau, losses, hits, finite, loader, step: 0, device }
     }
 
     /// On to this step, a pass over the data taking three.
@@ -52,9 +59,15 @@ impl Run {
             for (x, y) in self.loader.epoch() {
                 let [w, b, v, c] = &self.model.params()[..] else { unreachable!("two layers") };
                 let hidden = x.linear(&w.tensor(), Some(&b.tensor())).relu().dropout(0.3, true);
-                let loss = hidden.linear(&v.tensor(), Some(&c.tensor())).cross_entropy(&y);
+                let logits = hidden.linear(&v.tensor(), Some(&c.tensor()));
+                let loss = logits.cross_entropy(&y);
                 loss.backward();
-                clip_grad_norm(&self.model.params(), 1.0, 2.0);
+                let norm = clip_grad_norm(&self.model.params(), 1.0, 2.0);
+                self.losses.add(&loss, y.numel());
+                self.hits.add(&logits, &y);
+                // As if it had once been infinite: what is remembered is a step.
+                let norm = if self.step == 2 { norm / 0.0 } else { norm };
+                self.finite.watch(self.step, &[&loss, &norm]);
                 schedule.apply(self.step, &mut self.optimizer);
                 self.optimizer.step();
                 self.ema.update();
@@ -68,12 +81,15 @@ impl Run {
     }
 
     fn save(&self, path: &Path) {
-        let Run { model, optimizer, ema, plateau, loader, step, device } = self;
+        let Run { model, optimizer, ema, plateau, losses, hits, finite, loader, step, device } = self;
         let parts: &[(&str, &dyn Stateful)] = &[
             ("model", model),
             ("optimizer", optimizer),
             ("ema", ema),
             ("plateau", plateau),
+            ("losses", losses),
+            ("hits", hits),
+            ("finite", finite),
             ("loader", loader),
             ("step", step),
         ];
@@ -81,12 +97,15 @@ impl Run {
     }
 
     fn load(&mut self, path: &Path) -> Result<Vec<String>, Error> {
-        let Run { model, optimizer, ema, plateau, loader, step, device } = self;
+        let Run { model, optimizer, ema, plateau, losses, hits, finite, loader, step, device } = self;
         let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
             ("model", model),
             ("optimizer", optimizer),
             ("ema", ema),
             ("plateau", plateau),
+            ("losses", losses),
+            ("hits", hits),
+            ("finite", finite),
             ("loader", loader),
             ("step", step),
         ];
@@ -107,7 +126,10 @@ fn killed_at_any_step(device: &Device) {
     let path = folder.path().join("run.safetensors");
     let mut whole = Run::new(1, device);
     whole.train(STEPS);
-    let want = canonical(&whole);
+    let want = whole.bits();
+    assert!(whole.losses.mean().unwrap().is_finite() && whole.hits.accuracy().unwrap() > 0.0);
+    let infinite = whole.finite.result().unwrap_err().to_string();
+    assert_eq!(infinite, "gradient norm was not finite at step 2");
     for killed in 0..=STEPS {
         let mut first = Run::new(1, device);
         first.train(killed);
@@ -120,25 +142,8 @@ fn killed_at_any_step(device: &Device) {
         assert_eq!(resumed.step, killed);
         resumed.train(STEPS);
         // Not assert_eq: nobody wants to see the bytes.
-        assert!(canonical(&resumed) == want, "killed at step {killed} on {device}: another end");
+        assert!(resumed.bits() == want, "killed at step {killed} on {device}: another end");
     }
-}
-
-/// Names, bits and numbers, in order: a file's own order of metadata is its matter.
-fn canonical(run: &Run) -> Vec<(String, Vec<u8>)> {
-    let bytes = run.bits();
-    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
-    let mut all: Vec<(String, Vec<u8>)> = header
-        .metadata()
-        .clone()
-        .unwrap()
-        .into_iter()
-        .map(|(name, text)| (name, text.into_bytes()))
-        .collect();
-    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    all.extend(file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())));
-    all.sort();
-    all
 }
 
 #[test]
@@ -165,13 +170,13 @@ fn saved(folder: &Path) -> PathBuf {
 fn is_refused(path: &Path, words: &[&str]) {
     let mut run = Run::new(2, &Device::cpu());
     run.train(2);
-    let before = (canonical(&run), wgrad::generator());
+    let before = (run.bits(), wgrad::generator());
     let error = run.load(path).expect_err("it was accepted");
     assert!(matches!(&error, Error::File { path: named, .. } if named == path), "{error:?}");
     for word in words {
         assert!(error.to_string().contains(word), "{word:?} is not in: {error}");
     }
-    assert!((canonical(&run), wgrad::generator()) == before, "something has changed: {error}");
+    assert!((run.bits(), wgrad::generator()) == before, "something has changed: {error}");
 }
 
 /// The file with one change to its tensors or its numbers, and the checksum of neither.
@@ -180,7 +185,7 @@ fn rewritten(path: &Path, part: &str) -> PathBuf {
     let device = Device::cpu();
     let mut run = Run::new(1, &device);
     run.train(4);
-    let Run { model, optimizer, ema, plateau, loader, step, .. } = &run;
+    let Run { model, optimizer, ema, plateau, losses, hits, finite, loader, step, .. } = &run;
     let larger = Linear::new(3, 9, &device);
     let wide = Sequential::new().add(larger).add(Linear::new(9, 2, &device));
     let fresh = SGD::new(model.params(), 0.1);
@@ -189,6 +194,9 @@ fn rewritten(path: &Path, part: &str) -> PathBuf {
         ("optimizer", optimizer),
         ("ema", ema),
         ("plateau", plateau),
+        ("losses", losses),
+        ("hits", hits),
+        ("finite", finite),
         ("loader", loader),
         ("step", step),
     ];
@@ -227,15 +235,17 @@ fn a_hostile_header_is_refused() {
     };
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let nested = format!(r#"{{"a":{}1{}}}"#, r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    let inside = format!(r#"{{"__metadata__":{{"checkpoint":"{}"}}}}"#, "[".repeat(100_000));
     for header in [
         deep.as_str(),
         nested.as_str(),
-        r#"{"__metadata__":{"checksum":"0"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
+        inside.as_str(),
+        r#"{"__metadata__":{"checkpoint":"{\"checksum\":\"0\"}"},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
         r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
         r#"{"a":{"dtype":"F32","shape":[18446744073709551615,4],"data_offsets":[0,8]}}"#,
         r#"{"a":{"dtype":"F64","shape":[1],"data_offsets":[8,16]}}"#,
-        r#"{"__metadata__":{"checksum":1},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
-        r#"{"__metadata__":{"checksum":"0"},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
+        r#"{"__metadata__":{"checkpoint":"{\"checksum\":1}"},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
+        r#"{"__metadata__":{"checkpoint":"{\"checksum\":\"0\"}"},"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]}}"#,
     ] {
         write(header);
         is_refused(&path, &[]);
@@ -265,7 +275,7 @@ proptest! {
         if one.load(&path).is_ok() {
             fs::write(&path, &whole).unwrap();
             other.load(&path).unwrap();
-            prop_assert!(canonical(&one) == canonical(&other));
+            prop_assert!(one.bits() == other.bits());
         } else {
             is_refused(&path, &[]);
         }
@@ -282,11 +292,11 @@ fn a_crash_while_writing_leaves_the_last_one() {
     fs::write(&beside, &whole[..100]).unwrap();
     let mut run = Run::new(2, &Device::cpu());
     run.load(&path).unwrap();
-    let whole_run = canonical(&run);
+    let whole_run = run.bits();
     run.save(&path);
     run.load(&path).unwrap();
     assert!(!beside.exists());
-    assert!(canonical(&run) == whole_run);
+    assert!(run.bits() == whole_run);
 }
 
 #[test]

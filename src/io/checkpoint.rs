@@ -2,7 +2,8 @@
 //! whole.
 //!
 //! In: parts by name. Out: a file whose tensors bear the names `part.tensor`, so that weights can be taken out with any
-//! tool; numbers are text in its metadata, with a checksum over all of it.
+//! tool; numbers stand in its metadata as one JSON text, with a checksum over all of it: a header lists metadata in the order of a
+//! hash map, and equal runs shall have equal files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -18,6 +19,8 @@ use crate::error::Error;
 use crate::random;
 use crate::tensor::Tensor;
 
+/// Where in the metadata the numbers are.
+const NUMBERS: &str = "checkpoint";
 /// The part that is always there: this thread's generator.
 const RANDOM: &str = "random";
 const CHECKSUM: &str = "checksum";
@@ -28,7 +31,7 @@ const TUNING: &str = "tuning";
 /// Saves a run: the parts under their names, and this thread's generator. A run that is
 /// [resumed](load_checkpoint) from it goes on bit for bit as if it had never stopped.
 ///
-/// The file is put in place whole: a crash leaves the earlier one or this one.
+/// The file is put in place whole: a crash leaves the earlier one or this one. Equal runs have equal files, byte for byte.
 ///
 /// # Errors
 ///
@@ -84,8 +87,9 @@ pub fn save_checkpoint(
     let mut checksum = Checksum::new(&numbers);
     contents.iter().for_each(|(name, view)| checksum.tensor(name, view));
     numbers.insert(CHECKSUM.to_owned(), checksum.0.to_string());
-    let numbers: HashMap<String, String> = numbers.into_iter().collect();
-    let bytes = safetensors::serialize(contents, Some(numbers)).map_err(|error| file_error(path, error))?;
+    let numbers = serde_json::to_string(&numbers).expect("it is text");
+    let metadata = HashMap::from([(NUMBERS.to_owned(), numbers)]);
+    let bytes = safetensors::serialize(contents, Some(metadata)).map_err(|error| file_error(path, error))?;
     write_whole(path, &bytes).map_err(|error| file_error(path, error))
 }
 
@@ -139,7 +143,9 @@ fn read(path: &Path, device: &Device) -> Result<State, Error> {
     let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| file_error(path, error))?;
-    let mut numbers: BTreeMap<String, String> = header.metadata().iter().flatten().map(owned).collect();
+    let numbers = header.metadata().as_ref().and_then(|metadata| metadata.get(NUMBERS));
+    let numbers = numbers.and_then(|numbers| serde_json::from_str(numbers).ok());
+    let mut numbers: BTreeMap<String, String> = numbers.unwrap_or_default();
     let Some(expected) = numbers.remove(CHECKSUM) else {
         return Err(file_error(path, "it is no checkpoint: its metadata has no checksum"));
     };
@@ -161,10 +167,6 @@ fn read(path: &Path, device: &Device) -> Result<State, Error> {
         tensors.insert(name.to_owned(), tensor);
     }
     Ok(State { tensors, numbers })
-}
-
-fn owned((name, text): (&String, &String)) -> (String, String) {
-    (name.clone(), text.clone())
 }
 
 /// What else the bits of a run depend on.
