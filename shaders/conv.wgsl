@@ -6,9 +6,14 @@
 // weight at one place. An invocation holds CHANNELS x NEIGHBOURS outputs: neighbours of the phase along the width.
 
 override GROUP: u32 = 64u;
-override CHANNELS: u32 = 16u;  // at most 16, and at most `outs`
-override NEIGHBOURS: u32 = 8u; // at most 8
-override SLIDES: u32 = 1u;     // a neighbour reads at a tap what the one before it reads at the next: up == reach
+override RAGGED: bool = false; // some phases have fewer taps in a row
+
+// Of an invocation: the host rewrites these.
+const CHANNELS: u32 = 1u;   // at most `outs`
+const NEIGHBOURS: u32 = 4u;
+const TAPS: u32 = 1u;       // of a phase in a row of the window
+const BACK: u32 = 1u;       // a tap reads at a neighbour what the tap BACK before it reads SHIFT neighbours on
+const SHIFT: u32 = 1u;
 
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one weight each and share it
@@ -77,44 +82,51 @@ fn main(
     var plane = i32((image * params.groups + group) * params.ins) * area;
     var matrix = group * params.ins * params.outs * u32(params.window.x * params.window.y) + out * params.from_out;
 
-    var sums: array<array<f32, 8>, 16>;
+    var sums: array<array<f32, NEIGHBOURS>, CHANNELS>;
     for (var i = 0u; i < CHANNELS; i += 1u) {
         let start = select(0.0, bias[group * params.outs + out + i], params.biased == 1u);
         for (var j = 0u; j < NEIGHBOURS; j += 1u) {
             sums[i][j] = start;
         }
     }
-    let step = params.up.y;
     for (var channel = 0u; channel < params.ins; channel += 1u) {
         var y = corner.x;
         for (var ky = tap.x; ky < params.window.x; ky += params.every.x) {
             let inside = exists && y >= 0 && y < params.input.x;
             let row = plane + y * params.input.y;
-            var x = corner.y;
-            var v: array<f32, 8>;
-            for (var j = 1u; SLIDES == 1u && j < NEIGHBOURS; j += 1u) {
-                v[j] = load(row, x + i32(j - 1u) * step, inside);
-            }
-            for (var kx = tap.y; kx < params.window.y; kx += params.every.y) {
+            var v: array<array<f32, NEIGHBOURS>, TAPS>;
+            for (var k = 0u; k < TAPS; k += 1u) {
+                let x = corner.y + i32(k) * params.reach.y;
                 for (var j = 0u; j < NEIGHBOURS; j += 1u) {
-                    if (SLIDES == 1u && j + 1u < NEIGHBOURS) {
-                        v[j] = v[j + 1u];
+                    if (k >= BACK && j + SHIFT < NEIGHBOURS) {
+                        v[k][j] = v[k - BACK][j + SHIFT];
                     } else {
-                        v[j] = load(row, x + i32(j) * step, inside);
+                        v[k][j] = load(row, x + i32(j) * params.up.y, inside);
                     }
                 }
-                let at = matrix + u32(params.first + params.next * (ky * params.window.y + kx));
-                var own: f32;
-                for (var i = 0u; i < CHANNELS; i += 1u) {
+            }
+            var at: array<u32, TAPS>;
+            var there: array<bool, TAPS>;
+            for (var k = 0u; k < TAPS; k += 1u) {
+                let kx = tap.y + i32(k) * params.every.y;
+                there[k] = !RAGGED || kx < params.window.y;
+                at[k] = matrix + u32(params.first + params.next * (ky * params.window.y + select(0, kx, there[k])));
+                for (var j = 0u; j < NEIGHBOURS; j += 1u) {
+                    v[k][j] = select(0.0, v[k][j], there[k]);
+                }
+            }
+            var own: array<f32, TAPS>;
+            for (var i = 0u; i < CHANNELS; i += 1u) {
+                for (var k = 0u; k < TAPS; k += 1u) {
                     if (i % LANES == 0u) {
-                        own = weight[at + min(i + invocation % LANES, CHANNELS - 1u) * params.from_out];
+                        let channel = min(i + invocation % LANES, CHANNELS - 1u);
+                        own[k] = select(0.0, weight[at[k] + channel * params.from_out], there[k]);
                     }
-                    let w = shared_by(i % LANES, own);
+                    let w = shared_by(i % LANES, own[k]);
                     for (var j = 0u; j < NEIGHBOURS; j += 1u) {
-                        sums[i][j] += w * v[j];
+                        sums[i][j] += w * v[k][j];
                     }
                 }
-                x += params.reach.y;
             }
             y += params.reach.x;
         }

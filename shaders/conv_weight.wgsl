@@ -2,11 +2,20 @@
 // output's gradient; and that gradient's own sum, which is the gradient of a bias. Each chunk of the rows of all places
 // gives partial sums; another kernel adds those.
 //
-// A column is a channel and a tap. An invocation holds CHANNELS x 4 results: output channels, and neighbouring columns.
+// An invocation holds CHANNELS x LINES x TAPS results: output channels, rows of windows of neighbouring planes, and taps in
+// each. Those lines and taps are a column.
 
 override GROUP: u32 = 64u;
-override CHANNELS: u32 = 16u; // at most 16, and at most `outs`
-override SLIDES: u32 = 1u;    // a tap reads at a place what the next one reads at the place before: stride == dilation
+
+// The host rewrites these.
+const CHANNELS: u32 = 1u; // at most `outs`
+const PLANES: u32 = 1u;   // input channels: a divisor of `ins`
+const ROWS: u32 = 1u;     // of a window: a divisor of its height
+const TAPS: u32 = 1u;     // in a row: a divisor of its width
+const PLACES: u32 = 1u;   // in a row that are added together: at most as many as there are
+const BACK: u32 = 1u;     // a tap reads at a place what the tap BACK before it reads SHIFT places on
+const SHIFT: u32 = 1u;
+const LINES: u32 = PLANES * ROWS;
 
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one gradient each and share it
@@ -18,8 +27,7 @@ struct Params {
     stride: vec2<i32>, padding: vec2<i32>, dilation: vec2<i32>,
     batch: u32, groups: u32,
     ins: u32, outs: u32, // channels of a group
-    taps: u32,           // columns for a row of the window: with SLIDES whole fours, of which the last may be idle
-    blocks: u32,         // workgroups for the columns of a group
+    columns: u32,        // of a group: with LANES whole workgroups, of which the last may have idle ones
     chunks: u32, rows: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,65 +47,71 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    // The workgroup's channels and chunk. The last part of the channels goes back over some of the part before.
+    // The last part of the channels goes back over some of the part before.
     let tiles = (params.outs + CHANNELS - 1u) / CHANNELS;
-    var rest = workgroup.y * workgroups.x + workgroup.x;
+    var rest = (workgroup.y * workgroups.x + workgroup.x) * GROUP + invocation;
+    let column = rest % params.columns;
+    rest /= params.columns;
     let fresh = rest % tiles * CHANNELS;
     let out = min(fresh, params.outs - CHANNELS);
     rest /= tiles;
-    let block = rest % params.blocks;
-    rest /= params.blocks;
     let group = rest % params.groups;
     let chunk = rest / params.groups;
     let all = params.batch * u32(params.places.x);
     let start = min(chunk * params.rows, all);
 
-    // The invocation's columns.
-    let column = 4u * (block * GROUP + invocation) + vec4(0u, 1u, 2u, 3u);
-    let kx = vec4<i32>(column % params.taps);
-    let ky = vec4<i32>(column / params.taps % u32(params.window.x));
-    let channel = column / (params.taps * u32(params.window.x));
-    let exists = channel < vec4(params.ins);
-    let dx = kx * params.dilation.y - params.padding.y;
-    let dy = ky * params.dilation.x - params.padding.x;
+    // The column's first plane and tap.
+    let blocks = vec2<u32>(params.window) / vec2(ROWS, TAPS);
+    let tap = vec2<i32>(vec2(column / blocks.y % blocks.x * ROWS, column % blocks.y * TAPS));
+    let plane = column / (blocks.x * blocks.y) * PLANES;
+    let corner = tap * params.dilation - params.padding;
 
-    var sums: array<vec4<f32>, 16>;
-    var totals: array<f32, 16>; // of channel i + own lane at i / LANES
-    for (var i = 0u; i < CHANNELS; i += 1u) {
-        sums[i] = vec4(0.0);
-        totals[i] = 0.0;
-    }
+    var sums: array<array<array<f32, TAPS>, LINES>, CHANNELS>;
+    var totals: array<f32, CHANNELS>; // of channel i + own lane at i / LANES
     var image = start / u32(params.places.x);
     var place = i32(start % u32(params.places.x));
     for (var r = start; r < min(start + params.rows, all); r += 1u) {
-        let y = place * params.stride.x + dy;
-        let inside = exists & (y >= vec4(0)) & (y < vec4(params.input.x));
-        let plane = vec4<i32>((image * params.groups + group) * params.ins + channel) * params.input.x;
-        let row = (plane + y) * params.input.y;
         let area = u32(params.places.x * params.places.y);
-        var at = ((image * params.groups + group) * params.outs + out) * area + u32(place * params.places.y);
-        var v: vec4<f32>;
-        if (SLIDES == 1u) {
-            v = vec4(0.0, load(row.x, dx.x, inside.x), load(row.y, dx.y, inside.y), load(row.z, dx.z, inside.z));
-        }
-        var x = dx;
-        for (var column = 0; column < params.places.y; column += 1) {
-            let last = load(row.w, x.w, inside.w);
-            if (SLIDES == 1u) {
-                v = vec4(v.yzw, last);
-            } else {
-                v = vec4(load(row.x, x.x, inside.x), load(row.y, x.y, inside.y), load(row.z, x.z, inside.z), last);
+        let base = ((image * params.groups + group) * params.outs + out) * area + u32(place * params.places.y);
+        // The last places go back over some of those before, which then count no more.
+        for (var first = 0; first < params.places.y; first += i32(PLACES)) {
+            let at = min(first, params.places.y - i32(PLACES));
+            var v: array<array<array<f32, PLACES>, TAPS>, LINES>;
+            for (var l = 0u; l < LINES; l += 1u) {
+                let y = place * params.stride.x + corner.x + i32(l % ROWS) * params.dilation.x;
+                let inside = plane < params.ins && y >= 0 && y < params.input.x;
+                let channel = (image * params.groups + group) * params.ins + plane + l / ROWS;
+                let row = (i32(channel) * params.input.x + y) * params.input.y;
+                var x = at * params.stride.y + corner.y;
+                for (var k = 0u; k < TAPS; k += 1u) {
+                    for (var j = 0u; j < PLACES; j += 1u) {
+                        if (k >= BACK && j + SHIFT < PLACES) {
+                            v[l][k][j] = v[l][k - BACK][j + SHIFT];
+                        } else {
+                            v[l][k][j] = load(row, x + i32(j) * params.stride.y, inside);
+                        }
+                    }
+                    x += params.dilation.y;
+                }
             }
-            var own: f32;
+            var own: array<f32, PLACES>;
             for (var i = 0u; i < CHANNELS; i += 1u) {
                 if (i % LANES == 0u) {
-                    own = grad[at + min(i + invocation % LANES, CHANNELS - 1u) * area];
-                    totals[i / LANES] += own;
+                    let line = base + min(i + invocation % LANES, CHANNELS - 1u) * area + u32(at);
+                    for (var j = 0u; j < PLACES; j += 1u) {
+                        own[j] = select(0.0, grad[line + j], at + i32(j) >= first);
+                        totals[i / LANES] += own[j];
+                    }
                 }
-                sums[i] += shared_by(i % LANES, own) * v;
+                for (var j = 0u; j < PLACES; j += 1u) {
+                    let g = shared_by(i % LANES, own[j]);
+                    for (var l = 0u; l < LINES; l += 1u) {
+                        for (var k = 0u; k < TAPS; k += 1u) {
+                            sums[i][l][k] += g * v[l][k][j];
+                        }
+                    }
+                }
             }
-            x += params.stride.y;
-            at += 1u;
         }
         place += 1;
         if (place == params.places.x) {
@@ -107,18 +121,19 @@ fn main(
     }
 
     if (chunk >= params.chunks) { return; }
-    let area = u32(params.window.x * params.window.y);
-    let tap = channel * area + vec4<u32>(ky * params.window.y + kx);
-    let first = (chunk * params.groups + group) * params.outs + out;
+    let window = params.window.x * params.window.y;
+    let line = (chunk * params.groups + group) * params.outs + out;
     for (var i = 0u; i < CHANNELS; i += 1u) {
-        let line = (first + i) * params.ins * area;
-        for (var j = 0; j < 4; j += 1) {
-            let fits = exists[j] && kx[j] < params.window.y;
-            if (fits && out + i >= fresh) { weight_parts[line + tap[j]] = sums[i][j]; }
+        for (var l = 0u; l < LINES; l += 1u) {
+            let first = ((line + i) * params.ins + plane + l / ROWS) * u32(window)
+                + u32((tap.x + i32(l % ROWS)) * params.window.y + tap.y);
+            for (var k = 0u; k < TAPS; k += 1u) {
+                if (plane < params.ins && out + i >= fresh) { weight_parts[first + k] = sums[i][l][k]; }
+            }
         }
-        let mine = i + invocation;
-        if (i % LANES == 0u && block == 0u && invocation < LANES && mine < CHANNELS && out + mine >= fresh) {
-            bias_parts[first + mine] = totals[i / LANES];
+        let mine = i + invocation % LANES;
+        if (i % LANES == 0u && column < LANES && mine < CHANNELS && out + mine >= fresh) {
+            bias_parts[line + mine] = totals[i / LANES];
         }
     }
 }

@@ -3,9 +3,10 @@
 //! With [`ConvWeight`] they are three maps, each linear in both of its operands, and the gradients of each are the other
 //! two: so there are kernels for a gradient of any order. Each names the height and width of its result.
 
-use std::borrow::Cow;
+use smallvec::SmallVec;
 
 use super::conv_weight::ConvWeight;
+use super::launch::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::graph::Move;
 use crate::limits::{AdapterKind, Limits};
@@ -168,10 +169,26 @@ pub(super) fn channels(outs: usize, limits: &Limits) -> usize {
     outs.div_ceil(outs.div_ceil(most))
 }
 
-/// Neighbours in a row of outputs that an invocation computes: what leaves the least over at the row's end.
-fn neighbours(width: usize, limits: &Limits) -> usize {
-    let choices: &[usize] = if limits.kind == AdapterKind::Software { &[8, 7, 4] } else { &[4] };
-    *choices.iter().min_by_key(|&&count| width.next_multiple_of(count)).expect("there are some")
+/// Multiplications that a kernel writes out at most: more take long to compile.
+const WRITTEN_OUT: usize = 800;
+
+/// The largest divisor up to `most`.
+pub(super) fn divisor(n: usize, most: usize) -> usize {
+    (1..=most).rev().find(|&divisor| n.is_multiple_of(divisor)).expect("1 divides")
+}
+
+/// How many neighbours in a row of `width` an invocation works on, out of `choices`: a part of a row costs its length, and
+/// what its ends share with no neighbour.
+pub(super) fn neighbours(width: usize, choices: &[usize]) -> usize {
+    let cost = |count: &&usize| width.div_ceil(**count) * (*count + 4);
+    *choices.iter().min_by_key(cost).expect("there are some")
+}
+
+/// How many taps back, and how many neighbours on, the same element is read, where neighbours are `step` elements apart and
+/// taps `reach`.
+pub(super) fn same(step: usize, reach: usize) -> [usize; 2] {
+    let common = gcd(step, reach);
+    [step / common, reach / common]
 }
 
 /// Invocations of a workgroup. A CPU adapter wants one subgroup.
@@ -179,18 +196,20 @@ pub(super) fn group(limits: &Limits) -> usize {
     if limits.kind == AdapterKind::Software { 8 } else { 64 }
 }
 
-/// The program, in which the invocations of a subgroup share their loads where a workgroup is a subgroup: on a CPU
-/// adapter a load costs as much as tens of multiplications.
-pub(super) fn sharing(source: &'static str, limits: &Limits) -> Cow<'static, str> {
-    if limits.kind != AdapterKind::Software || limits.subgroup != Some((8, 8)) {
-        return source.into();
-    }
+/// Whether the invocations of a workgroup, which is a subgroup then, share their loads: on a CPU adapter a load costs as
+/// much as tens of multiplications.
+pub(super) fn shares(limits: &Limits) -> bool {
+    limits.kind == AdapterKind::Software && limits.subgroup == Some((8, 8))
+}
+
+/// The program with its loads shared.
+pub(super) fn sharing(source: &str) -> String {
     let (start, end) = ("// hook subgroup\n", "// end subgroup\n");
     let (head, rest) = source.split_once(start).expect("the shader has the hook");
     let (_, tail) = rest.split_once(end).expect("the hook has an end");
     let shared = "const LANES: u32 = 8u;\n\
                   fn shared_by(lane: u32, own: f32) -> f32 { return subgroupShuffle(own, lane); }\n";
-    format!("{head}{shared}{tail}").into()
+    format!("{head}{shared}{tail}")
 }
 
 /// A size or a step, as a word that kernels calculate with as i32.
@@ -213,7 +232,17 @@ fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Opt
     let every = [0, 1].map(|d| down[d] / gcd(down[d], dilation[d]));
     let step = [0, 1].map(|d| every[d] * dilation[d] / down[d]);
     let [rows, width] = [0, 1].map(|d| area(output)[d].div_ceil(down[d]));
-    let neighbours = neighbours(width, limits);
+    // Taps of a phase in a row, at most: others have one less, or none.
+    let in_row = window[1].div_ceil(every[1]);
+    let ragged = every[1] != down[1] || !window[1].is_multiple_of(every[1]);
+    let choices: &[usize] = if limits.kind == AdapterKind::Software { &[16, 14, 8, 7, 4] } else { &[4] };
+    let most = WRITTEN_OUT / in_row;
+    let channels = channels(outs, limits).min(most / 4);
+    if channels == 0 {
+        return None;
+    }
+    let fitting = choices.iter().copied().filter(|&count| channels * count <= most);
+    let neighbours = neighbours(width, &fitting.collect::<SmallVec<[usize; 5]>>());
     let tiles = [rows, width.div_ceil(neighbours)];
     let taps = window[0] * window[1];
     let (first, next) = if transposed { (taps as i64 - 1, -1) } else { (0, 1) };
@@ -221,7 +250,7 @@ fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Opt
 
     // Every place that is calculated has to fit, that beyond the end too.
     for d in 0..2 {
-        word(((area(output)[d] + 8 * down[d]) * up[d] + reach[d] + padding[d]) as i64)?;
+        word(((area(output)[d] + 16 * down[d]) * up[d] + reach[d] + padding[d]) as i64)?;
     }
     for spec in io {
         word(spec.shape.numel() as i64)?;
@@ -232,17 +261,24 @@ fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Opt
     let words = signed.chain(sizes.map(|x| x as i64)).chain([first, next]);
     let words = words.chain([from_in, from_out, io.len() - 3].map(|x| x as i64));
 
-    let (channels, group) = (channels(outs, limits), group(limits));
+    let group = group(limits);
     let workgroups = (input[0] * tiles[0] * tiles[1]).div_ceil(group)
         * (outs.div_ceil(channels) * groups * down[0] * down[1]);
     // llvmpipe counts the look that ends a loop too, and at times another one.
     let loops = ins * (3 + window[0] * (3 + window[1])) + window[0] + window[1] + 6;
-    let launch = Launch::new(sharing(include_str!("../../shaders/conv.wgsl"), limits))
+    let [back, shift] = same(up[1], step[1]);
+    let constants = [
+        ("CHANNELS", channels),
+        ("NEIGHBOURS", neighbours),
+        ("TAPS", in_row),
+        ("BACK", back),
+        ("SHIFT", shift),
+    ];
+    let source = with_constants(include_str!("../../shaders/conv.wgsl"), &constants);
+    let launch = Launch::new(if shares(limits) { sharing(&source) } else { source })
         .trusted()
         .constant("GROUP", group as u32)
-        .constant("CHANNELS", channels as u32)
-        .constant("NEIGHBOURS", neighbours as u32)
-        .constant("SLIDES", u32::from(up[1] == step[1]))
+        .constant("RAGGED", ragged.into())
         // The bias is not read where there is none.
         .buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Input(io.len() - 2), Buffer::Output(0)])
         .uniforms(words.map(word).collect::<Option<Vec<Word>>>()?)

@@ -1,13 +1,22 @@
 //! The gradient of a convolution's weight: a reduction over images and places, in chunks whose partial sums are added
 //! in order.
 
-use super::conv::{ConvTranspose, Convolution, area, attributes, channels, group, sharing, windows, word};
+use smallvec::SmallVec;
+
+use super::conv::{
+    ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, same, shares,
+    sharing, windows, word,
+};
+use super::launch::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::graph::Move;
 use crate::limits::{AdapterKind, Limits};
 use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
+
+/// Chunks at most: their sums are added one after the other.
+const MOST_CHUNKS: usize = 512;
 
 /// What the gradient of [`Convolution`] does to its weight and bias: `(input [batch, in, height, width], gradient [batch,
 /// out, places..]) -> (weight [out, in / groups, size..], bias [out])`. The bias costs nothing beside the weight.
@@ -70,19 +79,26 @@ impl Fused for ConvWeight {
         let (input, grad, weight) = (&io[0].shape, &io[1].shape, &io[2].shape);
         let Conv { stride, padding, dilation, groups, .. } = self.conv;
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
-        // To slide saves three loads of four, but leaves columns idle.
-        let fours = self.size[1].next_multiple_of(4);
-        let slides = stride[1] == dilation[1] && 2 * fours < 3 * self.size[1];
-        let taps = if slides { fours } else { self.size[1] };
-
         let (channels, group) = (channels(outs, limits), group(limits));
-        let blocks = (ins * self.size[0] * taps).div_ceil(4 * group);
-        let tiles = blocks * outs.div_ceil(channels) * groups;
+        let is_software = limits.kind == AdapterKind::Software;
+        // Taps, rows of them and planes that an invocation holds for each of its channels: parts that leave nothing over.
+        let most = if is_software { 9 } else { 4 };
+        let taps = divisor(self.size[1], most);
+        let tap_rows = divisor(self.size[0], most / taps);
+        let planes = divisor(ins, most / taps / tap_rows);
+        let columns = ins / planes * (self.size[0] / tap_rows) * (self.size[1] / taps);
+        let shares = shares(limits) && columns >= group / 2;
+        let columns = if shares { columns.next_multiple_of(group) } else { columns };
+        let choices: &[usize] = if is_software { &[7, 4, 2, 1] } else { &[4, 2, 1] };
+        let fitting = choices.iter().copied().filter(|&count| count <= places[1]);
+        let run = neighbours(places[1], &fitting.collect::<SmallVec<[usize; 4]>>());
+
         // As many chunks as keep the device busy, and as its loops demand, whose ends count too.
-        let busy: usize = if limits.kind == AdapterKind::Software { 64 } else { 2048 };
-        let longest = (limits.loop_iterations as usize - 2) / (places[1] + 3);
+        let tiles = columns * outs.div_ceil(channels) * groups;
+        let busy: usize = if is_software { 512 } else { 1 << 17 };
+        let longest = (limits.loop_iterations as usize - 2) / (places[1].div_ceil(run) + 3);
         let rows = batch * places[0];
-        let part = rows.div_ceil(busy.div_ceil(tiles)).min(longest);
+        let part = rows.div_ceil(busy.div_ceil(tiles).min(MOST_CHUNKS)).min(longest);
         let chunks = (part > 0).then(|| rows.div_ceil(part))?;
 
         for d in 0..2 {
@@ -94,19 +110,28 @@ impl Fused for ConvWeight {
             word(size as i64)?;
         }
         let pairs = [area(input), places, self.size, stride, padding, dilation];
-        let words = pairs.into_iter().flatten().chain([batch, groups, ins, outs, taps, blocks, chunks, part]);
+        let words = pairs.into_iter().flatten().chain([batch, groups, ins, outs, columns, chunks, part]);
         let sizes = [weight.numel(), grad[1]];
         let outputs = [Buffer::Output(0), Buffer::Output(1)];
         let scratch = [0, 1].map(|index| Buffer::Scratch { index, bytes: 4 * chunks * sizes[index] });
         let written = if chunks == 1 { outputs } else { scratch };
-        let parts = Launch::new(sharing(include_str!("../../shaders/conv_weight.wgsl"), limits))
+        let [back, shift] = same(stride[1], dilation[1]);
+        let constants = [
+            ("CHANNELS", channels),
+            ("PLANES", planes),
+            ("ROWS", tap_rows),
+            ("TAPS", taps),
+            ("PLACES", run),
+            ("BACK", back),
+            ("SHIFT", shift),
+        ];
+        let source = with_constants(include_str!("../../shaders/conv_weight.wgsl"), &constants);
+        let parts = Launch::new(if shares { sharing(&source) } else { source })
             .trusted()
             .constant("GROUP", group as u32)
-            .constant("CHANNELS", channels as u32)
-            .constant("SLIDES", slides.into())
             .buffers([Buffer::Input(0), Buffer::Input(1)].into_iter().chain(written))
             .uniforms(words.map(|x| word(x as i64)).collect::<Option<Vec<Word>>>()?)
-            .workgroups(u32::try_from(tiles * chunks).ok()?)
+            .workgroups(u32::try_from((tiles * chunks).div_ceil(group)).ok()?)
             .work(2 * (grad.numel() * ins * self.size[0] * self.size[1]) as u64);
         let sum = Launch::new(include_str!("../../shaders/conv_weight_sum.wgsl"))
             .trusted()
