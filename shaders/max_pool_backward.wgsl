@@ -1,16 +1,21 @@
-// The gradient of a max pool: each element takes the gradients of those windows that chose it. Windows are looked up
-// from the last that reaches the element back to the first.
+// The gradient of a max pool: each element takes the gradients of those windows that chose it. An invocation has a tile of
+// elements that the same windows begin at or before, from the last of them back to the first that may reach.
 
 override GROUP: u32 = 64u;
-override HEIGHT: i32 = 1; // windows that may reach an element: known to the compiler, which unrolls the loops
+override HEIGHT: i32 = 1; // windows that may reach a tile: known to the compiler, which unrolls the loops
 override WIDTH: i32 = 1;
+
+// The host rewrites these: a tile, of which whole ones lie between the beginnings of two windows.
+const ROWS: u32 = 1u;
+const COLUMNS: u32 = 1u;
 
 struct Params {
     input: vec2<i32>, output: vec2<i32>, // height and width
-    stride: vec2<i32>, padding: vec2<i32>,
-    reach: vec2<i32>, // from a window's first place to its last
-    rows: u32, // of the input, in all planes
-    run: u32,  // neighbours in a row that are an invocation's
+    padding: vec2<i32>,
+    steps: vec2<i32>, // tiles from the beginning of a window to that of the next
+    tiles: vec2<u32>, // of a plane and the padding before it
+    rows: u32,        // of tiles, in all planes
+    run: u32,         // tiles in a row that are an invocation's
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> grad: array<f32>; // [planes, output]
@@ -24,35 +29,38 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (group.y * groups.x + group.x) * GROUP + lane;
-    let runs = (u32(params.input.y) + params.run - 1u) / params.run;
+    let runs = (params.tiles.y + params.run - 1u) / params.run;
     let row = i / runs;
     if (row >= params.rows) { return; }
-    let plane = i32(row) / params.input.x * params.output.x;
-    let y = i32(row) % params.input.x;
-    let start = i32(i % runs * params.run);
-    // The last window that begins at or before the element, and how far before.
-    let last = (vec2(y, start) + params.padding) / params.stride;
-    let before = (vec2(y, start) + params.padding) % params.stride;
-    var last_x = last.y;
-    var before_x = before.y;
-    for (var x = start; x < min(start + i32(params.run), params.input.y); x += 1) {
-        let here = vec2(last.x, last_x);
-        let far = vec2(before.x, before_x);
-        var sum = 0.0;
+    let plane = i32(row / params.tiles.x);
+    let start = i % runs * params.run;
+    for (var column = start; column < min(start + params.run, params.tiles.y); column += 1u) {
+        let tile = vec2<i32>(vec2(row % params.tiles.x, column));
+        let last = tile / params.steps; // the last window that begins at the tile or before
+        let corner = tile * vec2<i32>(vec2(ROWS, COLUMNS)) - params.padding;
+        var sums: array<array<f32, COLUMNS>, ROWS>;
         for (var y_back = 0; y_back < HEIGHT; y_back += 1) {
             for (var x_back = 0; x_back < WIDTH; x_back += 1) {
-                let back = vec2(y_back, x_back);
-                let window = here - back;
-                let reaches = all(window >= vec2(0)) && all(window < params.output) && all(far + back * params.stride <= params.reach);
-                let at = select(0, (plane + window.x) * params.output.y + window.y, reaches);
-                sum += select(0.0, grad[at], reaches && indices[at] == y * params.input.y + x);
+                let window = last - vec2(y_back, x_back);
+                let exists = all(window >= vec2(0)) && all(window < params.output);
+                let at = select(0, (plane * params.output.x + window.x) * params.output.y + window.y, exists);
+                let g = select(0.0, grad[at], exists);
+                let chosen = select(-1, indices[at], exists);
+                for (var y = 0u; y < ROWS; y += 1u) {
+                    for (var x = 0u; x < COLUMNS; x += 1u) {
+                        let place = (corner.x + i32(y)) * params.input.y + corner.y + i32(x);
+                        sums[y][x] += select(0.0, g, chosen == place);
+                    }
+                }
             }
         }
-        grad_input[i32(row) * params.input.y + x] = sum;
-        before_x += 1;
-        if (before_x == params.stride.y) {
-            before_x = 0;
-            last_x += 1;
+        for (var y = 0u; y < ROWS; y += 1u) {
+            for (var x = 0u; x < COLUMNS; x += 1u) {
+                let at = corner + vec2(i32(y), i32(x));
+                if (all(at >= vec2(0)) && all(at < params.input)) {
+                    grad_input[(plane * params.input.x + at.x) * params.input.y + at.y] = sums[y][x];
+                }
+            }
         }
     }
 }

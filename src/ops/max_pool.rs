@@ -1,5 +1,9 @@
 //! Max pools over two dims: the largest elements and where they lie in one pass, the gradient in another.
 
+use std::borrow::Cow;
+
+use super::conv::divisor;
+use super::launch::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
 use crate::graph::Move;
@@ -72,7 +76,7 @@ impl Fused for MaxPool {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
         let pairs = [area(&io[0]), self.size, stride, padding, dilation];
-        let rows = Rows { of: &io[1], places: kernel_size };
+        let rows = Rows { planes: io[1].shape[0], area: self.size, places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
     }
@@ -106,9 +110,15 @@ impl Fused for MaxPoolBackward {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
         let reach = [0, 1].map(|d| dilation[d] * (kernel_size[d] - 1));
-        let pairs = [self.size, area(&io[0]), stride, padding, reach];
-        let rows = Rows { of: &io[2], places: [0, 1].map(|d| reach[d] / stride[d] + 1) };
-        let launch = rows.launch(include_str!("../../shaders/max_pool_backward.wgsl"), &pairs, io, limits)?;
+        let tile = stride.map(|stride| divisor(stride, MOST_SIDE));
+        let tiles = [0, 1].map(|d| (self.size[d] + padding[d]).div_ceil(tile[d]));
+        let steps = [0, 1].map(|d| stride[d] / tile[d]);
+        let pairs = [self.size, area(&io[0]), padding, steps, tiles];
+        let places = [0, 1].map(|d| reach[d] / stride[d] + 1);
+        let rows = Rows { planes: io[2].shape[0], area: tiles, places };
+        let constants = [("ROWS", tile[0]), ("COLUMNS", tile[1])];
+        let source = with_constants(include_str!("../../shaders/max_pool_backward.wgsl"), &constants);
+        let launch = rows.launch(source, &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Output(0)])])
     }
 }
@@ -118,24 +128,28 @@ fn area(planes: &Spec) -> [usize; 2] {
     [planes.shape[1], planes.shape[2]]
 }
 
-/// What a kernel writes: rows of planes, each element from so many places along each dim.
-struct Rows<'a> {
-    of: &'a Spec,
+/// Height and width of a tile at most.
+const MOST_SIDE: usize = 4;
+
+/// What a kernel works on: rows of planes, each element or tile from so many places along each dim.
+struct Rows {
+    planes: usize,
+    area: [usize; 2],
     places: [usize; 2],
 }
 
-impl Rows<'_> {
+impl Rows {
     /// A launch whose uniforms are pairs of sizes, then rows and run. On a CPU adapter, where divisions are slow, an
     /// invocation runs along a whole row; a GPU wants neighbours to read neighbours.
     fn launch(
         &self,
-        source: &'static str,
+        source: impl Into<Cow<'static, str>>,
         pairs: &[[usize; 2]],
         io: &[Spec],
         limits: &Limits,
     ) -> Option<Launch> {
-        let [height, width] = area(self.of);
-        let rows = self.of.shape[0] * height;
+        let [height, width] = self.area;
+        let rows = self.planes * height;
         // Loop iterations; the ends of loops count too.
         let element = 3 + self.places[0] * (3 + self.places[1]);
         let (group, run) = match limits.kind {
