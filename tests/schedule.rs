@@ -52,6 +52,20 @@ fn kernels_of_small_graphs() {
             },
             2,
         ),
+        ("a value and its sums", |x, y| vec![(x * y).sum_dim(0, false), x * y + x], 1),
+        (
+            "a sum of what is wanted",
+            |x, _| {
+                let y = x.exp();
+                vec![y.sum_dim(1, false), y]
+            },
+            1,
+        ),
+        (
+            "a sum and what needs it in every place",
+            |x, _| vec![x.sum_dim(1, true), x - x.sum_dim(1, true)],
+            2,
+        ),
         ("a product and what follows it", |x, y| vec![(x.matmul(&y.t()) + 1.0).relu()], 1),
         ("the transpose of a product", |x, y| vec![x.matmul(&y.t()).t().exp()], 1),
         ("two results that share an operand", |x, y| vec![x * y, x + y], 1),
@@ -59,14 +73,14 @@ fn kernels_of_small_graphs() {
         ("a broadcast operand", |x, y| vec![x + y.narrow(0, 0, 1)], 1),
         ("movement alone", |x, _| vec![x.t().narrow(0, 1, 3)], 0),
         ("movement inside", |x, y| vec![x.t().flip(0) * y.t()], 1),
-        // Its exponentials read two buffers, so they are written and not computed twice.
+        // Its exponentials read two buffers, so they are written, where they are added up, and not computed twice.
         (
             "a softmax in primitives",
             |x, _| {
                 let exp = (x - x.amax(1, true)).exp();
                 vec![&exp / exp.sum_dim(1, true)]
             },
-            4,
+            3,
         ),
         ("a softmax", |x, _| vec![x.softmax(1)], 1),
         ("a matrix product", |x, y| vec![x.matmul(&y.t())], 1),
@@ -409,18 +423,19 @@ fn two_paths_to_one_view_are_one_load() {
 /// A value that `eq` compares with another is written and read: computed in two kernels it might differ in the last bit.
 #[test]
 fn what_eq_compares_is_computed_once() {
-    let kernels = |compare: fn(&Tensor, &Tensor) -> Tensor| {
+    let bytes = |compare: fn(&Tensor, &Tensor) -> Tensor| {
         kinds().map(|device| {
             let x = leaf(&[8, 6], &device);
             let found = {
                 let y = &x * 0.37 + 0.11;
                 compare(&y, &y.amax(1, true))
             };
-            during(&device, || drop(found.realize().unwrap().clone())).kernels
+            during(&device, || drop(found.realize().unwrap().clone())).bytes_peak
         })
     };
-    assert_eq!(kernels(|y, largest| y.lt(largest)), [2; 2], "computed in both kernels");
-    assert_eq!(kernels(|y, largest| y.eq(largest)), [3; 2], "computed by a kernel of its own");
+    let computed_in_both = bytes(|y, largest| y.lt(largest));
+    let written = bytes(|y, largest| y.eq(largest));
+    assert_eq!(written, computed_in_both.map(|bytes| bytes + 8 * 6 * 4));
     agrees("a maximum is found", |x, _| {
         let y = (x * 0.37 + 0.11) * x + x.sin();
         vec![y.eq(y.amax(1, true)).sum_dim(1, false)]
@@ -469,6 +484,56 @@ fn an_epilogue_changes_nothing() {
         let wide = [x, y].map(|x| x.reshape([1, 36]).expand([2000, 36]).reshape([1, 72_000]));
         vec![wide[0].matmul(&wide[1].t()) * 1e-3 + 1.0]
     });
+}
+
+/// What stands at hand where a reduction comes by is written by its kernel: over rows, columns and all, by fours or not,
+/// before an epilogue, and over an operand.
+#[test]
+fn a_reduction_writes_place_by_place() {
+    type Graph = fn(Tensor, &Tensor) -> Vec<Tensor>;
+    let table: [(&str, Graph, usize); 4] = [
+        ("rows", |x, y| vec![(&x * y).square().sum_dim(1, false).sqrt(), (&x * y).tanh() - y], 1),
+        ("columns", |x, y| vec![(&x * y).square().sum_dim(0, false) * 0.5, &x * y, y.lt(&x)], 1),
+        (
+            "columns, and all of them",
+            |x, y| {
+                let z = (&x * y + 1.0).tanh();
+                vec![z.sum(), z.square().sum_dim(0, false), &z * x - y, z.amax(0, true) - 1.0]
+            },
+            2,
+        ),
+        (
+            "a middle dim",
+            |x, y| {
+                let [x, y] = [&x, y].map(|x| x.reshape([2, x.shape()[0] as i64 / 2, -1]));
+                vec![(&x * &y).square().sum_dim(1, false), &x - &y, x.exp()]
+            },
+            1,
+        ),
+    ];
+    // As variables they are computed at once; x may be written over.
+    let run = |graph: Graph, x: Tensor, y: &Tensor| {
+        let places: Vec<Var> = graph(x, y).into_iter().map(Var::buffer).collect();
+        places[0].tensor().realize().unwrap();
+        places
+    };
+    for (name, graph, kernels) in table {
+        for shape in [[6, 6], [130, 128]] {
+            let [got, want] = [common::gpu(), Device::cpu_rounded()].map(|device| {
+                let draw = |seed, range| Host::draw(seed, &shape, range).tensor(&device);
+                let places = run(graph, draw(1, -1.0..1.0), &draw(2, 0.0..6.0));
+                places.iter().map(|place| Host::read(&place.tensor())).collect::<Vec<_>>()
+            });
+            for (got, want) in got.iter().zip(&want) {
+                got.assert_close(name, want, common::SUMS);
+            }
+            for device in kinds() {
+                let (x, y) = (leaf(&shape, &device), leaf(&shape, &device));
+                let did = during(&device, || drop(run(graph, x, &y)));
+                assert_eq!(did.kernels, kernels, "{name} of {shape:?}");
+            }
+        }
+    }
 }
 
 /// Two parameters that are updated from what they were.

@@ -19,16 +19,17 @@ const BLOCK: usize = 32;
 /// Halvings in which lanes join.
 const LANES: usize = 8;
 
-/// The elements of each result. `reads` are those of the step's operands; `cone` has the user's numbers.
+/// The elements of each result that it writes. `reads` are those of the step's operands; `cone` has the user's numbers.
 pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball>> {
     match kernel {
         Kernel::Map(program) => after(program, reads, cone, &[]),
         Kernel::Reduce(reduction) => {
-            let results = reduce(reduction, reads, cone);
-            match &reduction.epilogue {
+            let (here, results) = reduce(reduction, reads, cone);
+            let results = match &reduction.epilogue {
                 Some(epilogue) => after(epilogue, reads, cone, &results),
                 None => results,
-            }
+            };
+            [here, results].concat()
         }
         Kernel::MatMul(product, epilogue) => {
             let results = vec![matmul(product, reads)];
@@ -55,29 +56,35 @@ fn after(program: &Program, reads: &[&[Ball]], cone: &Cone, core: &[Vec<Ball>]) 
     results
 }
 
-/// Partial results of the same part follow one another.
-fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball>> {
-    let Reduction { how, program, inner, splits, .. } = reduction;
-    let (outer, reduced) = program.space.split_at(*inner);
+/// What is written place by place, and what is reduced: partial results of the same part follow one another.
+fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
+    let Reduction { how, program, splits, .. } = reduction;
+    let (here, combined) = reduction.results();
+    let (outer, reduced) = program.space.split_at(reduction.inner());
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));
     let part = reduction.part().max(1);
     let mut place = Place { program, reads, cone, registers: Vec::new() };
+    let mut written = vec![vec![Ball::exact(0.0); program.space.numel()]; here.len()];
     let mut results = vec![vec![Vec::new(); *splits]; how.len()];
     for outer in outer.coords() {
-        let empty = || how.iter().zip(&program.results).map(|(&how, &r)| Total::new(how, program.dtype(r)));
+        let empty = || how.iter().zip(combined).map(|(&how, &r)| Total::new(how, program.dtype(r)));
         let mut totals: Vec<Total> = (0..*splits).flat_map(|_| empty()).collect();
         for (r, inner) in reduced.coords().enumerate() {
             let coords: SmallVec<[usize; 4]> = outer.iter().chain(&inner).copied().collect();
             place.run(&coords, &[]);
+            for (written, &result) in written.iter_mut().zip(here) {
+                let layout = program.layout.as_ref().expect("results that are written lie somewhere");
+                written[linear(layout, &coords) as usize] = place.registers[result];
+            }
             let totals = &mut totals[r / part * how.len()..][..how.len()];
-            totals.iter_mut().zip(&program.results).for_each(|(t, &result)| t.add(place.registers[result]));
+            totals.iter_mut().zip(combined).for_each(|(t, &result)| t.add(place.registers[result]));
         }
         let steps = part.min(BLOCK + part / BLOCK + LANES);
         for (i, total) in totals.iter().enumerate() {
             results[i % how.len()][i / how.len()].push(total.result(steps));
         }
     }
-    results.into_iter().map(|parts| parts.concat()).collect()
+    (written, results.into_iter().map(|parts| parts.concat()).collect())
 }
 
 /// Partial products over parts of K follow one another.

@@ -126,7 +126,7 @@ fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
         }
         Kernel::Reduce(reduction) => {
             let (limits, lanes) = (gpu.limits(), reduction.lanes);
-            let rows = reduction.program.rows_are_contiguous(reduction.inner);
+            let rows = reduction.program.rows_are_contiguous(reduction.inner());
             let (group, apart) = match limits.kind {
                 // A CPU adapter runs a workgroup on one core: small ones keep both busy.
                 AdapterKind::Software => (8, 1),

@@ -96,6 +96,12 @@ impl View {
             && (0..self.shape.rank()).all(|d| self.shape[d] == 1 || self.strides[d] == plain[d] as isize)
     }
 
+    /// Every place reads the same element.
+    pub fn is_one_place(&self) -> bool {
+        self.mask.is_none()
+            && self.strides.iter().zip(self.shape.iter()).all(|(&stride, &size)| stride == 0 || size == 1)
+    }
+
     /// With the last two dims exchanged.
     pub fn transposed(&self) -> Option<View> {
         let rank = self.shape.rank();

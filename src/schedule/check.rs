@@ -260,6 +260,16 @@ impl Kernel {
     }
 
     fn result_dtype(&self, result: usize) -> DType {
-        self.programs().last().map_or(DType::F32, |last| last.dtype(last.results[result]))
+        let here = match self {
+            Kernel::Reduce(reduction) => reduction.results().0.len(),
+            _ => 0,
+        };
+        // What is written place by place comes before the epilogue's results.
+        let epilogue = self.programs().nth(1).filter(|_| result >= here);
+        let of = |program: &Program, result: usize| program.dtype(program.results[result]);
+        match (epilogue, self.programs().next()) {
+            (Some(epilogue), _) => of(epilogue, result - here),
+            (None, program) => program.map_or(DType::F32, |program| of(program, result)),
+        }
     }
 }

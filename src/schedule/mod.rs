@@ -8,6 +8,7 @@ mod check;
 mod cone;
 mod counters;
 mod emit;
+mod fours;
 mod fuse;
 mod key;
 mod log;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::cone::Source;
 use crate::dtype::DType;
-use crate::graph::{Binary, Reduce, Unary, View};
+use crate::graph::{Binary, Move, Reduce, Unary, View};
 use crate::ops::Launch;
 use crate::shape::Shape;
 
@@ -55,7 +55,7 @@ pub(crate) struct Placed {
     pub outs: SmallVec<[(usize, View); 1]>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kernel {
     /// Every element of the program's space, once.
     Map(Program),
@@ -68,7 +68,7 @@ pub(crate) enum Kernel {
 }
 
 /// Straight-line code over an index space.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Program {
     /// Collapsed: neighbouring dims that every view treats as one are one.
     pub space: Shape,
@@ -76,6 +76,8 @@ pub(crate) struct Program {
     pub code: Vec<Inst>,
     /// The registers that are the results.
     pub results: SmallVec<[Reg; 2]>,
+    /// Where results that a reduction writes place by place lie, if there are any.
+    pub layout: Option<View>,
 }
 
 /// Reads one element of a buffer.
@@ -90,7 +92,7 @@ pub(crate) struct Load {
 /// A register is the result of the instruction of this number.
 pub(crate) type Reg = usize;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Inst {
     Load(usize),
     /// What the reduction or product has come to at this place: its n-th result.
@@ -124,13 +126,41 @@ pub(crate) enum Inst {
     },
 }
 
-/// A reduction, or one stage of it: each of the program's results by itself.
-#[derive(Debug)]
+impl Inst {
+    /// The same with other names for its registers and its load.
+    pub fn renamed(mut self, register: impl Fn(Reg) -> Reg, load: impl FnOnce(usize) -> usize) -> Inst {
+        match &mut self {
+            Inst::Load(i) => *i = load(*i),
+            Inst::Gather { load: i, index, .. } => (*i, *index) = (load(*i), register(*index)),
+            Inst::Unary(_, x, _) | Inst::Cast(x, _) | Inst::Mask(_, x, _) | Inst::Check { index: x, .. } => {
+                *x = register(*x);
+            }
+            Inst::Binary(_, a, b, _) => (*a, *b) = (register(*a), register(*b)),
+            Inst::Where(condition, a, b) => {
+                (*condition, *a, *b) = (register(*condition), register(*a), register(*b));
+            }
+            Inst::Core(..) | Inst::Const(..) | Inst::Scalar(..) | Inst::Index(_) | Inst::Random(..) => {}
+        }
+        self
+    }
+
+    /// Whether it gives the same: zero has two signs.
+    pub fn is_same(&self, other: &Inst) -> bool {
+        match (self, other) {
+            (Inst::Const(x, dtype), Inst::Const(y, kind)) => x.to_bits() == y.to_bits() && dtype == kind,
+            _ => self == other,
+        }
+    }
+}
+
+/// A reduction, or one stage of it: each of the program's last results by itself. Those before them are written place
+/// by place, before all else that the kernel writes.
+#[derive(Clone, Debug)]
 pub(crate) struct Reduction {
     pub how: SmallVec<[Reduce; 2]>,
     pub program: Program,
-    /// The first dim of the program's space that is reduced.
-    pub inner: usize,
+    /// The dims of the program's space that are reduced: in a plan the last ones.
+    pub dims: SmallVec<[usize; 4]>,
     /// Parts into which each output's elements are cut; each writes a partial result, after those of the parts before it.
     pub splits: usize,
     /// Invocations that share one partial result.
@@ -163,9 +193,19 @@ pub(crate) struct Matrix {
 }
 
 impl Reduction {
+    /// The first dim of the program's space that is reduced.
+    pub fn inner(&self) -> usize {
+        self.program.space.rank() - self.dims.len()
+    }
+
+    /// The results that are written place by place, and those that are reduced.
+    pub fn results(&self) -> (&[Reg], &[Reg]) {
+        self.program.results.split_at(self.program.results.len() - self.how.len())
+    }
+
     /// Elements that each part takes: fours stay fours.
     pub fn part(&self) -> usize {
-        let length: usize = self.program.space[self.inner..].iter().product();
+        let length: usize = self.program.space[self.inner()..].iter().product();
         length.div_ceil(self.splits).next_multiple_of(4)
     }
 }
@@ -184,7 +224,35 @@ impl Matrix {
 }
 
 impl Kernel {
+    /// With dims in the order in which it goes through them, and as few as can be.
+    pub fn collapse(&mut self) {
+        match self {
+            Kernel::Map(program) => {
+                program.collapse(usize::MAX);
+            }
+            Kernel::Reduce(Reduction { program, dims, .. }) => {
+                let outer: SmallVec<[usize; 4]> =
+                    (0..program.space.rank()).filter(|dim| !dims.contains(dim)).collect();
+                program.permute(&[&outer[..], dims].concat());
+                let inner = program.collapse(outer.len());
+                *dims = (inner..program.space.rank()).collect();
+            }
+            Kernel::MatMul(..) | Kernel::Fused(_) => {}
+        }
+        if let Some(epilogue) = self.epilogue_mut() {
+            epilogue.collapse(usize::MAX);
+        }
+    }
+
     /// What is done with the results before they are written.
+    pub fn epilogue(&self) -> Option<&Program> {
+        match self {
+            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_ref(),
+            Kernel::Map(_) | Kernel::Fused(_) => None,
+        }
+    }
+
+    /// [`epilogue`](Self::epilogue), to be changed.
     pub fn epilogue_mut(&mut self) -> Option<&mut Program> {
         match self {
             Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_mut(),
@@ -196,6 +264,11 @@ impl Kernel {
     pub fn reads_in_step(&self, read: usize) -> bool {
         match self {
             Kernel::Map(program) => program.reads_in_step(read),
+            // The epilogue comes after what is written place by place.
+            Kernel::Reduce(Reduction { program, epilogue, .. }) if program.layout.is_some() => {
+                let epilogues = |epilogue: &Program| epilogue.loads.iter().any(|load| load.read == read);
+                program.reads_in_step(read) && !epilogue.as_ref().is_some_and(epilogues)
+            }
             Kernel::Reduce(Reduction { program, epilogue: Some(epilogue), .. }) => {
                 program.loads.iter().all(|load| load.read != read) && epilogue.reads_in_step(read)
             }
@@ -240,9 +313,14 @@ impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Kernel::Map(program) => write!(f, "elementwise {:?}: {}", program.space, program),
-            Kernel::Reduce(Reduction { how, program, inner, splits, epilogue, .. }) => {
-                let (outer, reduced) = program.space.split_at(*inner);
+            Kernel::Reduce(reduction) => {
+                let Reduction { how, program, splits, epilogue, .. } = reduction;
+                let (outer, reduced) = program.space.split_at(reduction.inner());
                 write!(f, "reduce {how:?} {outer:?} of {reduced:?} in {splits} parts: {program}")?;
+                match reduction.results().0.len() {
+                    0 => {}
+                    written => write!(f, ", {written} written place by place")?,
+                }
                 epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", then {epilogue}"))
             }
             Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, epilogue) => {
@@ -271,6 +349,14 @@ impl fmt::Display for Program {
 }
 
 impl Program {
+    /// The same places in another order of the dims.
+    fn permute(&mut self, order: &[usize]) {
+        self.space = order.iter().map(|&dim| self.space[dim]).collect();
+        let permute = Move::Permute(SmallVec::from_slice(order));
+        self.views_mut()
+            .for_each(|view| *view = view.apply(&permute).expect("strides can say a permutation"));
+    }
+
     /// Merges neighbouring dims that all views treat as one, and drops dims of size 1. Dims on both sides of `inner`
     /// stay apart; the boundary in the collapsed space is returned.
     pub fn collapse(&mut self, inner: usize) -> usize {
@@ -325,6 +411,7 @@ impl Program {
             loads: dtypes.iter().enumerate().map(load).collect(),
             code: (0..dtypes.len()).map(Inst::Load).collect(),
             results: (0..dtypes.len()).collect(),
+            layout: None,
         }
     }
 
@@ -340,14 +427,15 @@ impl Program {
     /// What is read is read at the place that is written, and nowhere else.
     pub fn reads_in_step(&self, read: usize) -> bool {
         let mut loads = self.loads.iter().filter(|load| load.read == read);
-        loads.all(|load| load.view.is_contiguous() && load.view.shape == self.space)
+        let layout = self.layout.clone().unwrap_or_else(|| View::contiguous(&self.space));
+        loads.all(|load| load.view == layout)
     }
 
     /// Neighbours in the innermost dim, from `inner` on, are neighbours in every buffer: invocations side by side then
     /// read side by side.
     pub fn rows_are_contiguous(&self, inner: usize) -> bool {
         let last = self.space.rank().checked_sub(1).filter(|&last| last >= inner);
-        last.is_some_and(|last| self.loads.iter().all(|load| load.view.strides[last].abs() <= 1))
+        last.is_some_and(|last| self.in_memory().all(|view| view.strides[last].abs() <= 1))
     }
 
     /// The dtype in a register.
@@ -374,20 +462,25 @@ impl Program {
         }
     }
 
+    /// Where operands, and results that a reduction writes place by place, lie in memory.
+    pub fn in_memory(&self) -> impl Iterator<Item = &View> {
+        self.loads.iter().map(|load| &load.view).chain(&self.layout)
+    }
+
     fn views(&self) -> impl Iterator<Item = &View> {
-        self.loads.iter().map(|load| &load.view).chain(self.code.iter().filter_map(|inst| match inst {
+        self.in_memory().chain(self.code.iter().filter_map(|inst| match inst {
             Inst::Index(view) | Inst::Random(_, view) | Inst::Mask(view, ..) => Some(view),
             _ => None,
         }))
     }
 
     fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
-        self.loads.iter_mut().map(|load| &mut load.view).chain(self.code.iter_mut().filter_map(|inst| {
-            match inst {
+        self.loads.iter_mut().map(|load| &mut load.view).chain(&mut self.layout).chain(
+            self.code.iter_mut().filter_map(|inst| match inst {
                 Inst::Index(view) | Inst::Random(_, view) | Inst::Mask(view, ..) => Some(view),
                 _ => None,
-            }
-        }))
+            }),
+        )
     }
 
     /// Depends on nothing that a run brings.
@@ -410,7 +503,6 @@ fn merges(view: &View, outer: usize, inner: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Move;
 
     #[test]
     fn dims_collapse_as_far_as_every_view_allows() {

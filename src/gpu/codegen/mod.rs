@@ -12,7 +12,7 @@ use std::fmt::Write;
 pub(crate) use self::together::together;
 use crate::dtype::DType;
 use crate::graph::{Reduce, View};
-use crate::schedule::plan::{Inst, Load, Program, Reduction};
+use crate::schedule::plan::{Inst, Load, Program, Reduction, Reg};
 
 const COMMON: &str =
     concat!(include_str!("../../../shaders/common.wgsl"), include_str!("../../../shaders/math.wgsl"));
@@ -72,7 +72,7 @@ pub(crate) fn fill(template: &str, hook: &str, text: &str) -> String {
 
 /// Elementwise over the program's space. `reads` and `writes` are the slots of the step.
 pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text {
-    let fours = fours::of_map(program);
+    let fours = program.fours();
     let mut writer = Writer::new(program, reads, writes, fours);
     let places = if fours.is_some() { program.space.numel().div_ceil(4) } else { program.space.numel() };
     writer.param("len", "u32", Word::Fixed(places as u32));
@@ -84,23 +84,24 @@ pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text 
 /// One stage of a reduction; `places` is the number of partial results, or of fours of them. With `subgroups` a
 /// workgroup's lanes are those of one output.
 pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], subgroups: bool) -> Text {
-    let Reduction { how, program, inner, splits, epilogue, .. } = reduction;
-    let mut outputs: usize = program.space[..*inner].iter().product();
-    let mut len: usize = program.space[*inner..].iter().product();
-    let fours = fours::of_reduction(program, *inner);
-    let columns = fours.is_some_and(|dim| dim < *inner);
+    let Reduction { how, program, splits, epilogue, .. } = reduction;
+    let (inner, (here, reduced)) = (reduction.inner(), reduction.results());
+    let mut outputs: usize = program.space[..inner].iter().product();
+    let mut len: usize = program.space[inner..].iter().product();
+    let fours = reduction.fours();
+    let columns = fours.is_some_and(|dim| dim < inner);
     let mut part = reduction.part();
     match fours {
         Some(_) if columns => outputs /= 4,
         Some(_) => (len, part) = (len / 4, part / 4),
         None => {}
     }
-    let mut writer = Writer::after(program, epilogue.as_ref(), reads, writes, fours);
+    let mut writer = Writer::after(reduction, reads, writes, fours);
     let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
-    let dtypes: Vec<DType> = program.results.iter().map(|&result| program.dtype(result)).collect();
+    let dtypes: Vec<DType> = reduced.iter().map(|&result| program.dtype(result)).collect();
     let (mut members, mut identities, mut sums, mut others) = (vec![], vec![], vec![], vec![]);
     for (n, (how, dtype)) in how.iter().zip(&dtypes).enumerate() {
         members.push(format!("a{n}: {}", dtype.register()));
@@ -126,30 +127,35 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
              fn combine{suffix}(a: {name}, b: {name}) -> {name} {{ return {name}({sum}); }}\n"
         )
     };
-    let mut hook = if columns {
-        what_is_reduced("Column", "_one") + FOUR_COLUMNS + &writer.one_of_four("Column")
-    } else if fours.is_some() {
-        what_is_reduced("Element", "") + &writer.one_of_four("Element")
-    } else {
-        what_is_reduced("Element", "")
-    };
-    hook += "fn value(o: u32, r: u32) -> Element {\n";
-    writer.coordinates(&mut hook, if columns { "4u * o" } else { "o" }, 0..*inner);
-    let along = if fours.is_some() && !columns { "4u * r" } else { "r" };
-    writer.coordinates(&mut hook, along, *inner..program.space.rank());
-    if fours.is_none() {
-        writer.code(&mut hook, Some(("o", "r")));
-    } else {
-        writer.four(&mut hook, "o * params.len + r");
+    let (name, suffix) = if columns { ("Column", "_one") } else { ("Element", "") };
+    let mut hook = what_is_reduced(name, suffix);
+    if columns {
+        hook += FOUR_COLUMNS;
     }
-    let results: Vec<String> = program.results.iter().map(|result| format!("v{result}")).collect();
+    if fours.is_some() {
+        hook += &writer.one_of_four();
+    }
+    hook += "fn value(o: u32, r: u32) -> Element {\n";
+    writer.coordinates(&mut hook, if columns { "4u * o" } else { "o" }, 0..inner);
+    let along = if fours.is_some() && !columns { "4u * r" } else { "r" };
+    writer.coordinates(&mut hook, along, inner..program.space.rank());
+    let linear = "o * params.len + r";
+    match fours {
+        Some(_) => writer.four(&mut hook, linear),
+        None => writer.code(&mut hook, Some(("o", "r"))),
+    }
+    writer.write_here(&mut hook, &writes[..here.len()], linear);
+    let elements = |value: &dyn Fn(usize) -> String| {
+        let values: Vec<String> = (here.len()..program.results.len()).map(value).collect();
+        format!("{name}({})", values.join(", "))
+    };
+    let [x, y, z, w] = fours::LANES.map(|lane| elements(&|i| format!("{lane}.r{i}")));
     let result = match fours {
-        None => format!("Element({})", results.join(", ")),
-        Some(_) if columns => "Element(x, y, z, w)".to_owned(),
-        Some(_) => "combine(combine(x, y), combine(z, w))".to_owned(),
+        None => elements(&|i| format!("v{}", program.results[i])),
+        Some(_) if columns => format!("Element({x}, {y}, {z}, {w})"),
+        Some(_) => format!("combine(combine({x}, {y}), combine({z}, {w}))"),
     };
     let store = writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes);
-    let (name, suffix) = if columns { ("Column", "_one") } else { ("Element", "") };
     write!(hook, "    return {result};\n}}\nfn store{suffix}(i: u32, a: {name}) {{\n{store}}}\n")
         .expect("a string takes text");
     let mut template = whole(REDUCE);
@@ -197,12 +203,6 @@ pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> 
     Epilogue { params, result, words, bindings, faults }
 }
 
-/// Every place reads the same element.
-fn is_constant(view: &View) -> bool {
-    view.mask.is_none()
-        && view.strides.iter().zip(view.shape.iter()).all(|(&stride, &size)| stride == 0 || size == 1)
-}
-
 /// A buffer that is bound.
 struct Slot {
     number: usize,
@@ -231,19 +231,23 @@ struct Writer<'a> {
 impl<'a> Writer<'a> {
     fn new(program: &'a Program, reads: &'a [usize], writes: &'a [usize], fours: Option<usize>) -> Self {
         let writer = Writer::bound(&[program], reads, writes, fours);
-        writer.targets(program, fours.is_some())
+        writer.targets(writes, program, &program.results, fours.is_some())
     }
 
     /// A program that reduces, and what is done with its results.
     fn after(
-        program: &'a Program,
-        epilogue: Option<&'a Program>,
+        reduction: &'a Reduction,
         reads: &'a [usize],
         writes: &'a [usize],
         fours: Option<usize>,
     ) -> Self {
+        let Reduction { program, epilogue, .. } = reduction;
+        let (here, reduced) = reduction.results();
+        let (now, later) = writes.split_at(here.len());
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
-        Writer::bound(&programs, reads, writes, fours).targets(epilogue.unwrap_or(program), false)
+        let (last, results) = epilogue.as_ref().map_or((program, reduced), |last| (last, &last.results[..]));
+        let writer = Writer::bound(&programs, reads, later, fours);
+        writer.targets(now, program, here, fours.is_some()).targets(later, last, results, false)
     }
 
     /// With the programs' operands bound. The first goes by fours.
@@ -272,9 +276,9 @@ impl<'a> Writer<'a> {
         Writer { program, prefix: "", faults, reads, slots, writes, fours, params, words }
     }
 
-    /// With the results of the last program bound.
-    fn targets(mut self, program: &Program, vectors: bool) -> Self {
-        for (&number, &result) in self.writes.iter().zip(&program.results) {
+    /// With results of a program bound.
+    fn targets(mut self, slots: &[usize], program: &Program, results: &[Reg], vectors: bool) -> Self {
+        for (&number, &result) in slots.iter().zip(results) {
             let storage = program.dtype(result).storage();
             match self.slots.iter_mut().find(|slot| slot.number == number) {
                 Some(slot) => {
@@ -285,6 +289,22 @@ impl<'a> Writer<'a> {
             }
         }
         self
+    }
+
+    /// Writes the first results to their slots, where the program has come to. `linear` is as for `four` and `load`.
+    fn write_here(&mut self, out: &mut String, slots: &[usize], linear: &str) {
+        let program = self.program;
+        let Some(layout) = &program.layout else { return };
+        let (in_order, fours) = (layout.is_contiguous(), self.fours.is_some());
+        let place = if in_order { linear.to_owned() } else { format!("u32({})", self.place("y", layout)) };
+        if fours {
+            let vector = if in_order { place } else { format!("{place} / 4u") };
+            return self.write_fours(out, slots, &vector);
+        }
+        for (n, &slot) in slots.iter().enumerate() {
+            let value = self.result_dtype(n).store(&format!("v{}", program.results[n]));
+            writeln!(out, "    {} = {value};", self.at(slot, &place)).expect("a string takes text");
+        }
     }
 
     /// The body of a function that writes the results `core` at place `i`, by way of the epilogue if there is one.
@@ -332,10 +352,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn target(&self, result: usize) -> String {
-        self.buffer(self.writes[result])
-    }
-
     /// Adds a member to the uniform block.
     fn param(&mut self, name: &str, ty: &str, word: Word) -> String {
         let name = format!("{}{name}", self.prefix);
@@ -375,7 +391,7 @@ impl<'a> Writer<'a> {
     /// Where a view points at the current coordinates, as an i32.
     fn place(&mut self, name: &str, view: &View) -> String {
         let mut text = self.param(&format!("{name}_at"), "i32", Word::Fixed(view.offset as i32 as u32));
-        if !is_constant(view) || view.mask.is_some() {
+        if !view.is_one_place() || view.mask.is_some() {
             for (dim, &stride) in view.strides.iter().enumerate() {
                 let stride =
                     self.param(&format!("{name}_stride{dim}"), "i32", Word::Fixed(stride as i32 as u32));

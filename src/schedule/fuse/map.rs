@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::graph::{Move, Op};
 use crate::schedule::absorb::{Inside, Start, absorbable};
 use crate::schedule::cone::Source;
-use crate::schedule::emit::{Blocked, Emitter, position};
+use crate::schedule::emit::{Blocked, Emitter};
 use crate::schedule::plan::{Kernel, Program};
 
 /// Other results that a kernel looks for.
@@ -38,9 +38,7 @@ impl Epilogue {
         let Some(Epilogue { cores, mut program, reads, mut writes }) = epilogue else {
             return (None, own.collect());
         };
-        for load in &mut program.loads {
-            load.read = position(kernel_reads, reads[load.read]);
-        }
+        program.read_from(&reads, kernel_reads);
         for (result, access) in own.enumerate().skip(cores) {
             program.write_core(result, dtypes[result]);
             writes.push(access);
@@ -230,8 +228,7 @@ impl Fuser<'_> {
             results.push(emitter.head(other)?);
         }
         let transposed = emitter.transposed;
-        let (mut program, reads) = emitter.finish(results);
-        program.collapse(usize::MAX);
+        let (program, reads) = emitter.finish(results);
         Ok((program, reads, transposed))
     }
 

@@ -65,7 +65,7 @@ impl Fuser<'_> {
             View::contiguous(&[splits, outputs].into()).apply(&Move::Permute(SmallVec::from_slice(&[1, 0])));
         let program = Program::copy(view.expect("strides can say a transpose"), dtype);
         let how = SmallVec::from_elem(Reduce::Sum, 1);
-        let sum = Reduction { how, program, inner: 1, splits: 1, lanes: 1, epilogue };
+        let sum = Reduction { how, program, dims: SmallVec::from_elem(1, 1), splits: 1, lanes: 1, epilogue };
         let group = self.push(Kernel::Reduce(sum), partial, writes, item);
         self.push(product(splits, None), reads, SmallVec::from_elem(scratch, 1), item);
         group

@@ -10,10 +10,12 @@
 //! one kernel does both. Elementwise kernels over one index space that read something in common are one kernel, and so
 //! are reductions of one index space; what goes on from such reductions, from one or from several, is one epilogue.
 
+mod join;
 mod map;
 mod matmul;
 mod order;
 mod reduce;
+mod stage;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -27,6 +29,7 @@ use crate::limits::Limits;
 use crate::ops::{self, Buffer};
 
 /// A kernel and the items whose values it reads and writes.
+#[derive(Clone)]
 pub(super) struct Group {
     pub kernel: Kernel,
     pub reads: Vec<Access>,
@@ -75,7 +78,12 @@ pub(super) fn fuse(cone: &Cone, limits: &Limits, enabled: bool) -> Groups {
     }
     let mut groups = fuser.out;
     groups.written = fuser.written;
-    groups.units = order::in_order(fuser.groups, enabled);
+    let mut list = fuser.groups;
+    if enabled {
+        list = join::join(list, &mut groups, cone, limits);
+    }
+    let staged = list.into_iter().flat_map(|group| stage::staged(group, limits, &mut groups.scratch));
+    groups.units = order::in_order(staged.collect(), enabled);
     groups
 }
 
@@ -242,8 +250,7 @@ impl Fuser<'_> {
         // A value that is itself a view.
         let scratch = Access::Scratch(self.out.scratch.len());
         self.out.scratch.push(spec.bytes());
-        let mut copy = Program::copy(view, spec.dtype);
-        copy.collapse(usize::MAX);
+        let copy = Program::copy(view, spec.dtype);
         let reads = vec![Access::Item(source)];
         self.push(Kernel::Map(copy), reads, SmallVec::from_elem(scratch, 1), source.item);
         (scratch, View::contiguous(&spec.shape))

@@ -138,9 +138,10 @@ fn kind(kernel: &Kernel) -> Option<String> {
         Kernel::Map(program) => {
             (small(program) && !program.is_constant()).then(|| format!("{program}; {}", program.loads.len()))
         }
-        Kernel::Reduce(Reduction { how, program, inner, lanes, epilogue, .. }) => {
+        Kernel::Reduce(reduction) => {
+            let Reduction { how, program, lanes, epilogue, .. } = reduction;
             let small = small(program) && epilogue.as_ref().is_none_or(small);
-            let rows = program.rows_are_contiguous(*inner);
+            let rows = program.rows_are_contiguous(reduction.inner());
             let epilogue = epilogue.as_ref().map(|program| program.to_string());
             small.then(|| format!("{how:?} {program} {lanes} {rows} {epilogue:?}"))
         }

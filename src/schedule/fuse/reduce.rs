@@ -1,4 +1,4 @@
-//! Reductions and scatters: siblings in one kernel, long ones in two stages.
+//! Reductions and scatters: siblings in one kernel.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -6,13 +6,11 @@ use smallvec::SmallVec;
 use super::map::{Cores, Epilogue};
 use super::{Access, Fuser};
 use crate::dtype::DType;
-use crate::graph::{Move, Op, Reduce, View};
+use crate::graph::{Move, Op, Reduce};
 use crate::schedule::absorb::Start;
 use crate::schedule::cone::Source;
 use crate::schedule::emit::{Blocked, Emitter};
 use crate::schedule::plan::{Kernel, Program, Reduction};
-use crate::schedule::split::stages;
-use crate::shape::Shape;
 
 /// Reductions of one index space before they are placed.
 pub(super) struct Combined {
@@ -20,8 +18,8 @@ pub(super) struct Combined {
     how: SmallVec<[Reduce; 2]>,
     program: Program,
     pub reads: Vec<Access>,
-    /// The first dim of the program's space that is reduced.
-    boundary: usize,
+    /// The dims of the program's space that are reduced.
+    dims: SmallVec<[usize; 4]>,
 }
 
 impl Fuser<'_> {
@@ -92,24 +90,19 @@ impl Fuser<'_> {
         let (items, item) = (&self.cone.items, all[0]);
         let Op::Reduce(_, dims) = &items[item].node.op else { unreachable!("a reduction") };
         let sources: SmallVec<[Source; 2]> = all.iter().map(|&item| items[item].sources[0]).collect();
-        let shape = self.cone.spec(sources[0]).shape.clone();
-        let outer: SmallVec<[usize; 4]> = (0..shape.rank()).filter(|dim| !dims.contains(dim)).collect();
-        let boundary = outer.len();
-        let order: SmallVec<[usize; 4]> = outer.into_iter().chain(dims.iter().copied()).collect();
-        let space: Shape = order.iter().map(|&dim| shape[dim]).collect();
+        let space = &self.cone.spec(sources[0]).shape;
         let inside = self.absorb(&Start::new(item, &sources, false));
         let mut emitter = Emitter::new(self, &inside.items);
         let mut results = SmallVec::new();
         for &source in &sources {
-            let path = emitter.step(0, Move::Permute(order.clone()), source.item);
-            results.push(emitter.value(source, path, space.clone())?);
+            results.push(emitter.value(source, 0, space.clone())?);
         }
         let how = all.iter().map(|&item| match items[item].node.op {
             Op::Reduce(how, _) => how,
             _ => unreachable!("a sibling is a reduction"),
         });
         let (how, (program, reads)) = (how.collect(), emitter.finish(results));
-        Ok(Combined { items: all.into(), how, program, reads, boundary })
+        Ok(Combined { items: all.into(), how, program, reads, dims: dims.clone() })
     }
 
     /// A sum over all places of the index that equal the output's index: no atomics, one order, the same bits.
@@ -131,46 +124,18 @@ impl Fuser<'_> {
         let result = emitter.scattered(item, index, src, dim, space.clone())?;
         let (program, reads) = emitter.finish(SmallVec::from_elem(result, 1));
         let (items, how) = (SmallVec::from_elem(item, 1), SmallVec::from_elem(Reduce::Sum, 1));
-        Ok(Combined { items, how, program, reads, boundary: out.rank() })
+        Ok(Combined { items, how, program, reads, dims: SmallVec::from_elem(out.rank(), 1) })
     }
 
-    /// One stage, or two where one would loop too long or leave most of the device idle. Gives the group that has the
-    /// results.
+    /// Gives the group that has the results.
     pub(super) fn push_reduction(&mut self, combined: Combined, epilogue: Option<Epilogue>) -> usize {
-        let Combined { items, how, mut program, mut reads, boundary } = combined;
-        let item = items[0];
+        let Combined { items, how, program, mut reads, dims } = combined;
         let dtypes: SmallVec<[DType; 2]> =
             program.results.iter().map(|&result| program.dtype(result)).collect();
-        let inner = program.collapse(boundary);
-        let outputs: usize = program.space[..inner].iter().product();
-        let length: usize = program.space[inner..].iter().product();
-        let (splits, lanes) = stages(self.limits, outputs, length, program.rows_are_contiguous(inner));
         let own = items.iter().map(|&item| Access::Item(Source { item, out: 0 }));
         self.finish(items.iter().copied().skip(epilogue.as_ref().map_or(0, |epilogue| epilogue.cores)));
-        let first = |splits, epilogue| {
-            Kernel::Reduce(Reduction { how: how.clone(), program, inner, splits, lanes, epilogue })
-        };
-        if splits == 1 {
-            let (epilogue, writes) = Epilogue::onto(epilogue, &mut reads, own, &dtypes);
-            return self.push(first(1, epilogue), reads, writes, item);
-        }
-        let scratch = dtypes.iter().map(|dtype| {
-            self.out.scratch.push(outputs * splits * dtype.bytes());
-            Access::Scratch(self.out.scratch.len() - 1)
-        });
-        let scratch: SmallVec<[Access; 2]> = scratch.collect();
-        let mut partial = scratch.to_vec();
-        let (epilogue, writes) = Epilogue::onto(epilogue, &mut partial, own, &dtypes);
-        // Every first part of an output comes before the second parts: neighbours are written side by side.
-        let parts =
-            View::contiguous(&[splits, outputs].into()).apply(&Move::Permute(SmallVec::from_slice(&[1, 0])));
-        let program = Program::copies(parts.expect("strides can say a transpose"), &dtypes);
-        let lanes = stages(self.limits, outputs, splits, program.rows_are_contiguous(1)).1;
-        // Groups are listed newest first here.
-        let second =
-            Kernel::Reduce(Reduction { how: how.clone(), program, inner: 1, splits: 1, lanes, epilogue });
-        let group = self.push(second, partial, writes, item);
-        self.push(first(splits, None), reads, scratch, item);
-        group
+        let (epilogue, writes) = Epilogue::onto(epilogue, &mut reads, own, &dtypes);
+        let reduction = Reduction { how, program, dims, splits: 1, lanes: 1, epilogue };
+        self.push(Kernel::Reduce(reduction), reads, writes, items[0])
     }
 }
