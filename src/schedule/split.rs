@@ -9,9 +9,10 @@ const LONG: usize = 4096;
 const PARTS: usize = 1024;
 
 /// Elements of a matrix that a processor's cache holds. Columns of a larger one are added up in parts of so many rows: it
-/// fetches no more of them ahead of their use.
-const CACHED: usize = 1 << 20;
+/// fetches no more of them ahead of their use. They are worth a stage of their own if there are many.
+const CACHED: usize = 1 << 19;
 const ROWS: usize = 8;
+const TALL: usize = 64 * ROWS;
 
 /// Steps of K that one part of a product takes at least, where it is cut to keep a GPU busy.
 const DEEP: usize = 1024;
@@ -24,8 +25,10 @@ pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool)
     // An invocation loops over elements, and over blocks of them: half the limit is safe.
     let longest = limits.loop_iterations as usize / 2;
     let (lanes, wanted) = match limits.kind {
+        AdapterKind::Software if !rows && length >= TALL && outputs * length > CACHED => {
+            (1, (length / ROWS).min(LONG))
+        }
         AdapterKind::Software if length <= LONG => (1, 1),
-        AdapterKind::Software if !rows && outputs * length > CACHED => (1, (length / ROWS).min(LONG)),
         AdapterKind::Software => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
         _ => {
             let lanes = lanes(outputs, length, rows);
