@@ -42,7 +42,7 @@ pub(super) fn join(list: Vec<Group>, groups: &mut Groups, cone: &Cone, limits: &
 }
 
 /// What no kernel reads from memory any more, and nobody wants, is not written.
-fn forget_unread(list: &mut Vec<Group>, groups: &mut Groups, cone: &Cone) {
+fn forget_unread(list: &mut [Group], groups: &mut Groups, cone: &Cone) {
     let read = list.iter().flat_map(|group| group.reads.iter().copied());
     let aliased = groups.aliases.values().flatten().map(|(source, _)| Access::Item(*source));
     let needed: FxHashSet<Access> = read.chain(aliased).collect();

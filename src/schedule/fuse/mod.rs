@@ -9,6 +9,11 @@
 //! strides. An elementwise kernel that goes on from a reduction, a scatter or a product place by place is its epilogue:
 //! one kernel does both. Elementwise kernels over one index space that read something in common are one kernel, and so
 //! are reductions of one index space; what goes on from such reductions, from one or from several, is one epilogue.
+//!
+//! Then, with all kernels known: an elementwise kernel and another over one index space, of which one reads what the other
+//! has at hand, or which read something in common, become one, a reduction too; a reduction over more dims than another
+//! goes on from partial results of the other's kernel; and what is only read where it is at hand is not written. Last,
+//! long reductions are cut into stages.
 
 mod join;
 mod map;
@@ -28,7 +33,7 @@ use crate::graph::{Move, Op, View};
 use crate::limits::Limits;
 use crate::ops::{self, Buffer};
 
-/// A kernel and the items whose values it reads and writes.
+/// A kernel and the items whose values it reads and writes. Its program has the dims of its items until it is staged.
 #[derive(Clone)]
 pub(super) struct Group {
     pub kernel: Kernel,
