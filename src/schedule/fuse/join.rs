@@ -270,12 +270,12 @@ fn joined(first: &Group, second: &Group, limits: &Limits) -> Option<Group> {
         }
     };
     let fits = buffers <= limits.storage_buffers as usize && code <= MAX_CODE;
-    let fast = fits && is_as_fast(&kernel, [&first.kernel, &second.kernel]);
+    let fast = fits && is_as_fast(&kernel, [&first.kernel, &second.kernel], one.space.numel());
     fast.then(|| Group { kernel, reads, writes, item: parts[0].0.item })
 }
 
 /// Whether a kernel goes by fours if one of its parts does, and over rows if the part that reduces does.
-fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2]) -> bool {
+fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2], places: usize) -> bool {
     let collapsed = |kernel: &Kernel| {
         let mut kernel = kernel.clone();
         kernel.collapse();
@@ -286,8 +286,8 @@ fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2]) -> bool {
         _ => None,
     };
     let (kernel, parts) = (collapsed(kernel), parts.map(collapsed));
-    let many = matches!(&kernel, Kernel::Map(program) | Kernel::Reduce(Reduction { program, .. }) if program.space.numel() >= MANY);
-    let slower = many && kernel.fours().is_none() && parts.iter().any(|part| part.fours().is_some());
+    let slower =
+        places >= MANY && kernel.fours().is_none() && parts.iter().any(|part| part.fours().is_some());
     !slower && parts.iter().filter_map(over_rows).all(|rows| over_rows(&kernel) == Some(rows))
 }
 
