@@ -36,7 +36,7 @@ pub(super) fn join(list: Vec<Group>, groups: &mut Groups, cone: &Cone, limits: &
             [i, j].into_iter().for_each(|i| apart.note_writes(i));
         }
     }
-    let mut joined = apart.groups.into_iter().flatten().collect();
+    let mut joined: Vec<Group> = apart.groups.into_iter().flatten().collect();
     forget_unread(&mut joined, groups, cone);
     joined
 }
