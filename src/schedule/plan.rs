@@ -77,7 +77,7 @@ pub(crate) struct Program {
     /// The registers that are the results.
     pub results: SmallVec<[Reg; 2]>,
     /// Where results that a reduction writes place by place lie, if there are any.
-    pub layout: Option<View>,
+    pub layout: Option<Box<View>>,
 }
 
 /// Reads one element of a buffer.
@@ -429,7 +429,7 @@ impl Program {
     /// What is read is read at the place that is written, and nowhere else.
     pub fn reads_in_step(&self, read: usize) -> bool {
         let mut loads = self.loads.iter().filter(|load| load.read == read);
-        let layout = self.layout.clone().unwrap_or_else(|| View::contiguous(&self.space));
+        let layout = self.layout.as_deref().cloned().unwrap_or_else(|| View::contiguous(&self.space));
         loads.all(|load| load.view == layout)
     }
 
@@ -466,7 +466,7 @@ impl Program {
 
     /// Where operands, and results that a reduction writes place by place, lie in memory.
     pub fn in_memory(&self) -> impl Iterator<Item = &View> {
-        self.loads.iter().map(|load| &load.view).chain(&self.layout)
+        self.loads.iter().map(|load| &load.view).chain(self.layout.as_deref())
     }
 
     fn views(&self) -> impl Iterator<Item = &View> {
@@ -477,7 +477,7 @@ impl Program {
     }
 
     fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
-        self.loads.iter_mut().map(|load| &mut load.view).chain(&mut self.layout).chain(
+        self.loads.iter_mut().map(|load| &mut load.view).chain(self.layout.as_deref_mut()).chain(
             self.code.iter_mut().filter_map(|inst| match inst {
                 Inst::Index(view) | Inst::Random(_, view) | Inst::Mask(view, ..) => Some(view),
                 _ => None,

@@ -260,7 +260,7 @@ fn joined(first: &Group, second: &Group, limits: &Limits) -> Option<Group> {
     let kernel = match whole {
         None => Kernel::Map(program),
         Some(mut reduction) => {
-            program.layout = (here > 0).then(|| View::contiguous(&program.space));
+            program.layout = (here > 0).then(|| Box::new(View::contiguous(&program.space)));
             reduction.program = program;
             // A second stage may read a buffer for each of its results.
             let sums = reduction.how.len();
