@@ -1,7 +1,9 @@
-// The gradient of x. With g the gradient of the normalised row n: rstd (g - mean of g - n * mean of (g n)).
+// The gradient of x. With g the gradient of the normalised row n: rstd (g - mean of g - n * mean of (g n)), plus what else
+// there is of it.
 
 override CENTRED: bool = true;
 override WEIGHT: bool = true;
+override PLUS: bool = true;
 
 struct Params { rows: u32, length: u32 } // `length` in packs
 @group(0) @binding(0) var<uniform> params: Params;
@@ -10,7 +12,8 @@ struct Params { rows: u32, length: u32 } // `length` in packs
 @group(0) @binding(3) var<storage, read> rstd: array<f32>; // [rows]
 @group(0) @binding(4) var<storage, read> grad: array<Pack>; // [rows, length]
 @group(0) @binding(5) var<storage, read> weight: array<Pack>; // [length]
-@group(0) @binding(6) var<storage, read_write> grad_x: array<Pack>; // [rows, length]
+@group(0) @binding(6) var<storage, read> other: array<Pack>; // [rows, length]
+@group(0) @binding(7) var<storage, read_write> grad_x: array<Pack>; // [rows, length]
 
 fn grad_normal(i: u32, j: u32) -> Pack {
     if (WEIGHT) { return grad[i] * weight[j]; }
@@ -40,6 +43,8 @@ fn main(place: Place) {
     if (wanted >= params.rows) { return; }
     for (var j = first; j < params.length; j += LANES) {
         let n = (x[base + j] - centre) * scale;
-        grad_x[base + j] = scale * (grad_normal(base + j, j) - level - n * slope);
+        var g = scale * (grad_normal(base + j, j) - level - n * slope);
+        if (PLUS) { g += other[base + j]; }
+        grad_x[base + j] = g;
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::device::Pending;
-use crate::graph::Node;
+use crate::graph::{Move, Node, Op};
 use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
 
@@ -281,7 +281,9 @@ impl Pass {
             }
             let sources: Vec<Tensor> =
                 node.sources().iter().map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
-            for (source, gradient) in sources.iter().zip(rules::gradients(node, &sources, &outs)) {
+            let found = rules::gradients(node, &sources, &outs);
+            drop(outs);
+            for (source, gradient) in sources.iter().zip(found) {
                 let Some(gradient) = gradient.filter(|_| source.requires_grad_enabled()) else { continue };
                 check_rule(node, source.spec(), gradient.spec());
                 accumulate(&mut gradients, key(source), gradient);
@@ -291,12 +293,26 @@ impl Pass {
 }
 
 /// The one place where gradients are added up.
-fn accumulate(gradients: &mut FxHashMap<Key, Tensor>, key: Key, gradient: Tensor) {
+fn accumulate(gradients: &mut FxHashMap<Key, Tensor>, key: Key, mut gradient: Tensor) {
     let sum = match gradients.remove(&key) {
-        Some(sum) => sum + gradient,
+        Some(sum) => fused_sum(&sum, &mut gradient).unwrap_or_else(|| sum + gradient),
         None => gradient,
     };
     gradients.insert(key, sum);
+}
+
+/// The sum as the operation gives it that gives `gradient`: if it can, and if nothing else wants what it gives by itself.
+fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
+    let mut node = &mut gradient.node;
+    if let Op::Move(Move::Reshape(_)) = node.op {
+        node = &mut node.sole_sources()?[0].node;
+    }
+    let Op::Fused(op) = &node.op else { return None };
+    let (op, shape) = (op.plus()?, node.outs[0].shape.clone());
+    let edges = node.sole_sources()?.iter();
+    let mut inputs: Vec<Tensor> = edges.map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
+    inputs.push(sum.reshape(&shape));
+    Some(Tensor::fused_shared(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(sum.shape()))
 }
 
 /// A rule that gives a gradient of another shape is a defect of the rule, not of the user's.

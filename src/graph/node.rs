@@ -207,6 +207,12 @@ impl Node {
         self.state().sources.clone()
     }
 
+    /// The sources of a pending node that nothing else refers to.
+    pub fn sole_sources(self: &mut Arc<Node>) -> Option<&mut Edges> {
+        let state = Arc::get_mut(self)?.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.values.is_none().then_some(&mut state.sources)
+    }
+
     pub fn value(&self, out: u8) -> Option<Value> {
         self.state().values.as_ref().map(|values| values[out as usize].clone())
     }

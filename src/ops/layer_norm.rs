@@ -1,6 +1,8 @@
 //! Layer norm and RMS norm: a pass over each row forward; backward one over each row for its gradient, and one over columns
 //! for those of weight and bias.
 
+use std::sync::Arc;
+
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::limits::{AdapterKind, Limits};
@@ -79,9 +81,13 @@ pub(crate) struct LayerNorm {
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`
+/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `plus` a last operand is added
+/// to it: the gradient that a residual beside the norm gives.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerNormBackward(LayerNorm);
+pub(crate) struct LayerNormBackward {
+    norm: LayerNorm,
+    plus: bool,
+}
 
 /// `(x, mean, rstd, gradient of the normalised rows) -> (gradient of weight, gradient of bias)`, each `[chunks, length]`:
 /// the sums over [`CHUNK`] rows. Adding them up is left to primitives.
@@ -146,7 +152,7 @@ impl Fused for LayerNorm {
         let [Some(grad), None, None] = grads else { return None };
         let (x, mean, rstd) = (&io.inputs[0], &io.outputs[1], &io.outputs[2]);
         let inputs: Vec<&Tensor> = [x, mean, rstd, grad].into_iter().chain(io.inputs.get(1)).collect();
-        let grad_x = Tensor::fused(LayerNormBackward(*self), &inputs).remove(0);
+        let grad_x = Tensor::fused(LayerNormBackward { norm: *self, plus: false }, &inputs).remove(0);
         let sums = Tensor::fused(LayerNormColumns, &inputs[..4]);
         let parameters = sums.iter().map(|chunks| chunks.sum_dim(0, false));
         Some(std::iter::once(grad_x).chain(parameters).take(io.inputs.len()).map(Some).collect())
@@ -171,11 +177,11 @@ impl Fused for LayerNorm {
 
 impl Fused for LayerNormBackward {
     fn name(&self) -> &'static str {
-        if self.0.centred { "layer_norm_backward" } else { "rms_norm_backward" }
+        if self.norm.centred { "layer_norm_backward" } else { "rms_norm_backward" }
     }
 
     fn attributes(&self) -> Vec<u64> {
-        self.0.attributes()
+        vec![self.norm.centred.into(), self.plus.into()]
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
@@ -183,23 +189,33 @@ impl Fused for LayerNormBackward {
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.plus));
         let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
         let n = normal(x, mean, rstd);
         let g = inputs.get(4).map_or_else(|| grad.clone(), |weight| grad * weight);
         let along = &g - &n * (&g * &n).mean_dim(1, true);
-        let along = if self.0.centred { along - g.mean_dim(1, true) } else { along };
-        vec![along * rstd.unsqueeze(1)]
+        let along = if self.norm.centred { along - g.mean_dim(1, true) } else { along };
+        let grad_x = along * rstd.unsqueeze(1);
+        vec![other.iter().fold(grad_x, |grad_x, other| grad_x + other)]
+    }
+
+    fn plus(&self) -> Option<Arc<dyn Fused>> {
+        (!self.plus).then(|| Arc::new(LayerNormBackward { plus: true, ..*self }) as Arc<dyn Fused>)
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let weighted = io.len() > 5;
+        let last = io.len() - 2; // of the inputs
+        let weighted = last > 3 + usize::from(self.plus);
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
-        let inputs = [0, 1, 2, 3, if weighted { 4 } else { 0 }].map(Buffer::Input);
+        // An operand that is not there is `x` once more, and not read.
+        let [weight, other] = [(weighted, 4), (self.plus, last)].map(|(is, i)| if is { i } else { 0 });
+        let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
             .launch(rows::source!("layer_norm_backward.wgsl"), 2, limits)?
-            .constant("CENTRED", self.0.centred.into())
+            .constant("CENTRED", self.norm.centred.into())
             .constant("WEIGHT", weighted.into())
+            .constant("PLUS", self.plus.into())
             .buffers(inputs.into_iter().chain([Buffer::Output(0)]))
             .uniforms([count, length]);
         Some(vec![launch])
@@ -248,7 +264,6 @@ impl Fused for LayerNormColumns {
 #[cfg(test)]
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
-    use std::sync::Arc;
 
     // Rows about 0: sums of up to 130 terms and a root, some tens of roundings; the second order has rstd² in it.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
@@ -281,7 +296,14 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(-2.0..2.0), row(-0.5..0.5), row(0.5..2.0), matrix(-1.0..1.0)];
         samples.push(Sample { op: Arc::new(LayerNormColumns), inputs: inputs.clone(), tolerance });
         inputs.extend(vec![parameter; parameters.min(1)]);
-        samples.push(Sample { op: Arc::new(LayerNormBackward(op)), inputs, tolerance });
+        let backward = LayerNormBackward { norm: op, plus: false };
+        samples.push(Sample { op: Arc::new(backward), inputs: inputs.clone(), tolerance });
+        inputs.push(matrix(-1.0..1.0));
+        samples.push(Sample {
+            op: Arc::new(LayerNormBackward { plus: true, ..backward }),
+            inputs,
+            tolerance,
+        });
     }
     samples
 }

@@ -20,6 +20,7 @@ pub(crate) mod softmax;
 
 use std::any::Any;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 #[cfg(test)]
 pub(crate) use check::check_shared;
@@ -109,6 +110,12 @@ pub trait Fused: Any + Debug + Send + Sync {
         None
     }
 
+    /// This operation with one more operand, the last, that is added to its only result; `None`: adding is another
+    /// operation. A gradient rule's operation that can saves the pass that would add its gradient to others.
+    fn plus(&self) -> Option<Arc<dyn Fused>> {
+        None
+    }
+
     /// Dispatches in order, for inputs and outputs of these specs; `None`: run `reference`. Every buffer is contiguous,
     /// and none is of size 0.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
@@ -119,7 +126,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 /// An operation on inputs of some shapes, for the tests. Every operation has some in its own file.
 #[cfg(test)]
 pub(crate) struct Sample {
-    pub op: std::sync::Arc<dyn Fused>,
+    pub op: Arc<dyn Fused>,
     pub inputs: Vec<Draw>,
     /// For outputs and gradients of about 1.
     pub tolerance: Tolerance,
