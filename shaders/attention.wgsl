@@ -2,16 +2,16 @@
 // summed before shrinks.
 
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(6) var<storage, read_write> lse: array<f32>; // [batches, queries, heads]
+@group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]
 
 var<workgroup> parts: array<vec4<f32>, GROUP>;
 
 // Combines the lanes of a row; every lane gets the result.
-fn across(lane: u32, part: vec4<f32>, sum: bool) -> vec4<f32> {
+fn across(here: Place, part: vec4<f32>, sum: bool) -> vec4<f32> {
     if (LANES == 1u) { return part; }
-    parts[lane] = part;
+    parts[here.invocation] = part;
     workgroupBarrier();
-    let first = lane / LANES * LANES;
+    let first = here.invocation - here.lane;
     var all = parts[first];
     for (var other = 1u; other < LANES; other += 1u) {
         all = select(max(all, parts[first + other]), all + parts[first + other], sum);
@@ -20,67 +20,71 @@ fn across(lane: u32, part: vec4<f32>, sum: bool) -> vec4<f32> {
     return all;
 }
 
+fn others_v(at: At, c: u32) -> Others {
+    var rows: array<vec4<f32>, LOADS>;
+    for (var i = 0u; i < LOADS; i += 1u) { rows[i] = v[at[i] + c]; }
+    return together(rows);
+}
+
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let here = place(group, groups, lane, params.queries);
-    let rows = rows4(here.batch, here.row, params.queries, params.depth);
-    let stored = vec4(here.exists) & (here.row + SPAN < vec4(params.queries));
-    let causal_end = min(params.keys, here.first + 4u * LANES);
+fn main(invocation: Invocation) {
+    let here = place(invocation);
+    let mine = own(here, params.depth);
+    let stored = storing(here);
+    let causal_end = min(params.keys, here.first + ROWS);
     let end = select(0u, select(params.keys, causal_end, params.causal == 1u), here.exists);
 
-    var largest = vec4(LOWEST);
+    var largest = vec4(UNSEEN);
     var sum = vec4(0.0); // of this lane's keys
-    for (var tile = 0u; tile < end; tile += 4u * LANES) {
-        let found = scores(here.batch, here.row, tile + 4u * here.lane);
-        let by_key = transpose(found.value);
-        let top = max(max(by_key[0], by_key[1]), max(by_key[2], by_key[3]));
-        let raised = across(lane, max(largest, top), false);
-        let shrink = exp4_(largest - raised);
-        largest = raised;
-        var weights: mat4x4<f32>;
-        for (var i = 0u; i < 4u; i += 1u) {
-            weights[i] = exp4_(found.value[i] - largest[i]) * found.seen[i];
+    for (var tile = 0u; tile < end; tile += STEP) {
+        var found = scores(here, tile + 4u * OTHERS * here.lane);
+        var top = largest;
+        for (var j = 0u; j < OTHERS; j += 1u) {
+            let by_key = transpose(found[j]);
+            top = max(top, max(max(by_key[0], by_key[1]), max(by_key[2], by_key[3])));
         }
-        sum = sum * shrink + transpose(weights) * vec4(1.0);
+        top = across(here, top, false);
+        let shrink = exp4_(largest - top);
+        largest = top;
+        sum *= shrink;
+        for (var j = 0u; j < OTHERS; j += 1u) {
+            for (var i = 0u; i < 4u; i += 1u) { found[j][i] = weights(found[j][i], vec4(top[i])); }
+            sum += transpose(found[j]) * vec4(1.0);
+        }
         if (LANES > 1u) {
-            blocks[lane] = weights;
+            blocks[here.invocation] = found[0];
             workgroupBarrier();
         }
         for (var c = here.lane; c < params.depth; c += LANES) {
             var total = mat4x4<f32>();
             if (tile > 0u) {
-                let before = out4(rows + c);
+                let before = out4(mine + c);
                 total = mat4x4(
                     before[0] * shrink.x, before[1] * shrink.y, before[2] * shrink.z, before[3] * shrink.w);
             }
             for (var other = 0u; other < LANES; other += 1u) {
-                let keys = rows4(here.batch, tile + 4u * other, params.keys, params.depth);
-                if (LANES > 1u) { weights = blocks[lane / LANES * LANES + other]; }
-                total += v4(keys + c) * weights;
+                if (LANES > 1u) { found[0] = blocks[here.invocation - here.lane + other]; }
+                let values = others_v(others(here, tile + 4u * OTHERS * other, params.depth), c);
+                for (var j = 0u; j < OTHERS; j += 1u) { total += values[j] * found[j]; }
             }
-            store(rows + c, total, stored);
+            store(mine + c, total, stored);
         }
         if (LANES > 1u) {
             workgroupBarrier();
         }
     }
-    sum = across(lane, sum, true);
+    sum = across(here, sum, true);
 
     let share = select(1.0 / sum, vec4(0.0), sum == vec4(0.0)); // a query that sees no key gets zeros
     for (var c = here.lane; c < params.depth; c += LANES) {
-        let total = out4(rows + c);
-        store(rows + c, mat4x4(
+        let total = out4(mine + c);
+        store(mine + c, mat4x4(
             total[0] * share.x, total[1] * share.y, total[2] * share.z, total[3] * share.w), stored);
     }
-    let at = rows4(here.batch, here.row, params.queries, 1u);
-    for (var i = 0u; i < 4u; i += 1u) {
-        if (stored[i] && here.lane == 0u) {
-            lse[at[i]] = select(largest[i] + log_(sum[i]), LOWEST, sum[i] == 0.0);
-        }
+    if (stored.x && here.lane == 0u) {
+        let logs = largest + vec4(log_(sum.x), log_(sum.y), log_(sum.z), log_(sum.w));
+        let all = select(logs, vec4(UNSEEN), sum == vec4(0.0));
+        lse[four(here.batch, here.row)] = select(vec4(0.0), all, stored);
     }
 }
 

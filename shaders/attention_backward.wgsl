@@ -1,27 +1,117 @@
-// What the backward kernels of attention share: the weights of 4 queries on 4 keys, from the saved log-sum-exp, and the
-// gradients of their scores.
+// The gradients: of the queries, a tile of keys at a time; or of keys and values, a tile of queries at a time. The weights come
+// from the saved log-sum-exp.
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(6) var<storage, read> saved: array<vec2<f32>>; // [batches, queries, heads]: log-sum-exp, and out · grad
+@group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
+@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries by four]
+// The gradients of queries, keys and values, and out · grad [batches, heads, queries by four], one behind the other.
+@group(0) @binding(8) var<storage, read_write> gradients: array<vec4<f32>>;
 
-fn grad4(at: vec4<u32>) -> mat4x4<f32> { return mat4x4(grad[at.x], grad[at.y], grad[at.z], grad[at.w]); }
+fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
+fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
+fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
 
-struct Weights { value: mat4x4<f32>, grad_score: mat4x4<f32> } // a column for each query
+var<workgroup> score_blocks: array<mat4x4<f32>, GROUP>;
 
-fn weights(batch: u32, query: u32, key: u32) -> Weights {
-    let found = scores(batch, query, key);
-    let grads = rows4(batch, query, params.queries, params.depth);
-    let values = rows4(batch, key, params.keys, params.depth);
-    var products = mat4x4<f32>();
-    for (var c = 0u; c < params.depth; c += 1u) {
-        products += transpose(v4(values + c)) * grad4(grads + c);
+// Four columns of an invocation's rows, and of the others, in what is multiplied to gradients of weights.
+fn own_gv(at: vec4<u32>) -> mat4x4<f32> {
+    if (OF_KEYS) { return mat4x4(v[at.x], v[at.y], v[at.z], v[at.w]); }
+    return mat4x4(grad[at.x], grad[at.y], grad[at.z], grad[at.w]);
+}
+
+fn others_gv(at: At, c: u32) -> Others {
+    var rows: array<vec4<f32>, LOADS>;
+    for (var i = 0u; i < LOADS; i += 1u) {
+        if (OF_KEYS) { rows[i] = grad[at[i] + c]; } else { rows[i] = v[at[i] + c]; }
     }
-    let at = rows4(batch, query, params.queries, 1u);
-    var all: Weights;
-    for (var i = 0u; i < 4u; i += 1u) {
-        let row = saved[at[i]];
-        all.value[i] = exp4_(found.value[i] - row.x) * found.seen[i];
-        all.grad_score[i] = all.value[i] * (products[i] - row.y) * params.scale;
+    return together(rows);
+}
+
+@compute @workgroup_size(GROUP)
+fn main(invocation: Invocation) {
+    let here = place(invocation);
+    let mine = own(here, params.depth);
+    let stored = storing(here);
+    let causal = params.causal == 1u;
+    // A key is seen by no query before it; the first tile of queries is taken all the same, to write the zeros.
+    let begin = select(0u, here.first, OF_KEYS && causal && here.first < params.queries);
+    let causal_end = min(params.keys, here.first + ROWS);
+    let end = select(0u, select(other_count(), causal_end, !OF_KEYS && causal), here.exists);
+
+    var level = vec4(0.0); // out · grad
+    var base = vec4(0.0);
+    if (!OF_KEYS) {
+        for (var c = 0u; c < params.depth; c += 1u) {
+            let at = mine + c;
+            let g = own_gv(at);
+            level += vec4(dot(out[at.x], g[0]), dot(out[at.y], g[1]), dot(out[at.z], g[2]), dot(out[at.w], g[3]));
+        }
+        base = lse[four(here.batch, here.row)];
+        if (stored.x && here.lane == 0u) {
+            gradients[of_outs() + four(here.batch, here.row)] = select(vec4(0.0), level, stored);
+        }
     }
-    return all;
+
+    for (var tile = begin; tile < end; tile += STEP) {
+        let other = tile + 4u * OTHERS * here.lane;
+        var value = scores(here, other);
+        var grad_score: Others;
+        let theirs = others(here, other, params.depth);
+        for (var c = 0u; c < params.depth; c += 1u) {
+            let x = own_gv(mine + c);
+            let y = others_gv(theirs, c);
+            for (var j = 0u; j < OTHERS; j += 1u) { grad_score[j] += transpose(y[j]) * x; }
+        }
+        for (var j = 0u; j < OTHERS; j += 1u) {
+            let query = four(here.batch, other + 4u * j);
+            for (var i = 0u; i < 4u; i += 1u) {
+                var bases = vec4(base[i]);
+                var levels = vec4(level[i]);
+                if (OF_KEYS) {
+                    bases = lse[query];
+                    levels = gradients[of_outs() + query];
+                }
+                value[j][i] = weights(value[j][i], bases);
+                grad_score[j][i] = value[j][i] * (grad_score[j][i] - levels) * params.scale;
+            }
+        }
+        if (LANES > 1u) {
+            blocks[here.invocation] = value[0];
+            score_blocks[here.invocation] = grad_score[0];
+            workgroupBarrier();
+        }
+        for (var c = here.lane; c < params.width; c += LANES) {
+            var total = mat4x4<f32>();
+            for (var other = 0u; other < LANES; other += 1u) {
+                if (LANES > 1u) { grad_score[0] = score_blocks[here.invocation - here.lane + other]; }
+                let rows = others_qk(others(here, tile + 4u * OTHERS * other, params.width), c);
+                for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * grad_score[j]; }
+            }
+            add(own(here, params.width) + c + select(0u, of_keys(), OF_KEYS), stored, tile == begin, total);
+        }
+        for (var c = here.lane; c < select(0u, params.depth, OF_KEYS); c += LANES) {
+            var total = mat4x4<f32>();
+            for (var other = 0u; other < LANES; other += 1u) {
+                if (LANES > 1u) { value[0] = blocks[here.invocation - here.lane + other]; }
+                let rows = others_gv(others(here, tile + 4u * OTHERS * other, params.depth), c);
+                for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * value[j]; }
+            }
+            add(mine + c + of_values(), stored, tile == begin, total);
+        }
+        if (LANES > 1u) {
+            workgroupBarrier();
+        }
+    }
+}
+
+// Adds to four rows of gradients, or begins them.
+fn add(at: vec4<u32>, stored: vec4<bool>, begins: bool, more: mat4x4<f32>) {
+    var total = more;
+    if (!begins) {
+        total += mat4x4(gradients[at.x], gradients[at.y], gradients[at.z], gradients[at.w]);
+    }
+    if (stored.x) { gradients[at.x] = total[0]; }
+    if (stored.y) { gradients[at.y] = total[1]; }
+    if (stored.z) { gradients[at.z] = total[2]; }
+    if (stored.w) { gradients[at.w] = total[3]; }
 }

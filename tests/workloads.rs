@@ -28,7 +28,7 @@ fn dispatches(name: &str, kind: AdapterKind, storage_buffers: u32) -> usize {
 
 #[test]
 fn dispatches_of_a_step() {
-    let bounds = [("W2", 12), ("W3", 9), ("W4", 126), ("W5", 23), ("W6", 2), ("W7", 3), ("W8", 4)];
+    let bounds = [("W2", 12), ("W3", 9), ("W4", 110), ("W5", 23), ("W6", 2), ("W7", 3), ("W8", 4)];
     // Clipped gradients are in memory: their updates are no part of the products.
     let clipped = [("W3-clipped", 16), ("W4-clipped", 152)];
     let mut over = Vec::new();

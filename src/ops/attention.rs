@@ -121,19 +121,31 @@ fn two_batches(batch: &[usize]) -> [usize; 2] {
     [outer.iter().product(), *last]
 }
 
-/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, queries, heads])`
+/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`, the latter with
+/// zeros up to a multiple of four queries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attention {
     causal: bool,
     scale: f64,
 }
 
-/// `(Q, K, V, gradient of out, [log-sum-exp, out · gradient], mask or none) -> gradients of Q, K and V`
+/// `(Q, K, V, gradient of out, out, log-sum-exp, mask or none) -> gradients of Q, K and V, and out · gradient` like the
+/// log-sum-exp, which one kernel computes for the other: one behind the other, in a single buffer of the few that can be bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionBackward(Attention);
 
 /// What a key that is not seen scores: finite, so that no difference is NaN. It is cut out of the weights again.
 const LOWEST: Const = Const(f32::MIN as f64);
+
+/// The shape of a number for each query, of queries `[batches, queries, heads, ..]`.
+fn by_query(queries: &[usize]) -> Shape {
+    [queries[0], queries[2], queries[1].next_multiple_of(4)].into()
+}
+
+/// `[batches, heads, queries]` with zeros up to a multiple of four queries.
+fn by_fours(x: &Tensor) -> Tensor {
+    x.fit(2, 0, x.size(2).next_multiple_of(4))
+}
 
 impl Attention {
     /// The scores, and which of them are seen if not all are.
@@ -166,24 +178,26 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch whose tiles lie along `rows`, on inputs Q, K, V and a mask. `None` if there are more loop iterations than
-    /// the adapter allows, or more elements than a kernel can count.
+    /// A launch on inputs Q, K, V and a mask, whose tiles lie along the queries or the keys. `None` if there are more loop
+    /// iterations than the adapter allows, or more elements than a kernel can count.
     fn launch(
         &self,
-        source: &'static str,
+        programs: [&'static str; 2],
         [q, k, v]: [&Spec; 3],
         mask: Option<&Spec>,
-        rows: usize,
+        of_keys: bool,
         limits: &Limits,
     ) -> Option<Launch> {
         let [outer, queries, heads, width] = q.shape[..].try_into().ok()?;
         let [_, keys, _, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
         let (width, depth) = (width / 4, depth / 4);
         let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
-        let (lanes, group) = if limits.kind == AdapterKind::Software { (1, 8) } else { (8, 64) };
-        let tiles = |rows: usize| rows.div_ceil(4 * lanes);
+        let software = limits.kind == AdapterKind::Software;
+        let broadcast = software && limits.subgroup == Some((8, 8));
+        let (lanes, group) = if software { (1, 8) } else { (8, 64) };
+        let step = if broadcast { 16 } else { 4 * lanes };
         // Backward's two products and two sums, and sixteen iterations of the small loops.
-        let iterations = tiles(queries.max(keys)) * (2 * (width + depth) + 16);
+        let iterations = queries.max(keys).div_ceil(step) * (2 * (width + depth) + 16);
         let strides = mask.map_or([0; 4], |mask| {
             let strides = mask.shape.strides();
             [0, 1, 2, 3].map(|dim| if mask.shape[dim] == 1 { 0 } else { strides[dim] })
@@ -191,12 +205,14 @@ impl Attention {
         let kind = mask.map_or(0, |mask| if mask.dtype == DType::Bool { 1 } else { 2 });
         let sizes = [outer * heads, heads, queries, keys, width, depth, self.causal.into()];
         let words = sizes.into_iter().chain(strides).map(|size| Word::Size(size as u32));
-        let workgroups = (outer * heads * tiles(rows)).div_ceil(group / (lanes * lanes));
-        let launch = Launch::new(source)
+        let rows = if of_keys { keys } else { queries };
+        let workgroups = outer * heads * rows.div_ceil(4 * group / lanes);
+        let launch = Launch::new(programs[usize::from(broadcast)])
             .trusted()
             .constant("GROUP", group as u32)
             .constant("LANES", lanes as u32)
             .constant("MASK", kind)
+            .constant("OF_KEYS", of_keys.into())
             .uniforms(words.chain([Word::Scalar(0)]))
             .workgroups(u32::try_from(workgroups).ok()?)
             .work(16 * (outer * heads * queries * keys) as u64 * (width + depth) as u64);
@@ -204,10 +220,20 @@ impl Attention {
     }
 }
 
-/// A program that stands on what the kernels of attention share.
-macro_rules! source {
-    ($($file:literal)*) => {
-        concat!(include_str!("../../shaders/attention_tile.wgsl"), $("\n", include_str!(concat!("../../shaders/", $file))),*)
+/// A program that stands on what the kernels of attention share: where an invocation reads others by itself, and where
+/// subgroups do.
+macro_rules! programs {
+    ($file:literal) => {
+        [programs!($file, "own"), programs!($file, "broadcast")]
+    };
+    ($file:literal, $others:literal) => {
+        concat!(
+            include_str!(concat!("../../shaders/attention_", $others, ".wgsl")),
+            "\n",
+            include_str!("../../shaders/attention_tile.wgsl"),
+            "\n",
+            include_str!(concat!("../../shaders/", $file)),
+        )
     };
 }
 
@@ -227,13 +253,13 @@ impl Fused for Attention {
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
         let (q, v) = (&inputs[0], &inputs[2]);
         let out = q.shape.with(3, v.shape[3]);
-        Ok(vec![Spec::new(out, q.dtype), Spec::new(q.shape.without(&[3]), q.dtype)])
+        Ok(vec![Spec::new(out, q.dtype), Spec::new(by_query(&q.shape), q.dtype)])
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weights, scores) = self.weights(inputs);
         let out = weights.matmul(&inputs[2].transpose(1, 2)).transpose(1, 2);
-        vec![out, scores.logsumexp(-1, false).transpose(1, 2)]
+        vec![out, by_fours(&scores.logsumexp(-1, false))]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
@@ -244,17 +270,22 @@ impl Fused for Attention {
         if mask.is_some_and(Tensor::requires_grad_enabled) {
             return None;
         }
-        let saved = Tensor::stack(&[&io.outputs[1], &(&io.outputs[0] * grad).sum_dim(-1, false)], -1);
-        let inputs: Vec<&Tensor> = [q, k, v, grad, &saved].into_iter().chain(mask).collect();
-        let gradients = Tensor::fused(AttentionBackward(*self), &inputs).into_iter().map(Some);
-        Some(gradients.chain(mask.map(|_| None)).collect())
+        let inputs: Vec<&Tensor> = [q, k, v, grad].into_iter().chain(io.outputs).chain(mask).collect();
+        let all = Tensor::fused(AttentionBackward(*self), &inputs).remove(0);
+        let mut start = 0;
+        let gradients = [q, k, v].map(|x| {
+            let part = all.narrow(0, start, x.numel()).reshape(x.shape());
+            start += x.numel() as i64;
+            Some(part)
+        });
+        Some(gradients.into_iter().chain(mask.map(|_| None)).collect())
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let queries = io[0].shape[1];
-        let launch = self.launch(source!("attention.wgsl"), inputs, mask.map(|i| &io[i]), queries, limits)?;
+        let programs = programs!("attention.wgsl");
+        let launch = self.launch(programs, inputs, mask.map(|i| &io[i]), false, limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
@@ -275,35 +306,39 @@ impl Fused for AttentionBackward {
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
-        Ok(inputs[..3].to_vec())
+        let numel: usize = inputs[..3].iter().map(|x| x.shape.numel()).sum();
+        Ok(vec![Spec::new([numel + by_query(&inputs[0].shape).numel()], inputs[0].dtype)])
     }
 
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [q, k, v, grad, saved] = [0, 1, 2, 3, 4].map(|i| inputs[i].transpose(1, 2));
-        let (scores, seen) = self.0.scores(&q, &k, inputs.get(5));
-        let weights = (scores - saved.narrow(-1, 0, 1)).exp();
+        let [q, k, v, grad, out] = [0, 1, 2, 3, 4].map(|i| inputs[i].transpose(1, 2));
+        let lse = inputs[5].narrow(-1, 0, q.size(-2)).unsqueeze(-1);
+        let level = (out * &grad).sum_dim(-1, true);
+        let (scores, seen) = self.0.scores(&q, &k, inputs.get(6));
+        let weights = (scores - lse).exp();
         let weights = seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0)));
         let products = grad.matmul(&v.transpose(-2, -1));
-        let grad_scores = &weights * (products - saved.narrow(-1, 1, 1)) * self.0.scale;
-        vec![
+        let grad_scores = &weights * (products - &level) * self.0.scale;
+        let parts = [
             grad_scores.matmul(&k).transpose(1, 2),
             grad_scores.transpose(-2, -1).matmul(&q).transpose(1, 2),
             weights.transpose(-2, -1).matmul(&grad).transpose(1, 2),
-        ]
+            by_fours(&level.squeeze(-1)),
+        ];
+        let parts = parts.map(|part| part.flatten(0, -1));
+        vec![Tensor::cat(&parts.each_ref(), 0)]
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let mask = (io.len() > 8).then_some(5);
-        let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4].map(Buffer::Input);
-        let launch = |source, rows: usize, outputs: &[usize]| {
-            let specs = [&io[0], &io[1], &io[2]];
-            let launch = self.0.launch(source, specs, mask.map(|i| &io[i]), io[rows].shape[1], limits)?;
-            let outputs = outputs.iter().map(|&i| Buffer::Output(i));
-            Some(launch.buffers(inputs.into_iter().chain(outputs)))
+        u32::try_from(io.last()?.shape.numel()).ok()?;
+        let mask = (io.len() > 7).then_some(6);
+        let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
+        let launch = |of_keys| {
+            let (programs, specs) = (programs!("attention_backward.wgsl"), [&io[0], &io[1], &io[2]]);
+            let launch = self.0.launch(programs, specs, mask.map(|i| &io[i]), of_keys, limits)?;
+            Some(launch.buffers(inputs.into_iter().chain([Buffer::Output(0)])))
         };
-        let queries = source!("attention_backward.wgsl" "attention_backward_queries.wgsl");
-        let keys = source!("attention_backward.wgsl" "attention_backward_keys.wgsl");
-        Some(vec![launch(queries, 0, &[0])?, launch(keys, 1, &[1, 2])?])
+        Some(vec![launch(false)?, launch(true)?])
     }
 }
 
@@ -333,8 +368,8 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
         // A log-sum-exp of 2 to 3 beside scores about 0, so that weights are below 1.
-        let saved = Draw::Floats([batches, queries, heads, 2].into(), 2.0..3.0);
-        inputs.extend([matrix(queries, depth), saved].into_iter().chain(mask));
+        let lse = Draw::Floats(by_query(&[batches, queries, heads]), 2.0..3.0);
+        inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));
         samples.push(Sample { op: Arc::new(AttentionBackward(op)), inputs, tolerance });
     }
     samples
