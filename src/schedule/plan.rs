@@ -433,6 +433,15 @@ impl Program {
         loads.all(|load| load.view == layout)
     }
 
+    /// Elements of the largest operand: those that are read again count once.
+    pub fn elements(&self) -> usize {
+        let of = |view: &View| {
+            let sizes = view.shape.iter().zip(&view.strides);
+            sizes.filter(|&(_, &stride)| stride != 0).map(|(size, _)| size).product()
+        };
+        self.loads.iter().map(|load| of(&load.view)).max().unwrap_or(0)
+    }
+
     /// Neighbours in the innermost dim, from `inner` on, are neighbours in every buffer: invocations side by side then
     /// read side by side.
     pub fn rows_are_contiguous(&self, inner: usize) -> bool {

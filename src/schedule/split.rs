@@ -20,14 +20,19 @@ const DEEP: usize = 1024;
 /// Invocations that keep a GPU busy.
 const BUSY: usize = 1 << 14;
 
-/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`.
-pub(super) fn stages(limits: &Limits, outputs: usize, length: usize, rows: bool) -> (usize, u32) {
+/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`, whose
+/// largest operand has so many elements to be `read`.
+pub(super) fn stages(
+    limits: &Limits,
+    outputs: usize,
+    length: usize,
+    read: usize,
+    rows: bool,
+) -> (usize, u32) {
     // An invocation loops over elements, and over blocks of them: half the limit is safe.
     let longest = limits.loop_iterations as usize / 2;
     let (lanes, wanted) = match limits.kind {
-        AdapterKind::Software if !rows && length >= TALL && outputs * length > CACHED => {
-            (1, (length / ROWS).min(LONG))
-        }
+        AdapterKind::Software if !rows && length >= TALL && read > CACHED => (1, (length / ROWS).min(LONG)),
         AdapterKind::Software if length <= LONG => (1, 1),
         AdapterKind::Software => (1, length.div_ceil(256).min(PARTS.div_ceil(outputs))),
         _ => {
@@ -73,13 +78,16 @@ mod tests {
             for outputs in [1, 7, 1000, 100_000] {
                 for length in [1, 31, 1025, 65_536, 1 << 20, (1 << 25) + 1] {
                     for rows in [true, false] {
-                        let (splits, lanes) = stages(&limits, outputs, length, rows);
+                        let (splits, lanes) = stages(&limits, outputs, length, outputs * length, rows);
                         let each = length.div_ceil(splits).div_ceil(lanes as usize);
                         assert!(
                             each + each / 32 < 65_535,
                             "{outputs} x {length}: {splits} splits of {lanes} lanes"
                         );
-                        assert!(stages(&limits, outputs, splits, true).0 == 1, "a third stage");
+                        assert!(
+                            stages(&limits, outputs, splits, outputs * splits, true).0 == 1,
+                            "a third stage"
+                        );
                     }
                 }
             }

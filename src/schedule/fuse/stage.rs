@@ -27,7 +27,8 @@ pub(super) fn staged(mut group: Group, limits: &Limits, scratch: &mut Vec<usize>
     let (inner, program) = (reduction.inner(), &reduction.program);
     let outputs: usize = program.space[..inner].iter().product();
     let length: usize = program.space[inner..].iter().product();
-    let (splits, lanes) = stages(limits, outputs, length, program.rows_are_contiguous(inner));
+    let (splits, lanes) =
+        stages(limits, outputs, length, program.elements(), program.rows_are_contiguous(inner));
     (reduction.splits, reduction.lanes) = (splits, lanes);
     if splits == 1 {
         return SmallVec::from_iter([group]);
