@@ -26,7 +26,7 @@ fn train(device: &Device, model: &dyn Module, input: fn(&Device, usize, usize) -
         }
         device.counters()
     };
-    (0..6).map(round).collect()
+    (0..9).map(round).collect()
 }
 
 #[track_caller]
@@ -38,7 +38,8 @@ fn stays_flat(rounds: &[Counters]) {
     // The first round began with an empty pool.
     assert_eq!(second.buffers, last.buffers, "buffers: {rounds:#?}");
     assert_eq!(second.bytes_peak, last.bytes_peak, "bytes in use at most: {rounds:#?}");
-    assert_eq!(rounds[2].bind_groups, last.bind_groups, "bind groups: {rounds:#?}");
+    // Buffers change hands in several ways before they do so again.
+    assert_eq!(rounds[5].bind_groups, last.bind_groups, "bind groups: {rounds:#?}");
 }
 
 fn features(device: &Device, batch: usize, length: usize) -> Tensor {
