@@ -245,12 +245,14 @@ impl Weights {
         // The operand's share of all steps is one product.
         let inputs = x.linear(&self.weight_ih.tensor(), value(&self.bias_ih).as_ref());
         let (weight, bias) = (self.weight_hh.tensor(), value(&self.bias_hh));
-        let time = x.size(1);
-        let mut outputs = Vec::with_capacity(time);
-        for step in 0..time {
-            let at = if backward { time - 1 - step } else { step };
+        let mut inputs = inputs.unbind(1);
+        if backward {
+            inputs.reverse();
+        }
+        let mut outputs = Vec::with_capacity(inputs.len());
+        for input in &inputs {
             let hidden = state[0].linear(&weight, bias.as_ref());
-            state = C::step(&inputs.select(1, at as i64), &hidden, &state);
+            state = C::step(input, &hidden, &state);
             outputs.push(state[0].clone());
         }
         if backward {

@@ -8,6 +8,7 @@
 //! proven by [`check`]. `examples/custom_op` is one, with a backward kernel that uses what the forward one saved.
 
 pub(crate) mod attention;
+pub(crate) mod cat;
 mod check;
 pub(crate) mod conv;
 mod conv_weight;
@@ -17,6 +18,7 @@ pub(crate) mod layer_norm;
 pub(crate) mod max_pool;
 mod rows;
 pub(crate) mod softmax;
+pub(crate) mod split;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -158,6 +160,7 @@ impl Draw {
 pub(crate) fn samples() -> Vec<Sample> {
     [
         attention::samples(),
+        cat::samples(),
         conv::samples(),
         conv_weight::samples(),
         cross_entropy::samples(),

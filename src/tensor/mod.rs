@@ -102,6 +102,7 @@ impl Tensor {
             Ok(outs) => outs,
             Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
         };
+        outs.iter().for_each(|out| out.check_size(op.name(), device));
         let tracks = is_grad_enabled()
             && outs.iter().any(|spec| spec.dtype.is_float())
             && inputs.iter().any(|x| x.requires_grad_enabled());

@@ -1,9 +1,14 @@
-//! Pieces of tensors and tensors of pieces: cat, stack, split, chunk, repeat, roll, triangles.
+//! Pieces of tensors and tensors of pieces: cat, stack, split, chunk, unbind, repeat, roll, triangles.
 
 use super::{Const, Operand, Tensor, same_device};
 use crate::dtype::DType;
 use crate::graph::Move;
+use crate::ops::cat::Cat;
+use crate::ops::split::Split;
 use crate::shape::{Dims, Shape, refuse};
+
+/// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
+pub(crate) const FEW: usize = 8;
 
 impl Tensor {
     /// The tensors one after the other along `dim`; all other sizes must agree.
@@ -19,6 +24,9 @@ impl Tensor {
             if !fits {
                 refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
             }
+        }
+        if tensors.len() > FEW {
+            return Tensor::fused(Cat { dim: at }, tensors).remove(0);
         }
         let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
         // Each operand in its place among zeros; the places do not overlap, so their sum (or, of bools) is the result.
@@ -67,12 +75,50 @@ impl Tensor {
         if sizes.iter().sum::<usize>() != self.shape()[at] {
             refuse!("split_with_sizes", "pieces of {sizes:?} are not dim {dim} of {}", self.spec());
         }
+        self.pieces(sizes, at)
+    }
+
+    #[track_caller]
+    fn pieces(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
+        match sizes.len() {
+            ..=FEW => self.narrows(sizes, dim),
+            ..=Split::MOST => Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]),
+            _ => {
+                let groups = sizes.chunks(Split::MOST);
+                let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
+                let parts = self.pieces(&parts, dim);
+                parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
+            }
+        }
+    }
+
+    /// One [`narrow`](Tensor::narrow) after the other.
+    #[track_caller]
+    pub(crate) fn narrows(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
         let mut start = 0;
         let mut piece = |size: usize| {
             start += size;
-            self.narrow(at as i64, (start - size) as i64, size)
+            self.narrow(dim as i64, (start - size) as i64, size)
         };
         sizes.iter().map(|&size| piece(size)).collect()
+    }
+
+    /// The slices along `dim`, which goes away (PyTorch's
+    /// [`unbind`](https://docs.pytorch.org/docs/stable/generated/torch.unbind.html)): [`stack`](Tensor::stack) puts them
+    /// together again.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0], [2, 2], &Device::cpu());
+    /// let columns = x.unbind(1);
+    /// assert_eq!(columns[0].to_vec::<f32>().unwrap(), [1.0, 3.0]);
+    /// assert_eq!(columns[1].to_vec::<f32>().unwrap(), [2.0, 4.0]);
+    /// ```
+    #[track_caller]
+    pub fn unbind(&self, dim: i64) -> Vec<Tensor> {
+        let at = self.dim_of("unbind", dim);
+        let slices = self.pieces(&vec![1; self.shape()[at]], at);
+        slices.iter().map(|slice| slice.squeeze(at as i64)).collect()
     }
 
     /// At most `chunks` pieces of equal size along `dim`; the last may be smaller.

@@ -157,9 +157,8 @@ impl Fuser<'_> {
             return;
         }
         if it.expanded {
-            let outs =
-                it.sources.iter().map(|&source| (source, View::contiguous(&self.cone.spec(source).shape)));
-            let outs: SmallVec<[(Source, View); 1]> = outs.collect();
+            let outs: SmallVec<[(Source, View); 1]> =
+                it.sources.iter().map(|&source| self.meaning(source)).collect();
             outs.iter().for_each(|(source, _)| self.keep(source.item));
             self.out.aliases.insert(item, outs);
             return;
@@ -185,6 +184,14 @@ impl Fuser<'_> {
             Op::Fused(_) => self.fused(item),
             _ => self.map(item),
         }
+    }
+
+    /// Where the meaning of an expanded item's output lies.
+    fn meaning(&self, source: Source) -> (Source, View) {
+        let item = &self.cone.items[source.item];
+        let moved = item.is_pending() && !self.root[source.item] && matches!(item.node.op, Op::Move(_));
+        let alias = if moved { self.alias(source.item) } else { None };
+        alias.unwrap_or_else(|| (source, self.layout(source)))
     }
 
     /// The value that a wanted movement item is a view of, if it can be one without computing anything.

@@ -1,0 +1,103 @@
+//! Many tensors one after the other along a dim, each element copied once. As a sum of padded tensors each element of the
+//! result would look at all operands.
+
+use std::borrow::Cow;
+
+use super::{Buffer, Fused, Io, Launch, Word};
+use crate::limits::Limits;
+use crate::shape::{Mismatch, Spec};
+use crate::tensor::Tensor;
+
+/// Operands of a dispatch: with the result as many storage buffers as every adapter binds.
+const OPERANDS: usize = 7;
+
+/// `x, y, .. -> all of them along dim`, of one dtype and, but for the dim, one shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cat {
+    pub dim: usize,
+}
+
+impl Fused for Cat {
+    fn name(&self) -> &'static str {
+        "cat"
+    }
+
+    fn attributes(&self) -> Vec<u64> {
+        vec![self.dim as u64]
+    }
+
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+        let size = inputs.iter().map(|x| x.shape[self.dim]).sum();
+        Ok(vec![Spec { shape: inputs[0].shape.with(self.dim, size), dtype: inputs[0].dtype }])
+    }
+
+    /// By halves, so that the reference looks at an element as often as they are halved.
+    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (head, tail) = inputs.split_at(inputs.len() / 2);
+        let cat = |parts: &[&Tensor]| Tensor::cat(parts, self.dim as i64);
+        let [head, tail] = [head, tail].map(|half| cat(&half.iter().collect::<Vec<_>>()));
+        vec![cat(&[&head, &tail])]
+    }
+
+    fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
+        let sizes: Vec<usize> = io.inputs.iter().map(|x| x.shape()[self.dim]).collect();
+        let parts = grads[0].as_ref()?.split_with_sizes(&sizes, self.dim as i64);
+        Some(parts.into_iter().map(Some).collect())
+    }
+
+    fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
+        let (y, operands) = io.split_last()?;
+        let rows: usize = y.shape[..self.dim].iter().product();
+        let length = |x: &Spec| x.shape.numel() / rows;
+        let fours = operands.iter().all(|x| length(x) % 4 == 0);
+        let (width, source) = match include_str!("../../shaders/cat.wgsl") {
+            text if fours => (4, Cow::from(text.replace("alias Word = u32", "alias Word = vec4<u32>"))),
+            text => (1, Cow::from(text)),
+        };
+        let mut start = 0;
+        let launch = |(group, operands): (usize, &[Spec])| {
+            let mut end = 0;
+            let mut ends: Vec<usize> = operands
+                .iter()
+                .map(|x| {
+                    end += length(x) / width;
+                    end
+                })
+                .collect();
+            ends.resize(OPERANDS, end);
+            let words = [rows, length(y) / width, start].into_iter().chain(ends);
+            let words = words.map(|word| u32::try_from(word).ok().map(Word::Size));
+            start += end;
+            let last = io.len() - 2;
+            let inputs = (0..OPERANDS).map(|i| Buffer::Input((group * OPERANDS + i).min(last)));
+            let launch = Launch::new(source.clone())
+                .trusted()
+                .buffers(inputs.chain([Buffer::Output(0)]))
+                .uniforms(words.collect::<Option<Vec<Word>>>()?)
+                .workgroups(u32::try_from((rows * end).div_ceil(64)).ok()?)
+                .work((rows * end * OPERANDS) as u64);
+            Some(launch)
+        };
+        operands.chunks(OPERANDS).enumerate().map(launch).collect()
+    }
+}
+
+#[cfg(test)]
+pub(super) fn samples() -> Vec<super::Sample> {
+    use super::{Draw, Sample, Tolerance};
+
+    let sample = |dim: usize, inputs: Vec<Draw>| Sample {
+        op: std::sync::Arc::new(Cat { dim }),
+        inputs,
+        tolerance: Tolerance { atol: 0.0, rtol: 1e-6 }, // nothing is rounded but the numbers themselves
+    };
+    let floats = |shape: [usize; 3]| Draw::Floats(shape[..].into(), -1.0..1.0);
+    let shape = |i: usize| [3, 1 + i % 3, 5];
+    vec![
+        sample(1, (0..9).map(|i| floats(shape(i))).collect()),
+        sample(0, vec![floats([1, 1, 1]); 15]),
+        sample(2, vec![floats([2, 33, 4]); 14]),
+        sample(1, (0..10).map(|i| Draw::Bools(shape(i)[..].into())).collect()),
+        sample(1, (0..7).map(|i| Draw::Below(shape(i)[..].into(), 9)).collect()),
+    ]
+}
