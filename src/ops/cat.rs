@@ -75,7 +75,7 @@ impl Fused for Cat {
                 .buffers(inputs.chain([Buffer::Output(0)]))
                 .uniforms(words.collect::<Option<Vec<Word>>>()?)
                 .workgroups(u32::try_from((rows * end).div_ceil(64)).ok()?)
-                .work((rows * end * OPERANDS) as u64);
+                .work((rows * end * width) as u64);
             Some(launch)
         };
         operands.chunks(OPERANDS).enumerate().map(launch).collect()

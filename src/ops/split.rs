@@ -42,7 +42,8 @@ impl Fused for Split {
         if grads.iter().flatten().count() <= FEW {
             return None;
         }
-        let whole = grads.iter().zip(io.outputs).map(|(grad, x)| grad.clone().unwrap_or_else(|| x.zeros_like()));
+        let whole =
+            grads.iter().zip(io.outputs).map(|(grad, x)| grad.clone().unwrap_or_else(|| x.zeros_like()));
         let whole: Vec<Tensor> = whole.collect();
         Some(vec![Some(Tensor::cat(&whole.iter().collect::<Vec<_>>(), self.dim as i64))])
     }

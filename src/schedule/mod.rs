@@ -16,6 +16,8 @@ mod memory;
 mod null;
 pub(crate) mod plan;
 mod split;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;

@@ -8,6 +8,7 @@ on_both_devices!(
     derivatives_that_come_back,
     hessian_of_rosenbrock,
     hessian_of_a_matrix_product,
+    hessian_through_many_pieces,
     hessian_of_cross_entropy,
     gradient_of_a_gradients_length,
     backward_through_a_gradient,
@@ -97,6 +98,25 @@ fn hessian_of_a_matrix_product(on: &Place) {
         }
     }
     common::close("Hessian of |A B|^2", &got, &want, on.atol, on.rtol);
+}
+
+/// f(x) = the sum of x[i]^2 x[-1 - i]: the second derivatives are 2 x[-1 - i] for x[i] twice and 2 (x[i] + x[-1 - i]) for x[i] and
+/// x[-1 - i]. Of so many pieces that joining them is an operation of its own, and its gradient another.
+fn hessian_through_many_pieces(on: &Place) {
+    let n = 12;
+    let data = numbers(n, 3);
+    let x = on.variable(&data, &[n]);
+    let pieces = x.unbind(0);
+    let back = Tensor::stack(&pieces.iter().rev().collect::<Vec<_>>(), 0);
+    let squares: Vec<Tensor> = pieces.iter().map(Tensor::square).collect();
+    let f = (Tensor::stack(&squares.iter().collect::<Vec<_>>(), 0) * back).sum();
+    let want = (0..n * n).map(|place| match (place / n, place % n) {
+        (i, j) if i == j => 2.0 * data[n - 1 - i],
+        (i, j) if i + j == n - 1 => 2.0 * (data[i] + data[j]),
+        _ => 0.0,
+    });
+    let want: Vec<f64> = want.collect();
+    common::close("Hessian", &jacobian(&differentiable(&f, &x), &x), &want, on.atol, on.rtol);
 }
 
 /// The Hessian of a row's cross-entropy is diag(p) - p p^T, whatever the label: p (1 - p) on the diagonal. Rows do not

@@ -186,6 +186,7 @@ pub const OPERATIONS: &[Operation] = &[
     op("Tensor::stack(tensors, dim)", "[..], [..] -> [.., 2, ..]", ANY, &[X, X], |x| Tensor::stack(&[&x[0], &x[1]], 1)),
     op("x.split(size, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].split(3, 1))),
     op("x.split_with_sizes(sizes, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].split_with_sizes(&[3, 1], 1))),
+    op("x.unbind(dim)", "[.., n, ..] -> [.., ..], ..", ANY, &[X], |x| joined(&x[0].unbind(1))),
     op("x.chunk(chunks, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].chunk(2, 0))),
 
     // Indexing, by an index of i32 or u32.

@@ -217,6 +217,46 @@ const CASES: &[Case] = &[
         from: |x, c| x.at([c[0], c[1]]) * (1 + c[2]) as f64,
     },
     Case {
+        name: "cat of many, one of them of nothing",
+        input: &[2, 3],
+        run: |x| {
+            let pieces: Vec<Tensor> = (0..10).map(|i| x.narrow(1, 0, i % 4)).collect();
+            Tensor::cat(&pieces.iter().collect::<Vec<_>>(), 1)
+        },
+        shape: &[2, 13],
+        from: |x, c| x.at([c[0], [0, 0, 1, 0, 1, 2, 0, 0, 1, 0, 1, 2, 0][c[1]]]),
+    },
+    Case {
+        name: "many pieces in another order",
+        input: &[2, 19, 2],
+        run: |x| {
+            let pieces = x.split(2, 1);
+            Tensor::cat(&pieces.iter().rev().collect::<Vec<_>>(), 1)
+        },
+        shape: &[2, 19, 2],
+        from: |x, c| x.at([c[0], if c[1] == 0 { 18 } else { 17 - (c[1] - 1) / 2 * 2 - c[1] % 2 }, c[2]]),
+    },
+    Case {
+        name: "many slices, of which two are not used",
+        input: &[2, 12],
+        run: |x| {
+            let slices = x.unbind(1);
+            Tensor::stack(&slices[1..11].iter().collect::<Vec<_>>(), 0)
+        },
+        shape: &[10, 2],
+        from: |x, c| x.at([c[1], c[0] + 1]),
+    },
+    Case {
+        name: "more slices than a node has outputs",
+        input: &[260],
+        run: |x| {
+            let slices = x.unbind(0);
+            Tensor::stack(&slices.iter().rev().collect::<Vec<_>>(), 0)
+        },
+        shape: &[260],
+        from: |x, c| x.data[259 - c[0]],
+    },
+    Case {
         name: "a value used by three movements",
         input: &[3, 3],
         run: |x| {
@@ -275,5 +315,7 @@ fn movement_of_other_dtypes() {
         assert_eq!(bools.pad([1, 1]).flip(0).to_vec::<bool>().unwrap(), [false, true, false, true, false]);
         let cat = Tensor::cat(&[&bools, &bools.logical_not()], 0);
         assert_eq!(cat.to_vec::<bool>().unwrap(), [true, false, true, false, true, false]);
+        let many = Tensor::cat(&[&bools; 9], 0);
+        assert_eq!(many.to_vec::<bool>().unwrap(), [true, false, true].repeat(9));
     }
 }

@@ -1,0 +1,44 @@
+//! What a step costs, by its plan.
+
+use super::plan::{Kernel, MatMul};
+use super::{Cone, fuse, has_kernel};
+use crate::autograd::grad;
+use crate::device::Device;
+use crate::limits::Limits;
+use crate::nn::{GRU, Module};
+use crate::tensor::Tensor;
+
+/// Elements that the kernels of these tensors load, a product's factors each time that it multiplies them.
+fn loads(tensors: &[Tensor], limits: &Limits) -> usize {
+    let roots = tensors.iter().map(|x| x.node.clone()).collect();
+    let cone = Cone::collect(roots, |node| has_kernel(node, limits));
+    let groups = fuse::fuse(&cone, limits, true).units;
+    let of = |kernel: &Kernel| match kernel {
+        Kernel::Map(program) => program.space.numel() * program.loads.len(),
+        Kernel::Reduce(reduction) => reduction.program.space.numel() * reduction.program.loads.len(),
+        Kernel::MatMul(MatMul { batch, m, n, k, .. }, _) => 2 * batch[0] * batch[1] * m * n * k,
+        Kernel::Fused(launch) => launch.work as usize,
+    };
+    groups.iter().flatten().map(|group| of(&group.kernel)).sum()
+}
+
+/// Steps are taken from a sequence, and put together to one, forward and backward: a joint that looked at every step for
+/// each element would cost the square of their number.
+#[test]
+fn a_sequence_costs_what_its_length_does() {
+    for storage_buffers in [8, 32] {
+        let limits = Limits { storage_buffers, ..Limits::webgpu() };
+        let device = Device::null(limits.clone());
+        let gru = GRU::new(2, 2, &device);
+        let loads = [20, 40, 80].map(|time| {
+            let x = Tensor::zeros([1, time, 2], &device).requires_grad();
+            let loss = gru.forward(&x, None).0.square().mean();
+            let leaves: Vec<Tensor> = gru.params().iter().map(|param| param.tensor()).chain([x]).collect();
+            let gradients = grad(&loss, &leaves.iter().collect::<Vec<_>>(), false);
+            let gradients: Vec<Tensor> = gradients.into_iter().flatten().collect();
+            loads(&gradients, &limits)
+        });
+        let [first, second] = [loads[1] - loads[0], loads[2] - loads[1]];
+        assert!(2 * second < 5 * first, "{loads:?} elements for 20, 40 and 80 steps");
+    }
+}
