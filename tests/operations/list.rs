@@ -68,6 +68,8 @@ const ANY: &[DType] = &[F32, I32, U32, Bool];
 const X: Operand = (&[3, 4], -2.0, 2.0);
 const ROW: Operand = (&[4], -2.0, 2.0);
 const COLUMN: Operand = (&[3, 1], -2.0, 2.0);
+/// So many columns that their pieces are joined by a kernel.
+const MANY: Operand = (&[2, 9], -2.0, 2.0);
 const POSITIVE: Operand = (&[3, 4], 0.5, 2.0);
 const POSITIVE_ROW: Operand = (&[4], 0.5, 2.0);
 /// A batch of two images of two channels.
@@ -186,7 +188,7 @@ pub const OPERATIONS: &[Operation] = &[
     op("Tensor::stack(tensors, dim)", "[..], [..] -> [.., 2, ..]", ANY, &[X, X], |x| Tensor::stack(&[&x[0], &x[1]], 1)),
     op("x.split(size, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].split(3, 1))),
     op("x.split_with_sizes(sizes, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].split_with_sizes(&[3, 1], 1))),
-    op("x.unbind(dim)", "[.., n, ..] -> [.., ..], ..", ANY, &[X], |x| joined(&x[0].unbind(1))),
+    op("x.unbind(dim)", "[.., n, ..] -> [.., ..], ..", ANY, &[MANY], |x| joined(&x[0].unbind(1))),
     op("x.chunk(chunks, dim)", "[.., n, ..] -> [.., size, ..], ..", ANY, &[X], |x| joined(&x[0].chunk(2, 0))),
 
     // Indexing, by an index of i32 or u32.

@@ -109,11 +109,11 @@ impl Operation {
     }
 }
 
-/// The nodes of an example that compute something: leaves do not, and movement is index arithmetic.
+/// The nodes of an example that compute something: leaves do not, and movement, a split too, is index arithmetic.
 fn computing(example: &Tensor) -> Vec<String> {
     static IDLE: LazyLock<Names> = LazyLock::new(|| {
-        let leaves = ["input", "const", "scalar", "iota", "random"];
-        source::moves().into_iter().chain(leaves.map(str::to_owned)).collect()
+        let others = ["input", "const", "scalar", "iota", "random", "split"];
+        source::moves().into_iter().chain(others.map(str::to_owned)).collect()
     });
     node_names(example).into_iter().filter(|name| !IDLE.contains(name)).collect()
 }

@@ -22,7 +22,8 @@ use crate::schedule::plan::{Inst, Kernel, Load, Program, Reduction, Reg};
 pub(super) fn join(list: Vec<Group>, groups: &mut Groups, cone: &Cone, limits: &Limits) -> Vec<Group> {
     let list = list.into_iter().map(Some).collect();
     let mut apart = Apart { groups: list, writer: FxHashMap::default(), limits };
-    (0..apart.groups.len()).for_each(|i| apart.note_writes(i));
+    // What several dispatches of an operation write is there after the last, which is listed first.
+    (0..apart.groups.len()).rev().for_each(|i| apart.note_writes(i));
     for at in 0..apart.groups.len() {
         while let Some((other, joined)) = apart.partner(at) {
             apart.groups[other] = None;
