@@ -1,9 +1,12 @@
-// Some of the operands of `cat`, each copied to its place: rows of the operands side by side are a part of a row of the result.
-// Where there are fewer than seven the last stands for the others, with no width.
+// Up to seven operands of `cat`, each copied to its place: their rows side by side are a part of the result's. Where there are
+// fewer, the last stands for the others too, with no length.
 
 alias Word = u32; // an element of any dtype, or four
 
-struct Params { rows: u32, length: u32, start: u32, end0: u32, end1: u32, end2: u32, end3: u32, end4: u32, end5: u32, end6: u32 }
+struct Params {
+    rows: u32, length: u32, start: u32,
+    end0: u32, end1: u32, end2: u32, end3: u32, end4: u32, end5: u32, end6: u32,
+}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x0: array<Word>; // [rows, end0]
 @group(0) @binding(2) var<storage, read> x1: array<Word>; // [rows, end1 - end0], and so on

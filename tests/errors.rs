@@ -275,7 +275,7 @@ fn a_tensor_over_the_binding_limit_is_refused() {
     let device = Device::null(Limits { binding_bytes: 4096, ..Limits::webgpu() });
     let row = Tensor::zeros([1024], &device);
     let column = Tensor::zeros([1024, 1], &device);
-    let attempts: [(&str, &dyn Fn()); 9] = [
+    let attempts: [(&str, &dyn Fn()); 10] = [
         ("tensor", &|| drop(Tensor::new(vec![0f32; 1025], [1025], &device))),
         ("zeros", &|| drop(Tensor::zeros([33, 33], &device))),
         ("randn", &|| drop(Tensor::randn([33, 33], &device))),
@@ -284,6 +284,7 @@ fn a_tensor_over_the_binding_limit_is_refused() {
         ("expand", &|| drop(row.expand([2, 1024]))),
         ("pad", &|| drop(row.pad([1, 0]))),
         ("cat", &|| drop(Tensor::cat(&[&row, &row], 0))),
+        ("cat", &|| drop(Tensor::cat(&[&row; 9], 0))),
         ("where", &|| drop(column.lt(0.5).where_(&row, 0.0))),
     ];
     let mut complaints = String::new();

@@ -57,13 +57,11 @@ impl Fused for Cat {
         let mut start = 0;
         let launch = |(group, operands): (usize, &[Spec])| {
             let mut end = 0;
-            let mut ends: Vec<usize> = operands
-                .iter()
-                .map(|x| {
-                    end += length(x) / width;
-                    end
-                })
-                .collect();
+            let ends = operands.iter().map(|x| {
+                end += length(x) / width;
+                end
+            });
+            let mut ends: Vec<usize> = ends.collect();
             ends.resize(OPERANDS, end);
             let words = [rows, length(y) / width, start].into_iter().chain(ends);
             let words = words.map(|word| u32::try_from(word).ok().map(Word::Size));
