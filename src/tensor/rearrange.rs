@@ -80,16 +80,16 @@ impl Tensor {
 
     #[track_caller]
     fn pieces(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
-        match sizes.len() {
-            ..=FEW => self.narrows(sizes, dim),
-            ..=Split::MOST => Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]),
-            _ => {
-                let groups = sizes.chunks(Split::MOST);
-                let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
-                let parts = self.pieces(&parts, dim);
-                parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
-            }
+        if sizes.len() <= FEW {
+            return self.narrows(sizes, dim);
         }
+        if sizes.len() <= Split::MOST {
+            return Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]);
+        }
+        let groups = sizes.chunks(Split::MOST);
+        let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
+        let parts = self.pieces(&parts, dim);
+        parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
     }
 
     /// One [`narrow`](Tensor::narrow) after the other.
