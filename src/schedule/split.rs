@@ -20,8 +20,8 @@ const DEEP: usize = 1024;
 /// Invocations that keep a GPU busy.
 const BUSY: usize = 1 << 14;
 
-/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`, whose
-/// largest operand has so many elements to be `read`.
+/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`,
+/// whose largest operand has so many elements to be `read`.
 pub(super) fn stages(
     limits: &Limits,
     outputs: usize,

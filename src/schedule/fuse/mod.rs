@@ -106,8 +106,8 @@ pub(super) struct Fuser<'a> {
     pub cheap: Vec<bool>,
     /// Which group writes a buffer.
     pub writer: FxHashMap<Access, usize>,
-    /// Reductions and products that no kernel reads from memory so far, and which result they are of the group whose epilogue
-    /// goes on from them.
+    /// Reductions and products that no kernel reads from memory so far, and which result they are of the group whose
+    /// epilogue goes on from them.
     pub merged: FxHashMap<usize, (usize, usize)>,
     /// The oldest item that a kernel computes by now.
     pub oldest: usize,
