@@ -59,6 +59,10 @@ impl Log {
     }
 
     /// A number for each column. They are in the file from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     #[track_caller]
     pub fn row(&mut self, numbers: &[f64]) -> Result<(), Error> {
         if numbers.len() != self.columns.len() {
