@@ -1,5 +1,5 @@
-// softmax(Q Kᵀ scale + mask) V a tile of keys at a time (Dao et al., 2022): when a tile raises the maximum of a row, what was
-// summed before shrinks.
+// softmax(Q Kᵀ scale + mask) V a tile of keys at a time (Dao et al., 2022): when a tile raises the maximum of a row,
+// what was summed before shrinks.
 
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]

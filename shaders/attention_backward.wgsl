@@ -1,5 +1,5 @@
-// The gradients: of the queries, a tile of keys at a time; or of keys and values, a tile of queries at a time. The weights come
-// from the saved log-sum-exp.
+// The gradients: of the queries, a tile of keys at a time; or of keys and values, a tile of queries at a time. The
+// weights come from the saved log-sum-exp.
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]

@@ -1,5 +1,5 @@
-// Of the sixteen others that an invocation of attention works against each of a subgroup of eight reads two, and hands them to
-// all: on a CPU adapter a load costs as much as tens of multiplications.
+// Of the sixteen others that an invocation of attention works against each of a subgroup of eight reads two, and hands
+// them to all: on a CPU adapter a load costs as much as tens of multiplications.
 
 override LANES: u32 = 1u;
 

@@ -1,9 +1,11 @@
-// What the kernels of attention share: the scores of queries against keys, 4 rows against 4 others, as a matrix with a column
-// for each row. The rows are queries and the others keys, or the other way about where it is gradients of keys that are summed.
+// What the kernels of attention share: the scores of queries against keys, 4 rows against 4 others, as a matrix with a
+// column for each row. The rows are queries and the others keys, or the other way about where it is gradients of keys
+// that are summed.
 //
-// A workgroup has a tile of rows, and goes along the others a tile of them at a time. Each invocation has 4 rows. LANES have the
-// same, each against its part of the others: what they find they hand round in workgroup memory. On a CPU adapter, where that
-// is slow, each has its own. How others are read is the matter of attention_own.wgsl or attention_broadcast.wgsl.
+// A workgroup has a tile of rows, and goes along the others a tile of them at a time. Each invocation has 4 rows. LANES
+// have the same, each against its part of the others: what they find they hand round in workgroup memory. On a CPU
+// adapter, where that is slow, each has its own. How others are read is the matter of attention_own.wgsl or
+// attention_broadcast.wgsl.
 
 override GROUP: u32 = 64u;
 override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores

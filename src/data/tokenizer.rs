@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::io::file_error;
 use crate::shape::refuse;
 
-/// What a `tokenizer.json` of Hugging Face's [`tokenizers`](https://docs.rs/tokenizers) says: byte pairs, word pieces and others. It
-/// stands where a [`Vocabulary`](super::Vocabulary) of characters does.
+/// What a `tokenizer.json` of Hugging Face's [`tokenizers`](https://docs.rs/tokenizers) says: byte pairs, word pieces
+/// and others. It stands where a [`Vocabulary`](super::Vocabulary) of characters does.
 ///
 /// ```
 /// # fn main() -> Result<(), wgrad::Error> {

@@ -1,9 +1,9 @@
 //! Indices out of range, which only the GPU sees.
 //!
-//! In: an operation and the line that called it; out: a number, its site, which the operation's kernel is given as a uniform.
-//! A kernel that meets a bad index does `atomicMin(&fault, site)` on the word of its run. In: words, carried along by reads;
-//! out: the fault, to the first read that comes after it and to the first of a value that depends on it. Must not know
-//! which kernels index.
+//! In: an operation and the line that called it; out: a number, its site, which the operation's kernel is given as a
+//! uniform. A kernel that meets a bad index does `atomicMin(&fault, site)` on the word of its run. In: words, carried
+//! along by reads; out: the fault, to the first read that comes after it and to the first of a value that depends on
+//! it. Must not know which kernels index.
 
 use std::collections::VecDeque;
 use std::panic::Location;

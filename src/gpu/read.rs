@@ -139,8 +139,8 @@ impl Gpu {
                 }
             }
         };
-        // With the submission, and not after it: another thread may wait for the submission in between, and after it nobody would
-        // poll for this callback.
+        // With the submission, and not after it: another thread may wait for the submission in between, and after it
+        // nobody would poll for this callback.
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., callback);
         let ticket = self.timeline.submit(Some(encoder.finish()));
         drop(recorder);

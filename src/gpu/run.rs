@@ -1,7 +1,7 @@
 //! Runs kernels.
 //!
-//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, at most two runs ahead of the GPU.
-//! Must not know what a kernel computes.
+//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, at most two runs ahead of
+//! the GPU. Must not know what a kernel computes.
 //!
 //! Every run writes its uniforms to the start of one buffer. `write_buffer` is itself ordered by the queue, before the next
 //! submission and after all earlier ones, so a run that is still in flight has read its own. A ring would buy nothing: wgpu
@@ -35,7 +35,8 @@ pub struct Dispatch {
     pub work: u64,
 }
 
-/// Dispatches in a submission: enough that submitting costs little, few enough that the GPU starts while the rest is recorded.
+/// Dispatches in a submission: enough that submitting costs little, few enough that the GPU starts while the rest is
+/// recorded.
 const BATCH: usize = 128;
 const RUNS_IN_FLIGHT: usize = 2;
 const SMALLEST_UNIFORMS: u64 = 64 << 10;
@@ -53,8 +54,8 @@ pub(super) struct Recorder {
 }
 
 impl Gpu {
-    /// Submits the dispatches, which see each other's effects in order. Comes back without waiting for them, unless two runs are
-    /// still in flight. An error means that nothing ran; what fails later comes out of the next read.
+    /// Submits the dispatches, which see each other's effects in order. Comes back without waiting for them, unless two
+    /// runs are still in flight. An error means that nothing ran; what fails later comes out of the next read.
     pub fn run(&self, dispatches: &[Dispatch], buffers: &[&Buffer], uniforms: &[u32]) -> Result<(), Error> {
         let mut recorder = self.turn()?;
         self.health.check()?;
@@ -84,7 +85,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// Blocks until a run would not have to wait for an earlier one: for a caller that will hold a lock of its own meanwhile.
+    /// Blocks until a run would not have to wait for an earlier one: for a caller that will hold a lock of its own
+    /// meanwhile.
     pub fn wait_for_turn(&self) -> Result<(), Error> {
         self.turn().map(drop)
     }

@@ -2,8 +2,8 @@
 //! whole.
 //!
 //! In: parts by name. Out: a file whose tensors bear the names `part.tensor`, so that weights can be taken out with any
-//! tool; numbers stand in its metadata as one JSON text, with a checksum over all of it: a header lists metadata in the order of a
-//! hash map, and equal runs shall have equal files.
+//! tool; numbers stand in its metadata as one JSON text, with a checksum over all of it: a header lists metadata in the
+//! order of a hash map, and equal runs shall have equal files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

@@ -61,8 +61,8 @@ impl MultiheadAttention {
         MultiheadAttention { in_proj_bias: None, out_proj: self.out_proj.without_bias(), ..self }
     }
 
-    /// Drops, in training, what a query takes of a key with this probability. The matrix of queries by keys, which is never in memory
-    /// otherwise, is then.
+    /// Drops, in training, what a query takes of a key with this probability. The matrix of queries by keys, which is
+    /// never in memory otherwise, is then.
     #[track_caller]
     pub fn dropout(self, p: f64) -> MultiheadAttention {
         MultiheadAttention { dropout: Dropout::new(p), ..self }
@@ -76,8 +76,8 @@ impl MultiheadAttention {
     /// What each query `[batch, queries, embed]` finds among keys and values `[batch, keys, embed]`.
     ///
     /// A bool `mask` is true where a key takes part (PyTorch's module means the opposite, its function the same as here), a
-    /// float one is added to the scores; both broadcast to `[batch, heads, queries, keys]`. With `is_causal` query `i` sees the
-    /// keys 0 to `i`.
+    /// float one is added to the scores; both broadcast to `[batch, heads, queries, keys]`. With `is_causal` query `i`
+    /// sees the keys 0 to `i`.
     #[track_caller]
     pub fn forward(
         &self,
@@ -134,9 +134,9 @@ impl Module for MultiheadAttention {
     }
 }
 
-/// Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair `(x[i], x[i + width/2])` is
-/// turned by the angle `t base^(-2i / width)`, so that the product of a query and a key depends on their distance alone. The
-/// pairs are those of GPT-NeoX and of Llama in Hugging Face's `transformers`.
+/// Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair
+/// `(x[i], x[i + width/2])` is turned by the angle `t base^(-2i / width)`, so that the product of a query and a key
+/// depends on their distance alone. The pairs are those of GPT-NeoX and of Llama in Hugging Face's `transformers`.
 ///
 /// ```
 /// use wgrad::nn::{Module, RotaryEmbedding};

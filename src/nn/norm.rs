@@ -112,8 +112,8 @@ impl Module for RMSNorm {
     }
 }
 
-/// [`Tensor::group_norm`] as a layer: mean 0 and variance 1 over each group of channels (dim 1) of each sample, times `weight`
-/// plus `bias` for each channel.
+/// [`Tensor::group_norm`] as a layer: mean 0 and variance 1 over each group of channels (dim 1) of each sample, times
+/// `weight` plus `bias` for each channel.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     /// `[channels]`; ones at first.
@@ -173,9 +173,10 @@ pub type BatchNorm1d = BatchNormNd<1>;
 /// ```
 pub type BatchNorm2d = BatchNormNd<2>;
 
-/// Each channel (dim 1) with mean 0 and variance 1, times `weight` plus `bias`: in training by the batch's statistics, towards
-/// which the running ones move by `momentum` ([`Tensor::batch_norm_train`]), afterwards by the running ones
-/// ([`Tensor::batch_norm`]). PyTorch's [`BatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html).
+/// Each channel (dim 1) with mean 0 and variance 1, times `weight` plus `bias`: in training by the batch's statistics,
+/// towards which the running ones move by `momentum` ([`Tensor::batch_norm_train`]), afterwards by the running ones
+/// ([`Tensor::batch_norm`]). PyTorch's
+/// [`BatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html).
 #[derive(Clone, Debug)]
 pub struct BatchNormNd<const N: usize> {
     /// `[channels]`; ones at first.
@@ -218,8 +219,8 @@ impl<const N: usize> BatchNormNd<N> {
         BatchNormNd { weight: None, bias: None, ..self }
     }
 
-    /// Another share of a new batch in the running statistics; with `None` they are the mean over all batches, in which each
-    /// weighs the same.
+    /// Another share of a new batch in the running statistics; with `None` they are the mean over all batches, in which
+    /// each weighs the same.
     pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
         BatchNormNd { momentum: momentum.into(), ..self }
     }

@@ -5,10 +5,10 @@ use super::{Dropout, LayerNorm, Linear, Module, MultiheadAttention, RotaryEmbedd
 use crate::device::Device;
 use crate::tensor::Tensor;
 
-/// Attention, then a feed-forward part of four times the width with GELU, each behind a norm and beside a residual (pre-norm:
-/// Xiong et al., 2020). `x + attention(norm1(x))`, then `x + linear2(gelu(linear1(norm2(x))))`: PyTorch's
-/// [`TransformerEncoderLayer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html) with
-/// `norm_first=True`, `batch_first=True`, `activation="gelu"`, and its names.
+/// Attention, then a feed-forward part of four times the width with GELU, each behind a norm and beside a residual
+/// (pre-norm: Xiong et al., 2020). `x + attention(norm1(x))`, then `x + linear2(gelu(linear1(norm2(x))))`: PyTorch's
+/// [`TransformerEncoderLayer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html)
+/// with `norm_first=True`, `batch_first=True`, `activation="gelu"`, and its names.
 ///
 /// ```
 /// use wgrad::nn::{Module, TransformerBlock};
@@ -54,8 +54,8 @@ impl TransformerBlock {
         TransformerBlock { is_causal: true, ..self }
     }
 
-    /// Drops, in training, with this probability: in the attention ([`MultiheadAttention::dropout`]), behind the GELU, and of what
-    /// both parts give.
+    /// Drops, in training, with this probability: in the attention ([`MultiheadAttention::dropout`]), behind the GELU,
+    /// and of what both parts give.
     #[track_caller]
     pub fn dropout(self, p: f64) -> TransformerBlock {
         TransformerBlock { self_attn: self.self_attn.dropout(p), dropout: Dropout::new(p), ..self }

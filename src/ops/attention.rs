@@ -1,6 +1,6 @@
-//! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries by keys
-//! is ever in memory. Forward saves the log-sum-exp of each query's scores; backward computes the scores again, once along
-//! the queries and once along the keys, so that each gradient is summed in one order.
+//! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries
+//! by keys is in memory, unless weights are dropped. Forward saves the log-sum-exp of each query's scores; backward computes the scores again,
+//! once along the queries and once along the keys, so that each gradient is summed in one order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
@@ -121,8 +121,8 @@ fn two_batches(batch: &[usize]) -> [usize; 2] {
     [outer.iter().product(), *last]
 }
 
-/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`, the latter with
-/// zeros up to a multiple of four queries.
+/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`, the
+/// latter with zeros up to a multiple of four queries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attention {
     causal: bool,
@@ -130,7 +130,8 @@ pub(crate) struct Attention {
 }
 
 /// `(Q, K, V, gradient of out, out, log-sum-exp, mask or none) -> gradients of Q, K and V, and out · gradient` like the
-/// log-sum-exp, which one kernel computes for the other: one behind the other, in a single buffer of the few that can be bound.
+/// log-sum-exp, which one kernel computes for the other: one behind the other, in a single buffer of the few that can
+/// be bound.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionBackward(Attention);
 

@@ -184,9 +184,9 @@ pub(super) fn neighbours(width: usize, choices: &[usize]) -> usize {
     *choices.iter().min_by_key(cost).expect("there are some")
 }
 
-/// How many taps back, and how many neighbours on, the same element is read, where neighbours are `step` elements apart and
+/// How many taps back, and how many neighbours on, the same element is read again: neighbours are `step` elements apart,
 /// taps `reach`.
-pub(super) fn same(step: usize, reach: usize) -> [usize; 2] {
+pub(super) fn read_again(step: usize, reach: usize) -> [usize; 2] {
     let common = gcd(step, reach);
     [step / common, reach / common]
 }
@@ -266,7 +266,7 @@ fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Opt
         * (outs.div_ceil(channels) * groups * down[0] * down[1]);
     // llvmpipe counts the look that ends a loop too, and at times another one.
     let loops = ins * (3 + window[0] * (3 + window[1])) + window[0] + window[1] + 6;
-    let [back, shift] = same(up[1], step[1]);
+    let [back, shift] = read_again(up[1], step[1]);
     let constants = [
         ("CHANNELS", channels),
         ("NEIGHBOURS", neighbours),

@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, same, shares,
+    ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again, shares,
     sharing, windows, word,
 };
 use super::launch::with_constants;
@@ -115,7 +115,7 @@ impl Fused for ConvWeight {
         let outputs = [Buffer::Output(0), Buffer::Output(1)];
         let scratch = [0, 1].map(|index| Buffer::Scratch { index, bytes: 4 * chunks * sizes[index] });
         let written = if chunks == 1 { outputs } else { scratch };
-        let [back, shift] = same(stride[1], dilation[1]);
+        let [back, shift] = read_again(stride[1], dilation[1]);
         let constants = [
             ("CHANNELS", channels),
             ("PLANES", planes),

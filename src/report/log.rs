@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::io::{file_error, write_whole};
 use crate::shape::refuse;
 
-/// Numbers by the step or the epoch, which is the first column: a CSV file, from which any tool draws, and from which a resumed run
-/// still knows what was before it.
+/// Numbers by the step or the epoch, which is the first column: a CSV file, from which any tool draws, and from which a
+/// resumed run still knows what was before it.
 ///
 /// ```
 /// # fn main() -> Result<(), wgrad::Error> {
@@ -36,8 +36,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of a run that has come so far: of an earlier one's rows those are kept whose first number is not beyond `done`. With 0
-    /// the file is begun, whatever it was.
+    /// The log of a run that has come so far: of an earlier one's rows those are kept whose first number is not beyond
+    /// `done`. With 0 the file is begun, whatever it was.
     ///
     /// # Errors
     ///
@@ -59,6 +59,10 @@ impl Log {
     }
 
     /// A number for each column. They are in the file from now on.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     #[track_caller]
     pub fn row(&mut self, numbers: &[f64]) -> Result<(), Error> {
         if numbers.len() != self.columns.len() {

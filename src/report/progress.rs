@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of the steps that are done, their pace, and the time that is left. Where the output is no terminal it is not to be seen, and
-/// what is said is.
+/// A bar of the steps that are done, their pace, and the time that is left. Where the output is no terminal it is not
+/// to be seen, and what is said is.
 ///
 /// ```
 /// let bar = wgrad::report::Progress::new(0, 100);

@@ -105,7 +105,8 @@ impl Fuser<'_> {
     /// of its results is wanted.
     pub fn needed(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
         let Some(&oldest) = targets.iter().min() else { return Vec::new() };
-        // Sources are older than what they are sources of; only a kernel that is placed leads from an old item to a new one.
+        // Sources are older than what they are sources of; only a kernel that is placed leads from an old item to a new
+        // one.
         let oldest = oldest.min(self.oldest);
         let mut seen = FxHashSet::default();
         let mut stack: Vec<Access> =

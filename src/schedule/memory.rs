@@ -1,7 +1,7 @@
 //! Which slot each buffer of a plan is: a new one, one whose last reader has run, or the operand's own.
 //!
 //! In: groups in order. Out: the plan. Results that live on take fresh slots; what lives between two kernels shares
-//! slots; an elementwise kernel writes over an operand that nothing needs afterwards.
+//! slots; a kernel writes over an operand that nothing needs afterwards, if it reads each element where it writes one.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -89,12 +89,12 @@ struct Memory<'a> {
     /// What results lie in.
     lasting: FxHashSet<Access>,
     constants: FxHashSet<Access>,
-    /// The last group that reads each buffer.
+    /// The last of the units that read each buffer.
     last_read: FxHashMap<Access, usize>,
     slot_of: FxHashMap<Access, usize>,
     /// Slots whose last reader has run.
     idle: Vec<usize>,
-    /// Those that one dispatch may have.
+    /// How many buffers a dispatch can bind.
     bindings: usize,
     plan: Plan,
 }
@@ -127,12 +127,12 @@ impl Memory<'_> {
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
-    /// Kernels that may share dispatches: as many do as a dispatch can bind. None of them may write over what another
+    /// Kernels that may share dispatches: as many do as a dispatch can bind the buffers of. None of them may write over what another
     /// reads, nor where it writes.
     fn unit(&mut self, at: usize, unit: Vec<Group>, donatable: impl Fn(usize) -> bool) {
         let readers = |access| unit.iter().filter(|group| group.reads.contains(&access)).count();
         let mut idle = Vec::new();
-        let mut bound = usize::MAX;
+        let mut bound = usize::MAX; // buffers of the dispatch so far: the first kernel begins one
         let mut steps = Vec::new();
         for group in &unit {
             let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();

@@ -203,8 +203,8 @@ impl Reduction {
         self.program.results.split_at(self.program.results.len() - self.how.len())
     }
 
-    /// Elements that each part takes: fours stay fours. Parts a power of two apart would take turns in the same few lines of
-    /// a cache.
+    /// Elements that each part takes: fours stay fours. Parts a power of two apart would take turns in the same few
+    /// lines of a cache.
     pub fn part(&self) -> usize {
         let length: usize = self.program.space[self.inner()..].iter().product();
         let part = length.div_ceil(self.splits).next_multiple_of(4);

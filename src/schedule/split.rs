@@ -8,10 +8,14 @@ const LONG: usize = 4096;
 /// Partial results that keep a software adapter's few cores busy.
 const PARTS: usize = 1024;
 
-/// Elements of a matrix that a processor's cache holds. Columns of a larger one are added up in parts of so many rows: it
-/// fetches no more of them ahead of their use. They are worth a stage of their own if there are many.
+/// Elements of a matrix that a processor's cache holds.
 const CACHED: usize = 1 << 19;
+
+/// Columns of a larger one are added up in parts of so many rows: the processor fetches no more of them ahead of their
+/// use.
 const ROWS: usize = 8;
+
+/// Rows from which on these parts are worth a stage of their own.
 const TALL: usize = 64 * ROWS;
 
 /// Steps of K that one part of a product takes at least, where it is cut to keep a GPU busy.
@@ -20,8 +24,8 @@ const DEEP: usize = 1024;
 /// Invocations that keep a GPU busy.
 const BUSY: usize = 1 << 14;
 
-/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`, whose
-/// largest operand has so many elements to be `read`.
+/// Parts of each output's elements, and invocations a part, for a reduction of `length` elements to each of `outputs`,
+/// whose largest operand has so many elements to be `read`.
 pub(super) fn stages(
     limits: &Limits,
     outputs: usize,

@@ -35,8 +35,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The function `compute`: the program at one place, from its coordinates if they matter and from its operands. It gives
-    /// `Results`.
+    /// The function `compute`: the program at one place, from its coordinates if they matter and from its operands. It
+    /// gives `Results`.
     pub(super) fn one_of_four(&mut self) -> String {
         let program = self.program;
         let members =

@@ -2,7 +2,8 @@
 //!
 //! The text holds no sizes: sizes, strides and offsets are uniforms, so shapes that differ share a kernel. What is text
 //! is the pattern: the operations, the collapsed rank, and whether an operand is read contiguously, at one place, or by
-//! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in its buffer; only the indices that a tensor holds are checked.
+//! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in
+//! its buffer; only the indices that a tensor holds are checked.
 
 mod fours;
 mod together;

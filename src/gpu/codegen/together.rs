@@ -1,7 +1,8 @@
 //! Kernels that share a dispatch: one program with the text of each, under names of its own, and so many workgroups.
 //!
-//! In: programs that are generated from the same template. Out: one, in which a workgroup finds out whose it is. A branch
-//! that all of a workgroup takes costs a GPU nothing, and a CPU adapter, which may walk through every branch, no loop.
+//! In: programs that are generated from the same template. Out: one, in which a workgroup finds out whose it is. All of
+//! a workgroup takes the same branch. That costs a GPU nothing; a CPU adapter may walk through the other branches too, but
+//! not through their loops.
 
 use rustc_hash::FxHashSet;
 
@@ -10,7 +11,7 @@ use super::COMMON;
 /// All kernels' parameters are members of one block.
 const PARAMS: &str = "params";
 
-/// One source of several. Its parameters are where the workgroups of each kernel end, and then those of each.
+/// One source from several. Its parameters are where the workgroups of each kernel end, and then those of each.
 pub(crate) fn together(sources: &[&str]) -> String {
     let members: Vec<Vec<Declaration>> = sources.iter().map(|source| declarations(source)).collect();
     let own = own_names(&members);

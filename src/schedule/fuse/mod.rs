@@ -12,8 +12,11 @@
 //!
 //! Then, with all kernels known: an elementwise kernel and another over one index space, of which one reads what the other
 //! has at hand, or which read something in common, become one, a reduction too; a reduction over more dims than another
-//! goes on from partial results of the other's kernel; and what is only read where it is at hand is not written. Last,
-//! long reductions are cut into stages.
+//! goes on from partial results of the other's kernel; and what is only read where it is at hand is not written (`join`).
+//! Long reductions are cut into stages (`stage`). Last, the kernels are put in order: updates as soon as they can run, and
+//! small kernels of one kind, of which none waits for another, side by side in one dispatch (`order`).
+//!
+//! In: the cone. Out: groups, which are kernels with the items that they read and write. Must not know slots.
 
 mod join;
 mod map;
@@ -52,7 +55,7 @@ pub(super) enum Access {
 /// Groups in order, and the items that are views of others.
 #[derive(Default)]
 pub(super) struct Groups {
-    /// Those that may share a dispatch side by side.
+    /// Each a kernel, or several that may share a dispatch.
     pub units: Vec<Vec<Group>>,
     /// Wanted items that share another's memory: each output's source and view.
     pub aliases: FxHashMap<usize, SmallVec<[(Source, View); 1]>>,
@@ -106,8 +109,8 @@ pub(super) struct Fuser<'a> {
     pub cheap: Vec<bool>,
     /// Which group writes a buffer.
     pub writer: FxHashMap<Access, usize>,
-    /// Reductions and products that no kernel reads from memory so far, and which result they are of the group whose epilogue
-    /// goes on from them.
+    /// Reductions and products that no kernel reads from memory so far, and which result they are of the group whose
+    /// epilogue goes on from them.
     pub merged: FxHashMap<usize, (usize, usize)>,
     /// The oldest item that a kernel computes by now.
     pub oldest: usize,

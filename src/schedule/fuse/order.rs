@@ -10,11 +10,11 @@ use crate::schedule::plan::{Kernel, Program, Reduction};
 /// Places of a kernel that is small: its operands may well stay in memory until its like can run too.
 const SMALL: usize = 1 << 18;
 
-/// Kernels in one dispatch, each of which adds its text to the shader.
+/// Kernels in one dispatch at the most: each adds its text to the shader.
 const MOST: usize = 16;
 
-/// Groups such that each follows those that write what it reads, and those that may share a dispatch side by side. They
-/// come newest first; a kernel that writes an older item besides its own may have to move forward.
+/// Units of groups that may share a dispatch, each after those that write what it reads. The groups come newest first; a
+/// kernel that writes an older item besides its own may have to move forward.
 pub(super) fn in_order(mut groups: Vec<Group>, share: bool) -> Vec<Vec<Group>> {
     groups.reverse();
     let waits = Waits::new(&groups);
