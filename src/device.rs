@@ -34,7 +34,7 @@ struct Inner {
 
 /// Something that is computed with the next run if it is still there.
 pub(crate) enum Pending {
-    /// What a Var begins with, or a number that it is set to: computed by itself, so that the first step is planned,
+    /// What a Var begins with: computed by itself, so that the first step is planned,
     /// and its kernels are compiled, as all others.
     Initial(Weak<Node>),
     /// A Var that was given another tensor.

@@ -340,8 +340,12 @@ fn kernels_stop_at_the_storage_buffers() {
 /// The results, all wanted at once, of the GPU and of the CPU reference.
 #[track_caller]
 fn agrees(name: &str, graph: fn(&Tensor, &Tensor) -> Vec<Tensor>) {
+    agrees_over(&[6, 6], name, graph);
+}
+
+fn agrees_over(shape: &[usize], name: &str, graph: fn(&Tensor, &Tensor) -> Vec<Tensor>) {
     let run = |device: &Device| {
-        let [x, index] = [Host::draw(1, &[6, 6], -1.0..1.0), Host::draw(2, &[6, 6], 0.0..6.0)];
+        let [x, index] = [Host::draw(1, shape, -1.0..1.0), Host::draw(2, shape, 0.0..6.0)];
         let results = graph(&x.tensor(device), &index.tensor(device));
         results.iter().map(Host::read).collect::<Vec<_>>()
     };
@@ -399,6 +403,25 @@ fn no_kernels_wait_for_one_another() {
         agrees(name, graph);
         for device in kinds() {
             graph(&leaf(&[6, 6], &device), &leaf(&[6, 6], &device))[0].realize().unwrap();
+        }
+    }
+    // Over large spaces a mean goes on from partial results of another kernel's, unless that one waits for it.
+    let large: [(&str, Graph); 3] = [
+        ("columns about the mean of all", |x, _| vec![(x - x.mean()).square().mean_dim(0, false)]),
+        ("columns, and the mean of all", |x, y| {
+            let z = x * y;
+            in_one_run(vec![z.mean_dim(0, false), z.square().mean(), z.tanh()])
+        }),
+        ("the root of a mean square, and its gradients", |x, y| {
+            let [x, y] = [x, y].map(|t| t.detach().requires_grad());
+            let loss = (&x * 0.5 - y.mean_dim(0, false)).square().mean().sqrt();
+            autograd::grad(&loss, &[&x, &y], false).into_iter().flatten().chain([loss]).collect()
+        }),
+    ];
+    for (name, graph) in large {
+        agrees_over(&[128, 256], name, graph);
+        for device in kinds() {
+            graph(&leaf(&[128, 256], &device), &leaf(&[128, 256], &device))[0].realize().unwrap();
         }
     }
 }
@@ -575,7 +598,12 @@ fn the_log_says_what_runs_and_why_it_is_not_less() {
     let said = |topics: &str| {
         let program = std::env::current_exe().unwrap();
         let arguments = ["--exact", "speaks", "--ignored", "--nocapture"];
-        let child = Command::new(program).args(arguments).env("WGRAD_LOG", topics).output().unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .env("WGRAD_LOG", topics)
+            .env("WGRAD_FUSE", "1")
+            .output()
+            .unwrap();
         assert!(child.status.success(), "{child:?}");
         String::from_utf8(child.stderr).unwrap()
     };

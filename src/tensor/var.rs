@@ -71,12 +71,12 @@ impl Var {
             );
         }
         let new = Cell::own(self.trains(), &tensor);
-        let is_number = tensor.node.sources().is_empty();
+        let is_first = tensor.node.sources().is_empty() && old.node.value(old.out).is_none();
         drop(tensor);
         let replaced =
             std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
         drop(replaced);
-        self.register(is_number);
+        self.register(is_first);
     }
 
     /// Computed by the next realize of the device, so that no chain of pending values grows.

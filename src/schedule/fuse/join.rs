@@ -56,10 +56,13 @@ fn forget_unread(list: &mut [Group], groups: &mut Groups, cone: &Cone) {
             }
             if let Kernel::Map(program) | Kernel::Reduce(Reduction { program, .. }) = &mut group.kernel {
                 program.results.remove(n);
-                program.layout.take_if(|_| here == 1);
             }
             group.writes.remove(n);
             groups.written.remove(&item);
+        }
+        if let Kernel::Reduce(reduction) = &mut group.kernel {
+            let here = reduction.results().0.len();
+            reduction.program.layout.take_if(|_| here == 0);
         }
     }
 }
@@ -176,7 +179,9 @@ impl Apart<'_> {
             if let Kernel::Reduce(reduction) = &mut first.kernel {
                 (reduction.dims, first.item) = (fewer.clone(), other.item);
             }
-            let joined = self.joined((i, &first), (j, other));
+            // What waits for the result itself has to wait for what is left, too.
+            let waits = other.follows(&rest);
+            let joined = if waits { None } else { self.joined((i, &first), (j, other)) };
             if joined.is_none() {
                 scratch.truncate(known);
             }

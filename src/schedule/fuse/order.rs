@@ -143,7 +143,10 @@ fn kind(kernel: &Kernel) -> Option<String> {
             let small = small(program) && epilogue.as_ref().is_none_or(small);
             let rows = program.rows_are_contiguous(reduction.inner());
             let epilogue = epilogue.as_ref().map(|program| program.to_string());
-            small.then(|| format!("{how:?} {program} {lanes} {rows} {epilogue:?}"))
+            // Lanes hand over what they have in workgroup memory, which is shared by what is of one type.
+            let dtypes = program.results.iter().map(|&result| program.dtype(result)).collect::<Vec<_>>();
+            let handed = (dtypes, reduction.fours().is_some());
+            small.then(|| format!("{how:?} {handed:?} {program} {lanes} {rows} {epilogue:?}"))
         }
         Kernel::MatMul(..) | Kernel::Fused(_) => None,
     }
