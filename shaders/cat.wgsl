@@ -1,5 +1,5 @@
-// Up to seven operands of `cat`, each copied to its place: their rows side by side are a part of the result's. Where there are
-// fewer, the last stands for the others too, with no length.
+// Up to seven operands of `cat`, each copied to its place: their rows side by side are a part of the result's. Where
+// there are fewer, the last stands for the others too, with no length.
 
 alias Word = u32; // an element of any dtype, or four
 
@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> x4: array<Word>;
 @group(0) @binding(6) var<storage, read> x5: array<Word>;
 @group(0) @binding(7) var<storage, read> x6: array<Word>;
-@group(0) @binding(8) var<storage, read_write> y: array<Word>; // [rows, length], of which this writes `end6` from `start` on
+@group(0) @binding(8) var<storage, read_write> y: array<Word>; // [rows, length]: `end6` of a row, from `start` on
 
 @compute @workgroup_size(64)
 fn main(

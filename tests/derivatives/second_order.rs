@@ -100,8 +100,8 @@ fn hessian_of_a_matrix_product(on: &Place) {
     common::close("Hessian of |A B|^2", &got, &want, on.atol, on.rtol);
 }
 
-/// f(x) = the sum of x[i]^2 x[-1 - i]: the second derivatives are 2 x[-1 - i] for x[i] twice and 2 (x[i] + x[-1 - i]) for x[i] and
-/// x[-1 - i]. Of so many pieces that joining them is an operation of its own, and its gradient another.
+/// f(x) = the sum of x[i]^2 x[-1 - i]: the second derivatives are 2 x[-1 - i] for x[i] twice and 2 (x[i] + x[-1 - i])
+/// for x[i] and x[-1 - i]. Of so many pieces that joining them is an operation of its own, and its gradient another.
 fn hessian_through_many_pieces(on: &Place) {
     let n = 12;
     let data = numbers(n, 3);
