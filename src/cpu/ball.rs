@@ -154,7 +154,12 @@ impl Ball {
             (DType::I32 | DType::U32 | DType::Bool, _) => {
                 Ball::spread(cut(x.x as i64, to), x.ends(from).map(|x| cut(x as i64, to)), to)
             }
-            (DType::F32, _) => Ball::spread(f(x.x), x.ends(from).map(f), to),
+            (DType::F32, _) => {
+                // Beyond its range it is the largest integer, or the largest float that is one.
+                let float = f64::from((f(f64::INFINITY) as f32).next_down());
+                let beyond = (to != DType::Bool && x.x + x.off > float).then_some(float);
+                Ball::spread(f(x.x), x.ends(from).map(f).chain(beyond), to)
+            }
         }
     }
 }
@@ -209,5 +214,16 @@ mod tests {
             f64::from(i32::MIN)
         );
         assert_eq!(Ball::cast(Ball::exact(-1.0), DType::I32, DType::U32).x, f64::from(u32::MAX));
+    }
+
+    #[test]
+    fn integers_end_where_they_or_their_floats_do() {
+        for (to, largest, float) in
+            [(DType::I32, 2147483647.0, 2147483520.0), (DType::U32, 4294967295.0, 4294967040.0)]
+        {
+            let ball = Ball::cast(Ball::exact(1e10), DType::F32, to);
+            assert!(ball.allows(largest) && ball.allows(float) && !ball.allows(float - 128.0), "{to:?}");
+            assert!(Ball::cast(Ball::exact(1e9), DType::F32, to).off == 0.0, "{to:?}");
+        }
     }
 }
