@@ -64,7 +64,7 @@ impl Past {
 
     pub fn join(self, other: Past) -> Past {
         let (early, late) = if self.newest < other.newest { (self, other) } else { (other, self) };
-        let age = (late.newest - early.newest) as u32;
+        let age = u32::try_from(late.newest - early.newest).unwrap_or(u32::MAX);
         Past { runs: late.runs | early.runs.checked_shl(age).unwrap_or(0), ..late }
     }
 
