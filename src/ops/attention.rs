@@ -1,6 +1,7 @@
 //! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries
-//! by keys is in memory, unless weights are dropped. Forward saves the log-sum-exp of each query's scores; backward computes the scores again,
-//! once along the queries and once along the keys, so that each gradient is summed in one order.
+//! by keys is in memory, unless weights are dropped. Forward saves the log-sum-exp of each query's scores; backward
+//! computes the scores again, once along the queries and once along the keys, so that each gradient is summed in one
+//! order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
