@@ -14,7 +14,7 @@ use common::{Host, gpu};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::Cell;
-use wgrad::{DType, Device, Tensor, autograd};
+use wgrad::{AdapterKind, DType, Device, Limits, Tensor, Var, autograd};
 
 /// What is done next. The numbers choose operands and attributes, modulo what there is.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ const MARGIN: f64 = 2e-5;
 
 struct Builder {
     stack: Vec<Tensor>,
+    /// Elements of a value that is not cut down.
+    most: usize,
     /// Operands of comparisons, as differences from the jump.
     jumps: Vec<Tensor>,
 }
@@ -63,8 +65,8 @@ fn pick<T: Clone>(stack: &[T], n: u8) -> T {
 }
 
 impl Builder {
-    fn new(leaves: &[Tensor]) -> Builder {
-        Builder { stack: leaves.to_vec(), jumps: Vec::new() }
+    fn new(leaves: &[Tensor], most: usize) -> Builder {
+        Builder { stack: leaves.to_vec(), most, jumps: Vec::new() }
     }
 
     fn step(&mut self, step: &Step) {
@@ -78,7 +80,7 @@ impl Builder {
                 unary(&x, op)
             }
             Step::Binary(a, b, op) => {
-                let (a, b) = fit(&x(a), &x(b));
+                let (a, b) = fit(&x(a), &x(b), self.most);
                 match op % 7 {
                     0 => a + b,
                     1 => a - b,
@@ -92,8 +94,8 @@ impl Builder {
                 }
             }
             Step::Where(c, a, b) => {
-                let (a, b) = fit(&x(a), &x(b));
-                let (_, c) = fit(&(&a + &b), &x(c));
+                let (a, b) = fit(&x(a), &x(b), self.most);
+                let (_, c) = fit(&(&a + &b), &x(c), self.most);
                 self.jumps.push((&c - 0.1).detach());
                 c.lt(0.1).where_(a, b)
             }
@@ -142,7 +144,8 @@ impl Builder {
             }
         };
         // Too many elements, or none, would make the following steps slow or empty.
-        let out = if out.numel() > 400 { out.flatten(0, -1).narrow(0, 3, 24).reshape([4, 6]) } else { out };
+        let out =
+            if out.numel() > self.most { out.flatten(0, -1).narrow(0, 3, 24).reshape([4, 6]) } else { out };
         let out = if out.rank() > 4 { out.flatten(0, -3) } else { out };
         self.stack.push(out);
     }
@@ -169,11 +172,12 @@ fn unary(x: &Tensor, op: u8) -> Tensor {
 }
 
 /// Two tensors that broadcast: where they do not, the second gives way.
-fn fit(a: &Tensor, b: &Tensor) -> (Tensor, Tensor) {
+fn fit(a: &Tensor, b: &Tensor, most: usize) -> (Tensor, Tensor) {
     let broadcast =
         a.shape().iter().rev().zip(b.shape().iter().rev()).all(|(x, y)| x == y || *x == 1 || *y == 1);
-    let outer = a.numel().max(1) * b.numel().max(1) <= 2000;
-    if broadcast && outer { (a.clone(), b.clone()) } else { (a.clone(), b.mean()) }
+    let size = |x: &Tensor, i: usize| x.shape().iter().rev().nth(i).copied().unwrap_or(1);
+    let result: usize = (0..a.rank().max(b.rank())).map(|i| size(a, i).max(size(b, i))).product();
+    if broadcast && result <= 5 * most { (a.clone(), b.clone()) } else { (a.clone(), b.mean()) }
 }
 
 fn moved(x: &Tensor, how: u8, by: u8) -> Tensor {
@@ -205,7 +209,7 @@ struct Outcome {
 
 fn run(steps: &[Step], hosts: &[Host], device: &Device) -> Outcome {
     let leaves: Vec<Tensor> = hosts.iter().map(|host| host.tensor(device).requires_grad()).collect();
-    let mut graph = Builder::new(&leaves);
+    let mut graph = Builder::new(&leaves, 400);
     steps.iter().for_each(|step| graph.step(step));
     // The last few results, each squashed: a loss of size 1 to which every element contributes.
     let tail = graph.stack.iter().rev().take(3).filter(|x| x.numel() > 0);
@@ -255,4 +259,35 @@ fn random_graphs() {
         compared.get()
     );
     assert!(skipped.get() as f64 <= 1e-3 * compared.get() as f64, "too many to be chance");
+}
+
+/// Over large spaces kernels are joined in more ways, and must not come to wait for one another: every graph has a plan.
+#[test]
+fn large_graphs_are_planned() {
+    let config = Config { cases: 250, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[8; 32]);
+    let shapes: [&[usize]; 4] = [&[64, 512], &[512], &[64, 1], &[64, 512]];
+    TestRunner::new_with_rng(config, rng)
+        .run(&prop::collection::vec(step(), 1..13), |steps| {
+            for kind in [AdapterKind::Software, AdapterKind::Discrete] {
+                let device = Device::null(Limits { kind, storage_buffers: 32, ..Limits::webgpu() });
+                let leaf = |shape: &&[usize]| Tensor::ones(*shape, &device).requires_grad();
+                let leaves: Vec<Tensor> = shapes.iter().map(leaf).collect();
+                for leaf in &leaves {
+                    leaf.realize().unwrap();
+                }
+                let mut graph = Builder::new(&leaves, 1 << 16);
+                steps.iter().for_each(|step| graph.step(step));
+                let tail = graph.stack.iter().rev().take(3).filter(|x| x.numel() > 0);
+                let loss =
+                    tail.map(|x| x.square().mean()).reduce(|a, b| a + b).expect("there are leaves").sqrt();
+                let found = autograd::grad(&loss, &leaves.iter().collect::<Vec<_>>(), false);
+                // All of them in one plan.
+                let vars: Vec<Var> = found.into_iter().flatten().map(Var::buffer).collect();
+                loss.realize().unwrap();
+                drop(vars);
+            }
+            Ok(())
+        })
+        .unwrap();
 }
