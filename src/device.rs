@@ -14,7 +14,8 @@ use crate::error::Error;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Edges, Node, Value};
 use crate::limits::{AdapterKind, Limits};
-use crate::schedule::{Counters, Memory, Null, NullBuffer, Scheduler};
+use crate::runtime::{Counters, Memory, Null, NullBuffer, Runtime};
+use crate::schedule::Fusion;
 use crate::tensor::var::Cell;
 
 /// Where tensors live and are computed. Cloning is cheap; tensors of one computation share one device.
@@ -25,7 +26,7 @@ struct Inner {
     backend: Backend,
     /// Each node is realised as soon as it is built.
     eager: bool,
-    scheduler: Mutex<Scheduler>,
+    runtime: Mutex<Runtime>,
     /// What is to be computed with the next run, whatever that run is for.
     pending: Mutex<Vec<Pending>>,
     /// A failure that had no read to come out of yet.
@@ -182,7 +183,7 @@ impl Device {
         Device(Arc::new(Inner {
             backend,
             eager: options.eager,
-            scheduler: Mutex::new(Scheduler::new(options.fuse, options.check)),
+            runtime: Mutex::new(Runtime::new(if options.fuse { Fusion::On } else { Fusion::Off }, options.check)),
             pending: Mutex::default(),
             failure: Mutex::default(),
         }))
@@ -195,7 +196,7 @@ impl Device {
 
     /// What this device has done so far: kernels, buffers, plans.
     pub fn counters(&self) -> Counters {
-        let planned = lock(&self.0.scheduler).counters;
+        let planned = lock(&self.0.runtime).counters;
         match &self.0.backend {
             Backend::Gpu(gpu) => Counters::of_gpu(planned, &gpu.stats()),
             Backend::Cpu(_) => planned,
@@ -216,7 +217,7 @@ impl Device {
     /// # }
     /// ```
     pub fn memory(&self) -> Memory {
-        let predicted = lock(&self.0.scheduler).predicted;
+        let predicted = lock(&self.0.runtime).predicted;
         match &self.0.backend {
             Backend::Gpu(gpu) => Memory::of_gpu(predicted, &gpu.stats()),
             Backend::Cpu(_) => Memory::default(),
@@ -246,10 +247,10 @@ impl Device {
         if let Backend::Gpu(gpu) = &self.0.backend {
             gpu.wait_for_turn()?; // before the lock, not inside it
         }
-        self.realize_locked(&mut lock(&self.0.scheduler), roots)
+        self.realize_locked(&mut lock(&self.0.runtime), roots)
     }
 
-    fn realize_locked(&self, scheduler: &mut Scheduler, roots: &[Arc<Node>]) -> Result<(), Error> {
+    fn realize_locked(&self, runtime: &mut Runtime, roots: &[Arc<Node>]) -> Result<(), Error> {
         if let Some(failure) = lock(&self.0.failure).take() {
             return Err(failure);
         }
@@ -262,17 +263,17 @@ impl Device {
         let (initial, others): (Vec<&Pending>, Vec<&Pending>) =
             pending.iter().partition(|pending| matches!(pending, Pending::Initial(_)));
         if !initial.is_empty() {
-            scheduler.realize(self, initial.into_iter().filter_map(node).collect())?;
+            runtime.realize(self, initial.into_iter().filter_map(node).collect())?;
         }
-        scheduler.realize(self, roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
+        runtime.realize(self, roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
     }
 
     /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.
     /// While the device plans (it builds what fused operations mean, for one) the chain may grow on.
     pub(crate) fn realize_deep(&self, node: &Arc<Node>) {
-        let scheduler = self.0.scheduler.try_lock();
-        if let Ok(mut scheduler) = scheduler
-            && let Err(error) = self.realize_locked(&mut scheduler, std::slice::from_ref(node))
+        let runtime = self.0.runtime.try_lock();
+        if let Ok(mut runtime) = runtime
+            && let Err(error) = self.realize_locked(&mut runtime, std::slice::from_ref(node))
         {
             *lock(&self.0.failure) = Some(error);
         }
@@ -286,9 +287,9 @@ impl Device {
     /// which it may have forgotten afterwards. While the device plans, nodes wait as ever.
     #[track_caller]
     pub(crate) fn realize_eagerly(&self, node: &Arc<Node>, operands: &Edges) {
-        let Ok(mut scheduler) = self.0.scheduler.try_lock() else { return };
-        let realized = self.realize_locked(&mut scheduler, std::slice::from_ref(node));
-        drop(scheduler);
+        let Ok(mut runtime) = self.0.runtime.try_lock() else { return };
+        let realized = self.realize_locked(&mut runtime, std::slice::from_ref(node));
+        drop(runtime);
         let has_nan = |node: &Node, out: u8| match node.value(out) {
             Some(value) if value.view.is_contiguous() && node.outs[out as usize].dtype.is_float() => {
                 Ok(self.read::<f32>(&value)?.iter().any(|x| x.is_nan()))
@@ -315,7 +316,7 @@ impl Device {
 
     /// Plans made before are made anew: what they rest on has changed.
     pub(crate) fn forget_plans(&self) {
-        lock(&self.0.scheduler).forget_plans();
+        lock(&self.0.runtime).forget_plans();
     }
 
     pub(crate) fn register(&self, pending: Pending) {

@@ -14,7 +14,7 @@ const DEFAULT: &[&str] = &[
     include_str!("../../src/tensor/movement.rs"),
     include_str!("../../src/tensor/loss.rs"),
     include_str!("../../src/tensor/reduction.rs"),
-    include_str!("../../src/schedule/fuse/mod.rs"),
+    include_str!("../../src/schedule/regions/mod.rs"),
     include_str!("../../src/autograd/mod.rs"),
     include_str!("../../src/shape.rs"),
 ];

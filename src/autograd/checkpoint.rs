@@ -6,12 +6,13 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::{enable_grad, is_grad_enabled, partial_gradients};
-use crate::graph::{Edge, Node, Op};
+use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::ops::{Fused, Io};
 use crate::shape::{Mismatch, Spec};
 use crate::tensor::{Const, Tensor};
@@ -166,7 +167,9 @@ impl Fused for Recorded {
             let own: Vec<Tensor> = operands
                 .map(|(i, x)| if i < self.inputs { after(x, [gradient]) } else { x.alias() })
                 .collect();
-            let output = self.build(&own);
+            // What only captured tensors enter into is the same as in the forward pass, and must not be taken for it.
+            static NEXT: AtomicU64 = AtomicU64::new(1);
+            let output = with_recomputation(NEXT.fetch_add(1, Ordering::Relaxed), || self.build(&own));
             (own, output)
         });
         let mut found =

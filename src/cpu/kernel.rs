@@ -9,8 +9,8 @@ use super::ball::{Ball, ROUNDING, cut};
 use crate::dtype::DType;
 use crate::graph::{Op, Reduce, View};
 use crate::random;
-use crate::schedule::Cone;
-use crate::schedule::plan::{Inst, Kernel, MatMul, Program, Reduction};
+use crate::ir::{Inst, Kernel, MatMul, Program, Reduction};
+use crate::schedule::PendingGraph;
 use crate::shape::Shape;
 
 /// Terms that a reduction adds up before it adds blocks of them (`shaders/reduce.wgsl`).
@@ -19,14 +19,14 @@ const BLOCK: usize = 32;
 /// Halvings in which lanes join.
 const LANES: usize = 8;
 
-/// The elements of each result that it writes. `reads` are those of the step's operands; `cone` has the user's numbers.
-pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ball>> {
+/// The elements of each result that it writes. `reads` are those of the step's operands; `graph` has the user's numbers.
+pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], graph: &PendingGraph) -> Vec<Vec<Ball>> {
     match kernel {
-        Kernel::Map(program) => after(program, reads, cone, &[]),
+        Kernel::Elementwise(program) => after(program, reads, graph, &[]),
         Kernel::Reduce(reduction) => {
-            let (here, results) = reduce(reduction, reads, cone);
+            let (here, results) = reduce(reduction, reads, graph);
             let results = match &reduction.epilogue {
-                Some(epilogue) => after(epilogue, reads, cone, &results),
+                Some(epilogue) => after(epilogue, reads, graph, &results),
                 None => results,
             };
             [here, results].concat()
@@ -34,7 +34,7 @@ pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ba
         Kernel::MatMul(product, epilogue) => {
             let results = vec![matmul(product, reads)];
             match epilogue {
-                Some(epilogue) => after(epilogue, reads, cone, &results),
+                Some(epilogue) => after(epilogue, reads, graph, &results),
                 None => results,
             }
         }
@@ -43,9 +43,9 @@ pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], cone: &Cone) -> Vec<Vec<Ba
 }
 
 /// Every place of the program's space, where `core` has come to its n-th element.
-fn after(program: &Program, reads: &[&[Ball]], cone: &Cone, core: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
+fn after(program: &Program, reads: &[&[Ball]], graph: &PendingGraph, core: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
     let mut results = vec![Vec::with_capacity(program.space.numel()); program.results.len()];
-    let mut place = Place { program, reads, cone, registers: Vec::new() };
+    let mut place = Place { program, reads, graph, registers: Vec::new() };
     for (i, coords) in program.space.coords().enumerate() {
         let core: SmallVec<[Ball; 2]> = core.iter().map(|core| core[i]).collect();
         place.run(&coords, &core);
@@ -57,13 +57,13 @@ fn after(program: &Program, reads: &[&[Ball]], cone: &Cone, core: &[Vec<Ball>]) 
 }
 
 /// What is written place by place, and what is reduced: partial results of the same part follow one another.
-fn reduce(reduction: &Reduction, reads: &[&[Ball]], cone: &Cone) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
-    let Reduction { how, program, splits, .. } = reduction;
+fn reduce(reduction: &Reduction, reads: &[&[Ball]], graph: &PendingGraph) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
+    let Reduction { reduce_ops: how, program, splits, .. } = reduction;
     let (here, combined) = reduction.results();
     let (outer, reduced) = program.space.split_at(reduction.inner());
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));
     let part = reduction.part().max(1);
-    let mut place = Place { program, reads, cone, registers: Vec::new() };
+    let mut place = Place { program, reads, graph, registers: Vec::new() };
     let mut written = vec![vec![Ball::exact(0.0); program.space.numel()]; here.len()];
     let mut results = vec![vec![Vec::new(); *splits]; how.len()];
     for outer in outer.coords() {
@@ -176,7 +176,7 @@ impl Total {
 struct Place<'a> {
     program: &'a Program,
     reads: &'a [&'a [Ball]],
-    cone: &'a Cone,
+    graph: &'a PendingGraph,
     registers: Vec<Ball>,
 }
 
@@ -192,14 +192,14 @@ impl Place<'_> {
 
     fn value(&self, inst: &Inst, coords: &[usize], core: &[Ball]) -> Ball {
         let at = |register: usize| self.registers[register];
-        let op = |item: usize| &self.cone.items[item].node.op;
+        let op = |item: usize| &self.graph.items[item].node.op;
         match inst {
             Inst::Load(i) => {
                 let load = &self.program.loads[*i];
                 exists(&load.view, coords)
                     .map_or(Ball::exact(0.0), |place| self.reads[load.read][place as usize])
             }
-            Inst::Core(n, _) => core[*n],
+            Inst::Accumulator(n, _) => core[*n],
             Inst::Gather { load, index, size, stride, .. } => {
                 let load = &self.program.loads[*load];
                 let (index, place) = (at(*index), exists(&load.view, coords));

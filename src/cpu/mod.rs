@@ -17,7 +17,8 @@ use smallvec::SmallVec;
 use crate::device::{Data, Storage};
 use crate::error::Error;
 use crate::graph::{Value, View};
-use crate::schedule::{Cone, Source};
+use crate::ir::Output;
+use crate::schedule::PendingGraph;
 
 /// A tensor's elements in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,12 +50,12 @@ impl Rounding {
     }
 }
 
-/// Computes every pending node of the cone and gives those that live on their values.
-pub(crate) fn run(cone: &Cone, rounding: Rounding) -> Result<(), Error> {
-    let alive = cone.alive(|_| true);
-    let mut left: Vec<u32> = cone.items.iter().map(|item| item.uses).collect();
-    let mut arrays: Vec<SmallVec<[Option<Arc<Storage>>; 1]>> = Vec::with_capacity(cone.items.len());
-    for (i, item) in cone.items.iter().enumerate() {
+/// Computes every pending node of the graph and gives those that live on their values.
+pub(crate) fn run(graph: &PendingGraph, rounding: Rounding) -> Result<(), Error> {
+    let alive = graph.alive(|_| true);
+    let mut left: Vec<u32> = graph.items.iter().map(|item| item.uses).collect();
+    let mut arrays: Vec<SmallVec<[Option<Arc<Storage>>; 1]>> = Vec::with_capacity(graph.items.len());
+    for (i, item) in graph.items.iter().enumerate() {
         if let Some(values) = &item.values {
             arrays.push(values.iter().map(|value| Some(value.storage.clone())).collect());
             continue;
@@ -62,18 +63,18 @@ pub(crate) fn run(cone: &Cone, rounding: Rounding) -> Result<(), Error> {
         let storages: SmallVec<[Arc<Storage>; 3]> = item
             .sources
             .iter()
-            .map(|&Source { item, out }| {
+            .map(|&Output { item, out }| {
                 arrays[item][out as usize].clone().expect("computed, and still used")
             })
             .collect();
-        let storages: SmallVec<[Arc<Storage>; 1]> = if item.expanded {
+        let storages: SmallVec<[Arc<Storage>; 1]> = if item.is_alias {
             storages.into_iter().collect()
         } else {
             let sources: SmallVec<[&Array; 3]> = storages
                 .iter()
                 .map(|storage| storage.array().expect("a CPU tensor holds an array"))
                 .collect();
-            let array = rounding.round(eval::eval(&item.node, &item.specs(cone), &sources)?);
+            let array = rounding.round(eval::eval(&item.node, &item.specs(graph), &sources)?);
             SmallVec::from_elem(Arc::new(Storage::new(Data::Cpu(array))), 1)
         };
         if alive[i] {
@@ -88,7 +89,7 @@ pub(crate) fn run(cone: &Cone, rounding: Rounding) -> Result<(), Error> {
             );
         }
         arrays.push(storages.into_iter().map(Some).collect());
-        for &Source { item, .. } in &item.sources {
+        for &Output { item, .. } in &item.sources {
             left[item] -= 1;
             if left[item] == 0 {
                 arrays[item].iter_mut().for_each(|array| *array = None);

@@ -10,8 +10,9 @@ use crate::error::Error;
 use crate::graph::Op;
 use crate::limits::{AdapterKind, Limits};
 use crate::ops;
-use crate::schedule::plan::{Kernel, MatMul, Plan, Program, Step};
-use crate::schedule::{Cone, logs};
+use crate::ir::{Kernel, MatMul, Plan, Program, Step};
+use crate::runtime::logs;
+use crate::schedule::PendingGraph;
 
 /// Dispatches in order, and their uniforms.
 pub(crate) struct Compiled {
@@ -30,10 +31,10 @@ struct Lowered {
     work: u64,
 }
 
-pub(crate) fn compile(gpu: &Gpu, plan: &Plan, cone: &Cone) -> Result<Compiled, Error> {
+pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Compiled, Error> {
     let limits = gpu.limits();
     let lowered =
-        plan.dispatches().map(|steps| together(steps.iter().map(|s| lower(s, cone, gpu)).collect()));
+        plan.dispatches().map(|steps| together(steps.iter().map(|s| lower(s, graph, gpu)).collect()));
     let (shaders, rest): (Vec<Shader>, Vec<_>) =
         lowered.map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work))).unzip();
     #[cfg(test)]
@@ -77,18 +78,18 @@ fn break_as_asked(mut shaders: Vec<Shader>, gpu: &Gpu) -> Vec<Shader> {
 }
 
 impl Compiled {
-    /// The uniforms of a run of this cone: its scalars, seeds and lines in their places.
-    pub fn uniforms(&self, gpu: &Gpu, cone: &Cone) -> Vec<u32> {
+    /// The uniforms of a run of this graph: its scalars, seeds and lines in their places.
+    pub fn uniforms(&self, gpu: &Gpu, graph: &PendingGraph) -> Vec<u32> {
         let mut image = self.image.clone();
         for &(at, word) in &self.patches {
-            image[at] = patch(word, gpu, cone);
+            image[at] = patch(word, gpu, graph);
         }
         image
     }
 }
 
-fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
-    let op = |item: usize| &cone.items[item].node.op;
+fn patch(word: Word, gpu: &Gpu, graph: &PendingGraph) -> u32 {
+    let op = |item: usize| &graph.items[item].node.op;
     match word {
         Word::Fixed(bits) => bits,
         Word::Scalar { item, dtype } => match (op(item), dtype) {
@@ -107,18 +108,18 @@ fn patch(word: Word, gpu: &Gpu, cone: &Cone) -> u32 {
             Op::Fused(op) => (op.scalars()[scalar] as f32).to_bits(),
             op => unreachable!("{} is not fused", op.name()),
         },
-        Word::Site { item } => gpu.site(op(item).name(), cone.items[item].node.at),
+        Word::Site { item } => gpu.site(op(item).name(), graph.items[item].node.at),
     }
 }
 
 /// Columns, or fours of them, side by side in a workgroup whose lanes share them.
 const COLUMNS: u32 = 8;
 
-fn lower(step: &Step, cone: &Cone, gpu: &Gpu) -> Lowered {
-    let node = &cone.items[step.item].node;
+fn lower(step: &Step, graph: &PendingGraph, gpu: &Gpu) -> Lowered {
+    let node = &graph.items[step.item].node;
     let label = node.op.name();
     match &step.kernel {
-        Kernel::Map(program) => {
+        Kernel::Elementwise(program) => {
             let text = codegen::map(program, &step.reads, &step.writes);
             let group = 64;
             let workgroups = text.places.div_ceil(group);

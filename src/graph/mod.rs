@@ -8,6 +8,6 @@ pub(crate) mod print;
 pub(crate) mod table;
 pub(crate) mod view;
 
-pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value};
+pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value, with_recomputation};
 pub(crate) use table::{Accepts, Binary, Unary};
 pub(crate) use view::{Move, View, Windows};

@@ -3,6 +3,7 @@
 //! In: an op, its sources and the specs of its outputs, all checked. Out: a node that is pending until a plan gives it
 //! a value. Knows nothing of gradients' rules, of kernels or of devices' insides.
 
+use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
@@ -122,7 +123,29 @@ pub(crate) struct Node {
     leaf: AtomicBool,
     /// A backward pass went through and gave the graph up.
     released: AtomicBool,
+    /// A run left the value to be computed when it is read.
+    deferred: AtomicBool,
+    /// The recomputation that built it ([`with_recomputation`]), or 0.
+    pub recomputation: u64,
     state: Mutex<State>,
+}
+
+thread_local! {
+    static RECOMPUTATION: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Marks the nodes that `f` builds as one recomputation, whose number is not 0. Equal nodes of different recomputations are
+/// computed each by itself: that of a forward pass would have to be kept for the other.
+pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -> R {
+    /// Restores the number also when `f` panics.
+    struct Restore(u64);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            RECOMPUTATION.set(self.0);
+        }
+    }
+    let _restore = Restore(RECOMPUTATION.replace(recomputation));
+    f()
 }
 
 #[derive(Default)]
@@ -158,6 +181,8 @@ impl Node {
             held: AtomicU32::new(0),
             leaf: AtomicBool::new(false),
             released: AtomicBool::new(false),
+            deferred: AtomicBool::new(false),
+            recomputation: RECOMPUTATION.get(),
             state: Mutex::new(State { sources, ..State::default() }),
         });
         if device.is_eager() && !matches!(node.op, Op::Input) {
@@ -250,6 +275,15 @@ impl Node {
             if state.values.is_none() { Edges::new() } else { std::mem::take(&mut state.sources) };
         drop(state);
         drop_edges(forgotten);
+    }
+
+    /// Whether an earlier run left the value to be computed when it is read.
+    pub fn was_deferred(&self) -> bool {
+        self.deferred.load(Ordering::Relaxed)
+    }
+
+    pub fn set_deferred(&self) {
+        self.deferred.store(true, Ordering::Relaxed);
     }
 
     pub fn is_leaf(&self) -> bool {

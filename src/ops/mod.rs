@@ -89,7 +89,7 @@ pub trait Fused: Any + Debug + Send + Sync {
     /// The name in messages and profiles.
     fn name(&self) -> &'static str;
 
-    /// What changes the shapes or the kernel's text: part of a plan's key, beside the name.
+    /// What changes the shapes or the kernel's text: part of a plan's key, beside the operation's type.
     fn attributes(&self) -> Vec<u64> {
         Vec::new()
     }

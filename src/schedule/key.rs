@@ -1,8 +1,8 @@
-//! A plan's key: all that a plan depends on, written out as bytes, so that two keys are equal only if they are.
+//! A plan's key: everything that the plan depends on, written out as bytes, so that graphs of equal keys have one plan.
 //!
-//! In the key: operations with their attributes, shapes, dtypes, the layouts of inputs, the wiring (items and storages
-//! numbered by first appearance), who is wanted or referred to, which inputs may be taken over. Not in the key: the
-//! user's scalars, seeds and counters, which are uniforms; node ids; the user's lines.
+//! In the key: operations with their attributes, shapes, dtypes, the layouts of inputs, the wiring (items, storages and
+//! recomputations numbered by first appearance), handles and references, which inputs may be overwritten. Not in the key:
+//! the user's scalars, seeds and counters, which are uniforms; node ids; the user's lines.
 
 use std::any::Any;
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::cone::{Cone, Item};
+use super::pending::PendingGraph;
 use crate::device::Storage;
 use crate::graph::Op;
 
@@ -19,9 +19,9 @@ pub(crate) struct Key(Vec<u8>);
 
 /// Writes down what `Hash` implementations feed to it.
 #[derive(Default)]
-struct Recorder(Vec<u8>);
+pub(super) struct KeyWriter(pub Vec<u8>);
 
-impl Hasher for Recorder {
+impl Hasher for KeyWriter {
     fn write(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -31,11 +31,13 @@ impl Hasher for Recorder {
     }
 }
 
-pub(crate) fn key(cone: &Cone, donatable: &[bool]) -> Key {
-    let mut key = Recorder::default();
+pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
+    let mut key = KeyWriter::default();
     let mut storages: FxHashMap<*const Storage, usize> = FxHashMap::default();
-    for (item, donatable) in cone.items.iter().zip(donatable) {
-        (item.wanted, item.external, item.keeps_sources, item.expanded, donatable).hash(&mut key);
+    let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
+    for (item, donatable) in graph.items.iter().zip(donatable) {
+        (item.is_root, item.is_held, item.has_outside_refs, item.keeps_sources).hash(&mut key);
+        (item.is_alias, item.was_deferred, donatable).hash(&mut key);
         match &item.values {
             Some(values) => {
                 item.node.outs.hash(&mut key);
@@ -45,15 +47,22 @@ pub(crate) fn key(cone: &Cone, donatable: &[bool]) -> Key {
                     value.view.hash(&mut key);
                 }
             }
-            None => pending(item, &mut key),
+            None => {
+                let next = recomputations.len();
+                recomputations.entry(item.node.recomputation).or_insert(next).hash(&mut key);
+                write_op(item.op(), &mut key);
+                item.node.outs.hash(&mut key);
+                item.sources.hash(&mut key);
+            }
         }
     }
     Key(key.0)
 }
 
-fn pending(item: &Item, key: &mut Recorder) {
-    std::mem::discriminant(&item.node.op).hash(key);
-    match &item.node.op {
+/// An operation and its attributes, without the numbers that are uniforms ([`has_uniforms`]).
+pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
+    std::mem::discriminant(op).hash(key);
+    match op {
         Op::Input | Op::Scalar(_) | Op::Random { .. } | Op::Where | Op::MatMul => {}
         Op::Const(x) => x.to_bits().hash(key),
         Op::Iota(dim) | Op::Gather(dim) => dim.hash(key),
@@ -64,11 +73,18 @@ fn pending(item: &Item, key: &mut Recorder) {
         Op::Reduce(how, dims) => (how, dims).hash(key),
         Op::ScatterAdd(dim, size) => (dim, size).hash(key),
         Op::Fused(op) => {
-            // The type, not the name: a user's operation may be called like another.
+            // The type, not the name: a user's operation may have the name of another.
             let any: &dyn Any = op.as_ref();
             (any.type_id(), op.attributes()).hash(key);
         }
     }
-    item.node.outs.hash(key);
-    item.sources.hash(key);
+}
+
+/// Whether numbers that are not in the key enter into what an operation computes: then only a node equals itself.
+pub(super) fn has_uniforms(op: &Op) -> bool {
+    match op {
+        Op::Scalar(_) | Op::Random { .. } => true,
+        Op::Fused(op) => !op.scalars().is_empty(),
+        _ => false,
+    }
 }

@@ -1,97 +1,112 @@
 //! Which slot each buffer of a plan is: a new one, one whose last reader has run, or the operand's own.
 //!
-//! In: groups in order. Out: the plan. Results that live on take fresh slots; what lives between two kernels shares
-//! slots; a kernel writes over an operand that nothing needs afterwards, if it reads each element where it writes one.
+//! In: kernels in order. Out: the plan. Results that outlive the run take fresh slots; temporaries share slots; a kernel
+//! overwrites an operand that nothing needs afterwards, if it reads each element at the index that it writes.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::cone::{Cone, Source};
-use super::fuse::{Access, Group, Groups};
-use super::plan::{Kernel, Placed, Plan, Slot, Step};
+use super::pending::PendingGraph;
 use crate::graph::View;
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, Slot, Step};
 use crate::limits::Limits;
 
-pub(super) fn plan(cone: &Cone, groups: Groups, donatable: &[bool], limits: &Limits) -> Plan {
-    let alive = cone.alive(|item| groups.written.contains(&item) || groups.aliases.contains_key(&item));
-    let results = results(cone, &groups, &alive);
+/// `pending` is the graph as it was collected, `graph` the one that was planned: what outlives the run is a matter of the
+/// former's edges.
+pub(super) fn memory(
+    pending: &PendingGraph,
+    graph: &PendingGraph,
+    kernels: KernelGraph,
+    donatable: &[bool],
+    limits: &Limits,
+) -> Plan {
+    let written = kernels.written();
+    let aliases = &kernels.aliases;
+    let has_value = |item: usize| written.contains(&item) || aliases.contains_key(&item);
+    let alive = pending.alive(has_value);
+    let results = results(graph, &kernels, &written, &alive);
+    let is_deferred = |&i: &usize| {
+        let item = &graph.items[i];
+        item.is_pending() && item.is_held && !item.is_output && !has_value(i)
+    };
+    let deferred = (0..graph.items.len()).filter(is_deferred).collect();
+    let outputs = results.iter().flat_map(|result| &result.outs);
     let mut memory = Memory {
-        cone,
-        scratch: &groups.scratch,
-        lasting: results
-            .iter()
-            .flat_map(|result| result.outs.iter().map(|(source, _)| Access::Item(*source)))
-            .collect(),
+        graph,
+        scratch: &kernels.scratch,
+        lasting: outputs.map(|(source, _)| BufferId::Item(*source)).collect(),
         constants: FxHashSet::default(),
         last_read: FxHashMap::default(),
         slot_of: FxHashMap::default(),
         idle: Vec::new(),
         bindings: limits.storage_buffers as usize,
-        plan: Plan::default(),
+        plan: Plan { deferred, ..Plan::default() },
     };
-    for (i, unit) in groups.units.iter().enumerate() {
-        memory.last_read.extend(unit.iter().flat_map(|group| &group.reads).map(|&access| (access, i)));
+    let batches = || kernels.kernels.chunk_by(|_, next| next.shares_dispatch);
+    for (i, batch) in batches().enumerate() {
+        memory.last_read.extend(batch.iter().flat_map(|node| &node.reads).map(|&buffer| (buffer, i)));
     }
-    for (i, mut unit) in groups.units.into_iter().enumerate() {
-        match unit.pop_if(|group| memory.is_constant(group)) {
-            Some(group) => memory.constant(group),
-            None => memory.unit(i, unit, |item| donatable[item] && !alive[item]),
+    for (i, batch) in batches().enumerate() {
+        match batch {
+            [node] if memory.is_constant(node) => memory.constant(node),
+            _ => memory.batch(i, batch, |item| donatable[item] && !alive[item]),
         }
     }
-    for result in results {
-        let outs =
-            result.outs.into_iter().map(|(source, view)| (memory.slot(Access::Item(source)), view)).collect();
-        memory.plan.results.push(Placed { item: result.item, outs });
+    for Outliving { item, outs } in results {
+        let outs = outs.into_iter().map(|(source, view)| (memory.slot(BufferId::Item(source)), view)).collect();
+        memory.plan.results.push(Placement { item, outs });
     }
     memory.plan
 }
 
-/// An item that has values afterwards, and whose memory they are.
-struct Kept {
+/// An item that has values after the run, and whose memory they are.
+struct Outliving {
     item: usize,
-    outs: SmallVec<[(Source, View); 1]>,
+    outs: SmallVec<[(Output, View); 1]>,
 }
 
-fn results(cone: &Cone, groups: &Groups, alive: &[bool]) -> Vec<Kept> {
-    let pending = (0..cone.items.len()).filter(|&item| cone.items[item].is_pending() && alive[item]);
-    pending
-        .filter_map(|item| {
-            let outs = match groups.aliases.get(&item) {
-                Some(outs) => outs.clone(),
-                None if groups.written.contains(&item) => (0..cone.items[item].node.outs.len() as u8)
-                    .map(|out| (Source { item, out }, View::contiguous(&cone.items[item].spec(out).shape)))
-                    .collect(),
-                None => return None,
-            };
-            Some(Kept { item, outs })
-        })
-        .collect()
+fn results(
+    graph: &PendingGraph,
+    kernels: &KernelGraph,
+    written: &FxHashSet<usize>,
+    alive: &[bool],
+) -> Vec<Outliving> {
+    let in_memory = |source: &Output| !graph.items[source.item].is_pending() || written.contains(&source.item);
+    let pending = (0..graph.items.len()).filter(|&item| graph.items[item].is_pending() && alive[item]);
+    let outs = |item: usize| -> Option<SmallVec<[(Output, View); 1]>> {
+        let it = &graph.items[item];
+        let whole = |output: Output| (output, graph.layout(output));
+        match kernels.aliases.get(&item) {
+            Some(outs) => Some(outs.clone()),
+            None if written.contains(&item) => {
+                Some((0..it.node.outs.len() as u8).map(|out| whole(Output { item, out })).collect())
+            }
+            // Its value exists anyway.
+            None if it.is_alias && it.sources.iter().all(in_memory) => {
+                Some(it.sources.iter().map(|&source| whole(source)).collect())
+            }
+            None => None,
+        }
+    };
+    pending.filter_map(|item| Some(Outliving { item, outs: outs(item)? })).collect()
 }
 
-/// A slot that may be written over, by a result of the same size and element type: a kernel binds a buffer once, as an
-/// array of one type.
+/// A slot that may be overwritten by a result of the same size and element type: a kernel binds a buffer once, as an array
+/// of one type.
 struct Donor {
     slot: usize,
     fit: (usize, Option<&'static str>),
 }
 
-impl Group {
-    /// The item of each buffer that is written; memory between two kernels is part of what the group is for.
-    fn items(&self) -> SmallVec<[usize; 2]> {
-        let item = |access: &Access| if let Access::Item(source) = access { source.item } else { self.item };
-        self.writes.iter().map(item).collect()
-    }
-}
-
 struct Memory<'a> {
-    cone: &'a Cone,
+    graph: &'a PendingGraph,
     scratch: &'a [usize],
     /// What results lie in.
-    lasting: FxHashSet<Access>,
-    constants: FxHashSet<Access>,
-    /// The last of the units that read each buffer.
-    last_read: FxHashMap<Access, usize>,
-    slot_of: FxHashMap<Access, usize>,
+    lasting: FxHashSet<BufferId>,
+    constants: FxHashSet<BufferId>,
+    /// The last of the batches that read each buffer.
+    last_read: FxHashMap<BufferId, usize>,
+    slot_of: FxHashMap<BufferId, usize>,
     /// Slots whose last reader has run.
     idle: Vec<usize>,
     /// How many buffers a dispatch can bind.
@@ -99,53 +114,64 @@ struct Memory<'a> {
     plan: Plan,
 }
 
-/// Bytes of a constant that is worth keeping.
-const SMALL: usize = 1 << 16;
+/// Bytes up to which a constant is kept with the plan rather than computed in each run.
+const MAX_CONSTANT_BYTES: usize = 1 << 16;
+
+/// The item of each buffer that a kernel writes; memory between two kernels belongs to the kernel's own item.
+fn items(node: &KernelNode) -> SmallVec<[usize; 2]> {
+    let item = |buffer: &BufferId| if let BufferId::Item(output) = buffer { output.item } else { node.item };
+    node.writes.iter().map(item).collect()
+}
 
 impl Memory<'_> {
-    /// Whether a kernel computes the same in every run, and nobody else's.
-    fn is_constant(&self, group: &Group) -> bool {
-        let kept = |access| !self.lasting.contains(access) && self.bytes(*access) <= SMALL;
-        matches!(&group.kernel, Kernel::Map(program) if program.is_constant())
-            && group.writes.iter().all(kept)
+    /// Whether a kernel computes the same in every run, and nothing that outlives it.
+    fn is_constant(&self, node: &KernelNode) -> bool {
+        let kept = |buffer| !self.lasting.contains(buffer) && self.bytes(*buffer) <= MAX_CONSTANT_BYTES;
+        matches!(&node.kernel, Kernel::Elementwise(program) if program.is_constant())
+            && node.writes.iter().all(kept)
     }
 
     /// Moves a kernel to the plan's constants.
-    fn constant(&mut self, group: Group) {
+    fn constant(&mut self, node: &KernelNode) {
         let mut writes = SmallVec::new();
-        for &access in &group.writes {
-            let bytes = self.bytes(access);
+        for &buffer in &node.writes {
+            let bytes = self.bytes(buffer);
             let constants = self.plan.constants.get_or_insert_default();
             writes.push(constants.slots.len());
             self.plan.slots.push(Slot::Constant(constants.slots.len()));
             constants.slots.push(Slot::Fresh { bytes });
-            self.slot_of.insert(access, self.plan.slots.len() - 1);
-            self.constants.insert(access);
+            self.slot_of.insert(buffer, self.plan.slots.len() - 1);
+            self.constants.insert(buffer);
         }
-        let (items, item) = (group.items(), group.item);
-        let step = Step { kernel: group.kernel, reads: SmallVec::new(), writes, items, item, shares: false };
+        let step = Step {
+            kernel: node.kernel.clone(),
+            reads: SmallVec::new(),
+            writes,
+            items: items(node),
+            item: node.item,
+            shares_dispatch: false,
+        };
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
-    /// Kernels that may share dispatches: as many do as a dispatch can bind the buffers of. None of them may write over what another
-    /// reads, nor where it writes.
-    fn unit(&mut self, at: usize, unit: Vec<Group>, donatable: impl Fn(usize) -> bool) {
-        let readers = |access| unit.iter().filter(|group| group.reads.contains(&access)).count();
+    /// Kernels that may share dispatches: as many do as a dispatch can bind the buffers of. None of them may overwrite
+    /// what another reads, nor write where another does.
+    fn batch(&mut self, at: usize, batch: &[KernelNode], donatable: impl Fn(usize) -> bool) {
+        let readers = |buffer| batch.iter().filter(|node| node.reads.contains(&buffer)).count();
         let mut idle = Vec::new();
         let mut bound = usize::MAX; // buffers of the dispatch so far: the first kernel begins one
-        let mut steps = Vec::new();
-        for group in &unit {
-            let reads: SmallVec<[usize; 8]> = group.reads.iter().map(|&access| self.slot(access)).collect();
-            let mut donors = self.donors(at, group, |access| readers(access) == 1, &donatable);
+        for node in batch {
+            let reads: SmallVec<[usize; 8]> = node.reads.iter().map(|&buffer| self.slot(buffer)).collect();
+            let mut donors = self.donors(at, node, |buffer| readers(buffer) == 1, &donatable);
             let writes: SmallVec<[usize; 2]> =
-                group.writes.iter().map(|&access| self.place(access, &mut donors)).collect();
-            // Temporaries that nothing reads any more, unless they were written over.
-            for (&access, &slot) in group.reads.iter().zip(&reads) {
-                let stays = self.lasting.contains(&access) || self.constants.contains(&access);
-                let temporary = self.pending(access) && !stays;
+                node.writes.iter().map(|&buffer| self.allocate(buffer, &mut donors)).collect();
+            // Temporaries that nothing reads any more, unless they were overwritten.
+            for (&buffer, &slot) in node.reads.iter().zip(&reads) {
+                let stays = self.lasting.contains(&buffer) || self.constants.contains(&buffer);
+                let temporary = self.is_pending(buffer) && !stays;
                 if temporary
-                    && self.last_read[&access] == at
-                    && !group.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != access)
+                    && self.last_read[&buffer] == at
+                    && !node.writes.iter().zip(&writes).any(|(&other, &to)| to == slot && other != buffer)
                     && !idle.contains(&slot)
                 {
                     idle.push(slot);
@@ -153,53 +179,50 @@ impl Memory<'_> {
             }
             let bindings = reads.iter().chain(&writes).collect::<FxHashSet<_>>().len();
             bound = bound.saturating_add(bindings);
-            let shares = bound <= self.bindings;
-            if !shares {
+            let shares_dispatch = bound <= self.bindings;
+            if !shares_dispatch {
                 bound = bindings;
             }
-            steps.push((reads, writes, shares));
+            let (kernel, items, item) = (node.kernel.clone(), items(node), node.item);
+            self.plan.steps.push(Step { kernel, reads, writes, items, item, shares_dispatch });
         }
         self.idle.extend(idle);
-        for (group, (reads, writes, shares)) in unit.into_iter().zip(steps) {
-            let (items, item) = (group.items(), group.item);
-            self.plan.steps.push(Step { kernel: group.kernel, reads, writes, items, item, shares });
-        }
     }
 
-    /// Operands that the kernel may write over: read for the last time, and only at the index that is written.
+    /// Operands that the kernel may overwrite: read for the last time, and only at the index that is written.
     fn donors(
         &self,
         at: usize,
-        group: &Group,
-        is_own: impl Fn(Access) -> bool,
+        node: &KernelNode,
+        is_own: impl Fn(BufferId) -> bool,
         donatable: impl Fn(usize) -> bool,
     ) -> Vec<Donor> {
         let mut donors = Vec::new();
-        for (read, &access) in group.reads.iter().enumerate() {
-            let ours = match access {
-                Access::Item(source) if !self.pending(access) => donatable(source.item) && self.whole(source),
+        for (read, &buffer) in node.reads.iter().enumerate() {
+            let ours = match buffer {
+                BufferId::Item(source) if !self.is_pending(buffer) => donatable(source.item) && self.fills_storage(source),
                 _ => true,
             };
-            // What a result is a view of stays as it is.
-            let free = ours && !self.lasting.contains(&access) && !self.constants.contains(&access);
-            if free && self.last_read[&access] == at && is_own(access) && group.kernel.reads_in_step(read) {
-                let fit = (self.bytes(access), self.storage(access));
-                donors.push(Donor { slot: self.slot_of[&access], fit });
+            // Memory of which a result is a view must stay as it is.
+            let free = ours && !self.lasting.contains(&buffer) && !self.constants.contains(&buffer);
+            if free && self.last_read[&buffer] == at && is_own(buffer) && node.kernel.reads_same_index(read) {
+                let fit = (self.bytes(buffer), self.element_type(buffer));
+                donors.push(Donor { slot: self.slot_of[&buffer], fit });
             }
         }
-        // What goes on from step to step keeps its place; temporaries are for other temporaries.
+        // Prefer donating persistent buffers, so that what is updated from step to step keeps its place.
         donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], Slot::Fresh { .. }));
         donors
     }
 
     /// The slot that a kernel writes.
-    fn place(&mut self, access: Access, donors: &mut Vec<Donor>) -> usize {
-        if let Some(&slot) = self.slot_of.get(&access) {
+    fn allocate(&mut self, buffer: BufferId, donors: &mut Vec<Donor>) -> usize {
+        if let Some(&slot) = self.slot_of.get(&buffer) {
             return slot; // an earlier dispatch of the same operation wrote part of it
         }
-        let bytes = self.bytes(access);
-        let lasting = self.lasting.contains(&access);
-        let fit = (bytes, self.storage(access));
+        let bytes = self.bytes(buffer);
+        let lasting = self.lasting.contains(&buffer);
+        let fit = (bytes, self.element_type(buffer));
         let slot = if let Some(i) = donors.iter().position(|donor| donor.fit == fit) {
             donors.remove(i).slot
         } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
@@ -208,7 +231,7 @@ impl Memory<'_> {
             self.plan.slots.push(Slot::Fresh { bytes });
             self.plan.slots.len() - 1
         };
-        self.slot_of.insert(access, slot);
+        self.slot_of.insert(buffer, slot);
         slot
     }
 
@@ -223,44 +246,44 @@ impl Memory<'_> {
     }
 
     /// The slot of a buffer that exists: an input's, or one that was written. Values of size 0 are never written.
-    fn slot(&mut self, access: Access) -> usize {
-        if let Some(&slot) = self.slot_of.get(&access) {
+    fn slot(&mut self, buffer: BufferId) -> usize {
+        if let Some(&slot) = self.slot_of.get(&buffer) {
             return slot;
         }
-        let slot = match access {
-            Access::Item(source) if !self.pending(access) => Slot::Input(source),
-            _ => Slot::Fresh { bytes: self.bytes(access) },
+        let slot = match buffer {
+            BufferId::Item(source) if !self.is_pending(buffer) => Slot::Input(source),
+            _ => Slot::Fresh { bytes: self.bytes(buffer) },
         };
         self.plan.slots.push(slot);
-        self.slot_of.insert(access, self.plan.slots.len() - 1);
+        self.slot_of.insert(buffer, self.plan.slots.len() - 1);
         self.plan.slots.len() - 1
     }
 
-    fn pending(&self, access: Access) -> bool {
-        match access {
-            Access::Item(source) => self.cone.items[source.item].is_pending(),
-            Access::Scratch(_) => true,
+    fn is_pending(&self, buffer: BufferId) -> bool {
+        match buffer {
+            BufferId::Item(source) => self.graph.items[source.item].is_pending(),
+            BufferId::Scratch(_) => true,
         }
     }
 
-    fn bytes(&self, access: Access) -> usize {
-        match access {
-            Access::Item(source) => self.cone.spec(source).bytes(),
-            Access::Scratch(i) => self.scratch[i],
+    fn bytes(&self, buffer: BufferId) -> usize {
+        match buffer {
+            BufferId::Item(source) => self.graph.spec(source).bytes(),
+            BufferId::Scratch(i) => self.scratch[i],
         }
     }
 
-    /// The type of its elements in a shader; memory between two kernels has none until then, and is no donor's match.
-    fn storage(&self, access: Access) -> Option<&'static str> {
-        match access {
-            Access::Item(source) => Some(self.cone.spec(source).dtype.storage()),
-            Access::Scratch(_) => None,
+    /// The type of its elements in a shader. Memory between two kernels has none, and matches no donor of another kind.
+    fn element_type(&self, buffer: BufferId) -> Option<&'static str> {
+        match buffer {
+            BufferId::Item(source) => Some(self.graph.spec(source).dtype.storage()),
+            BufferId::Scratch(_) => None,
         }
     }
 
     /// Whether an input's value fills its storage from the start.
-    fn whole(&self, source: Source) -> bool {
-        self.cone.items[source.item]
+    fn fills_storage(&self, source: Output) -> bool {
+        self.graph.items[source.item]
             .values
             .as_ref()
             .is_some_and(|values| values[source.out as usize].view.is_contiguous())

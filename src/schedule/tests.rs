@@ -1,9 +1,9 @@
 //! What a step costs, by its plan.
 
-use super::plan::{Kernel, MatMul};
-use super::{Cone, fuse, has_kernel};
+use super::{PendingGraph, has_kernel, kernels};
 use crate::autograd::grad;
 use crate::device::Device;
+use crate::ir::{Kernel, MatMul};
 use crate::limits::Limits;
 use crate::nn::{GRU, Module};
 use crate::tensor::Tensor;
@@ -11,15 +11,14 @@ use crate::tensor::Tensor;
 /// Elements that the kernels of these tensors load, a product's factors each time that it multiplies them.
 fn loads(tensors: &[Tensor], limits: &Limits) -> usize {
     let roots = tensors.iter().map(|x| x.node.clone()).collect();
-    let cone = Cone::collect(roots, |node| has_kernel(node, limits));
-    let groups = fuse::fuse(&cone, limits, true).units;
+    let graph = PendingGraph::collect(roots, |node| has_kernel(node, limits));
     let of = |kernel: &Kernel| match kernel {
-        Kernel::Map(program) => program.space.numel() * program.loads.len(),
+        Kernel::Elementwise(program) => program.space.numel() * program.loads.len(),
         Kernel::Reduce(reduction) => reduction.program.space.numel() * reduction.program.loads.len(),
         Kernel::MatMul(MatMul { batch, m, n, k, .. }, _) => 2 * batch[0] * batch[1] * m * n * k,
         Kernel::Fused(launch) => launch.work as usize,
     };
-    groups.iter().flatten().map(|group| of(&group.kernel)).sum()
+    kernels(&graph, limits).kernels.iter().map(|node| of(&node.kernel)).sum()
 }
 
 /// Steps are taken from a sequence, and put together to one, forward and backward: a joint that looked at every step for

@@ -45,7 +45,7 @@ impl Writer<'_> {
         let mut body = String::new();
         self.code(&mut body, None);
         let coordinates =
-            (0..program.space.rank()).filter(|_| program.is_placed()).map(|d| format!("c{d}: i32"));
+            (0..program.space.rank()).filter(|_| program.uses_coordinates()).map(|d| format!("c{d}: i32"));
         let loads =
             program.loads.iter().enumerate().map(|(i, load)| format!("l{i}: {}", load.dtype.register()));
         let args = coordinates.chain(loads).collect::<Vec<_>>().join(", ");
@@ -85,7 +85,7 @@ impl Writer<'_> {
             writeln!(out, "    let {name} = {value};").expect("a string takes text");
         }
         for (n, lane) in LANES.iter().enumerate() {
-            let coordinates = (0..program.space.rank()).filter(|_| program.is_placed());
+            let coordinates = (0..program.space.rank()).filter(|_| program.uses_coordinates());
             let coordinates =
                 coordinates.map(|d| if d == dim { format!("c{d} + {n}") } else { format!("c{d}") });
             let loads = program.loads.iter().enumerate().map(|(i, load)| {
@@ -99,6 +99,6 @@ impl Writer<'_> {
 
     /// Whether anything depends on where in the space a place is.
     pub(super) fn needs_coordinates(&self) -> bool {
-        self.program.is_placed() || self.program.can_fault() || !self.program.is_plain()
+        self.program.uses_coordinates() || self.program.can_fault() || !self.program.is_plain()
     }
 }

@@ -13,7 +13,8 @@ use std::fmt::Write;
 pub(crate) use self::together::together;
 use crate::dtype::DType;
 use crate::graph::{Reduce, View};
-use crate::schedule::plan::{Inst, Load, Program, Reduction, Reg};
+use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
+use crate::ir::{Inst, Load, Program, Reduction, Reg};
 
 const COMMON: &str =
     concat!(include_str!("../../../shaders/common.wgsl"), include_str!("../../../shaders/math.wgsl"));
@@ -73,7 +74,7 @@ pub(crate) fn fill(template: &str, hook: &str, text: &str) -> String {
 
 /// Elementwise over the program's space. `reads` and `writes` are the slots of the step.
 pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text {
-    let fours = program.fours();
+    let fours = elementwise_vec4_dim(program);
     let mut writer = Writer::new(program, reads, writes, fours);
     let places = if fours.is_some() { program.space.numel().div_ceil(4) } else { program.space.numel() };
     writer.param("len", "u32", Word::Fixed(places as u32));
@@ -85,11 +86,11 @@ pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text 
 /// One stage of a reduction; `places` is the number of partial results, or of fours of them. With `subgroups` a
 /// workgroup's lanes are those of one output.
 pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], subgroups: bool) -> Text {
-    let Reduction { how, program, splits, epilogue, .. } = reduction;
+    let Reduction { reduce_ops, program, splits, epilogue, .. } = reduction;
     let (inner, (here, reduced)) = (reduction.inner(), reduction.results());
     let mut outputs: usize = program.space[..inner].iter().product();
     let mut len: usize = program.space[inner..].iter().product();
-    let fours = reduction.fours();
+    let fours = reduction_vec4_dim(reduction);
     let columns = fours.is_some_and(|dim| dim < inner);
     let mut part = reduction.part();
     match fours {
@@ -104,7 +105,7 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
     }
     let dtypes: Vec<DType> = reduced.iter().map(|&result| program.dtype(result)).collect();
     let (mut members, mut identities, mut sums, mut others) = (vec![], vec![], vec![], vec![]);
-    for (n, (how, dtype)) in how.iter().zip(&dtypes).enumerate() {
+    for (n, (how, dtype)) in reduce_ops.iter().zip(&dtypes).enumerate() {
         members.push(format!("a{n}: {}", dtype.register()));
         let (a, b) = (format!("a.a{n}"), format!("b.a{n}"));
         let (identity, combine) = match (how, dtype) {
@@ -331,7 +332,7 @@ impl<'a> Writer<'a> {
     fn after_core(&mut self, body: &mut String, epilogue: &'a Program, core: impl Fn(usize) -> String) {
         (self.program, self.prefix, self.fours) = (epilogue, "e_", None);
         for inst in &epilogue.code {
-            if let Inst::Core(n, _) = inst {
+            if let Inst::Accumulator(n, _) = inst {
                 writeln!(body, "    let core{n} = {};", core(*n)).expect("a string takes text");
             }
         }
@@ -366,7 +367,7 @@ impl<'a> Writer<'a> {
         let name = format!("c{}", self.words.len());
         match dtype {
             DType::Bool => (x != 0.0).to_string(),
-            DType::F32 if [0.0, 0.5, 1.0, 2.0].contains(&x) => format!("{x:?}"),
+            DType::F32 if [0.0, 0.5, 1.0, 2.0].contains(&x) && x.is_sign_positive() => format!("{x:?}"),
             DType::F32 => self.param(&name, "f32", Word::Fixed((x as f32).to_bits())),
             DType::I32 => self.param(&name, "i32", Word::Fixed(x as i32 as u32)),
             DType::U32 => self.param(&name, "u32", Word::Fixed(x as u32)),
@@ -449,7 +450,7 @@ impl<'a> Writer<'a> {
                 Inst::Load(i) if self.fours.is_some() => format!("l{i}"),
                 Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { &linear }),
                 Inst::Const(x, dtype) => self.number(*x, *dtype),
-                Inst::Core(n, _) => format!("core{n}"),
+                Inst::Accumulator(n, _) => format!("core{n}"),
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
                     dtype.register(),

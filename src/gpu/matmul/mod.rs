@@ -20,7 +20,7 @@ use std::num::NonZero;
 
 use super::codegen::{self, Text, Word, fill, whole};
 use crate::limits::{AdapterKind, Limits};
-use crate::schedule::plan::{MatMul, Matrix, Program};
+use crate::ir::{MatMul, Matrix, Program};
 
 /// Invocations of a workgroup of the skinny kernel.
 const GROUP: usize = 64;

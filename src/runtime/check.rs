@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::plan::{Kernel, Placed, Plan, Program, Reduction, Slot, Step};
-use super::{Cone, fuse, memory};
 use crate::cpu::ball::Ball;
 use crate::cpu::{Array, kernel};
 use crate::device::{Data, Device, Storage};
@@ -18,9 +16,11 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Node, Op, View};
+use crate::ir::{Kernel, Placement, Plan, Program, Slot, Step};
 use crate::limits::Limits;
 use crate::no_grad;
 use crate::ops::Buffer;
+use crate::schedule::{self, Fusion, PendingGraph};
 use crate::shape::Spec;
 use crate::tensor::Tensor;
 
@@ -38,7 +38,7 @@ pub(super) struct Tally {
 pub(super) struct Check<'a> {
     pub gpu: &'a Gpu,
     pub plan: &'a Plan,
-    pub cone: &'a Cone,
+    pub graph: &'a PendingGraph,
     pub buffers: &'a [&'a gpu::Buffer],
     pub tally: &'a Tally,
     /// What each kernel of the next dispatch reads, and for fused operations each of their operands.
@@ -50,11 +50,11 @@ impl<'a> Check<'a> {
     pub fn new(
         gpu: &'a Gpu,
         plan: &'a Plan,
-        cone: &'a Cone,
+        graph: &'a PendingGraph,
         buffers: &'a [&'a gpu::Buffer],
         tally: &'a Tally,
     ) -> Self {
-        Check { gpu, plan, cone, buffers, tally, operands: Vec::new(), fused: FxHashMap::default() }
+        Check { gpu, plan, graph, buffers, tally, operands: Vec::new(), fused: FxHashMap::default() }
     }
 
     /// Keeps what the kernels of a dispatch are about to read: they work in place.
@@ -67,7 +67,7 @@ impl<'a> Check<'a> {
         let operands = self.peek(&step.reads)?;
         let Kernel::Fused(launch) = &step.kernel else {
             let decoded =
-                operands.iter().enumerate().map(|(read, bytes)| decode(bytes, step.kernel.dtype(read)));
+                operands.iter().enumerate().map(|(read, bytes)| decode(bytes, read_dtype(&step.kernel, read)));
             self.operands.push(decoded.collect());
             return Ok(());
         };
@@ -96,9 +96,9 @@ impl<'a> Check<'a> {
         }
         for (step, operands) in steps.iter().zip(&self.operands) {
             let operands: Vec<&[Ball]> = operands.iter().map(Vec::as_slice).collect();
-            let wanted = kernel::run(&step.kernel, &operands, self.cone);
+            let wanted = kernel::run(&step.kernel, &operands, self.graph);
             for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
-                let dtype = step.kernel.result_dtype(n);
+                let dtype = result_dtype(&step.kernel, n);
                 self.compare(step.items[n], &step.kernel, &decode(&got, dtype), wanted, dtype)?;
             }
         }
@@ -107,10 +107,10 @@ impl<'a> Check<'a> {
 
     /// Compares a fused operation's results with its meaning, once all its kernels have run.
     fn meaning(&mut self, last: &Step) -> Result<(), Error> {
-        let node = &self.cone.items[last.item].node;
+        let node = &self.graph.items[last.item].node;
         let Op::Fused(op) = &node.op else { unreachable!("its kernels are those of a fused operation") };
         let known = self.fused.remove(&last.item).unwrap_or_default();
-        let specs = self.cone.items[last.item].specs(self.cone);
+        let specs = self.graph.items[last.item].specs(self.graph);
         // On a device of its own, where nothing runs.
         let device = Device::null(self.gpu.limits().clone());
         let tensor = |(i, spec): (usize, &Spec)| {
@@ -159,7 +159,7 @@ impl<'a> Check<'a> {
         else {
             return Ok(());
         };
-        let node = &self.cone.items[item].node;
+        let node = &self.graph.items[item].node;
         Err(Error::Check {
             op: node.op.name(),
             at: node.at,
@@ -179,31 +179,31 @@ impl<'a> Check<'a> {
 
 /// The elements of tensors that nothing has computed, from their operands on.
 fn interpret(outputs: &[Tensor], limits: &Limits) -> Vec<Vec<Ball>> {
-    let cone = Cone::collect(outputs.iter().map(|x| x.node.clone()).collect(), |_| false);
-    let nothing = vec![false; cone.items.len()];
-    let plan = memory::plan(&cone, fuse::fuse(&cone, limits, false), &nothing, limits);
-    let slots = interpret_plan(&plan, &cone, &[]);
+    let graph = PendingGraph::collect(outputs.iter().map(|x| x.node.clone()).collect(), |_| false);
+    let nothing = vec![false; graph.items.len()];
+    let plan = schedule::plan(&graph, &nothing, limits, Fusion::Off, |_, _| {});
+    let slots = interpret_plan(&plan, &graph, &[]);
     let of = |x: &Tensor| {
         if let Some(value) = x.node.value(x.out) {
             return balls(value.storage.array().expect("an operand is on the host"));
         }
-        let is_it = |placed: &&Placed| Arc::ptr_eq(&cone.items[placed.item].node, &x.node);
-        let placed = plan.results.iter().find(is_it).expect("an output has a value");
-        let (slot, view) = &placed.outs[x.out as usize];
+        let is_it = |placement: &&Placement| Arc::ptr_eq(&graph.items[placement.item].node, &x.node);
+        let placement = plan.results.iter().find(is_it).expect("an output has a value");
+        let (slot, view) = &placement.outs[x.out as usize];
         through(&slots[*slot], view)
     };
     outputs.iter().map(of).collect()
 }
 
 /// The contents of a plan's slots after its steps.
-fn interpret_plan(plan: &Plan, cone: &Cone, constants: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
+fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
     let constants = match &plan.constants {
-        Some(plan) => interpret_plan(plan, cone, &[]),
+        Some(plan) => interpret_plan(plan, graph, &[]),
         None => constants.to_vec(),
     };
     let contents = |slot: &Slot| match slot {
         Slot::Input(source) => {
-            let values = cone.items[source.item].values.as_ref().expect("an input has its values");
+            let values = graph.items[source.item].values.as_ref().expect("an input has its values");
             balls(values[source.out as usize].storage.array().expect("an operand is on the host"))
         }
         Slot::Fresh { .. } => Vec::new(),
@@ -212,7 +212,7 @@ fn interpret_plan(plan: &Plan, cone: &Cone, constants: &[Vec<Ball>]) -> Vec<Vec<
     let mut slots: Vec<Vec<Ball>> = plan.slots.iter().map(contents).collect();
     for step in &plan.steps {
         let reads: Vec<&[Ball]> = step.reads.iter().map(|&slot| slots[slot].as_slice()).collect();
-        let written = kernel::run(&step.kernel, &reads, cone);
+        let written = kernel::run(&step.kernel, &reads, graph);
         step.writes.iter().zip(written).for_each(|(&slot, elements)| slots[slot] = elements);
     }
     slots
@@ -246,34 +246,19 @@ fn decode(bytes: &[u8], dtype: DType) -> Vec<Ball> {
     balls(&array(bytes, dtype))
 }
 
-impl Kernel {
-    fn programs(&self) -> impl Iterator<Item = &Program> {
-        let (first, second) = match self {
-            Kernel::Map(program) => (Some(program), None),
-            Kernel::Reduce(Reduction { program, epilogue, .. }) => (Some(program), epilogue.as_ref()),
-            Kernel::MatMul(_, epilogue) => (None, epilogue.as_ref()),
-            Kernel::Fused(_) => (None, None),
-        };
-        first.into_iter().chain(second)
-    }
+/// As which dtype a kernel loads a read: a matrix has floats.
+fn read_dtype(kernel: &Kernel, read: usize) -> DType {
+    let mut loads = kernel.programs().flat_map(|program| &program.loads);
+    loads.find(|load| load.read == read).map_or(DType::F32, |load| load.dtype)
+}
 
-    /// As which a read's elements are loaded: a matrix's are floats.
-    fn dtype(&self, read: usize) -> DType {
-        let mut loads = self.programs().flat_map(|program| &program.loads);
-        loads.find(|load| load.read == read).map_or(DType::F32, |load| load.dtype)
-    }
-
-    fn result_dtype(&self, result: usize) -> DType {
-        let here = match self {
-            Kernel::Reduce(reduction) => reduction.results().0.len(),
-            _ => 0,
-        };
-        // What is written place by place comes before the epilogue's results.
-        let epilogue = self.programs().nth(1).filter(|_| result >= here);
-        let of = |program: &Program, result: usize| program.dtype(program.results[result]);
-        match (epilogue, self.programs().next()) {
-            (Some(epilogue), _) => of(epilogue, result - here),
-            (None, program) => program.map_or(DType::F32, |program| of(program, result)),
-        }
+/// The dtype of a kernel's n-th result: elementwise outputs come before an epilogue's results.
+fn result_dtype(kernel: &Kernel, result: usize) -> DType {
+    let of = |program: &Program, result: usize| program.dtype(program.results[result]);
+    match (kernel.elementwise_outputs(), kernel.epilogue()) {
+        (Some((program, outputs)), Some(_)) if result < outputs => of(program, result),
+        (outputs, Some(epilogue)) => of(epilogue, result - outputs.map_or(0, |(_, outputs)| outputs)),
+        (Some((program, _)), None) => of(program, result),
+        (None, None) => DType::F32,
     }
 }

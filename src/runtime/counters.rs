@@ -14,6 +14,10 @@ pub struct Counters {
     pub runs: usize,
     /// Plans made: a run whose graph was planned before makes none.
     pub plans: usize,
+    /// Values that a user held and that a run left to be computed when they are read: large elementwise results of what is
+    /// in memory anyway. Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement;
+    /// writing them would cost a pass over memory each.
+    pub deferred: usize,
     /// Kernels dispatched.
     pub kernels: usize,
     /// Submissions to the GPU's queue.

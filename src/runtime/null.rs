@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::plan::{Plan, Slot};
 use super::{Counters, Memory};
+use crate::ir::{Plan, Slot};
 use crate::limits::Limits;
 
 pub(crate) struct Null {

@@ -1,30 +1,44 @@
 //! `WGRAD_LOG`: what a plan does, for which lines, and why it is not fewer kernels.
 //!
-//! In: a plan and its cone. Out: text.
+//! In: a plan and its graph. Out: text.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::Cone;
-use super::absorb::MAX_CODE;
-use super::plan::{Kernel, Plan, Reduction, Step};
 use crate::graph::Op;
+use crate::ir::{Kernel, Plan, Step};
 use crate::limits::Limits;
+use crate::schedule::{MAX_REGION_ITEMS, PendingGraph};
+
+/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `after:NAME` the form behind a
+/// pass, `wgsl` each kernel's text, `kernel` a line for each kernel that has run.
+pub(crate) fn logs(topic: &str) -> bool {
+    static TOPICS: LazyLock<String> = LazyLock::new(|| std::env::var("WGRAD_LOG").unwrap_or_default());
+    TOPICS.split(',').any(|other| other == topic)
+}
+
+/// Prints the form behind a pass if that is asked for.
+pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
+    if logs("after:all") || logs(&format!("after:{pass}")) {
+        eprintln!("wgrad: after {pass}\n{}", form());
+    }
+}
 
 /// A line a kernel, with the user's lines that it computes; below it why what it writes is not computed where it is
 /// read; and at last for whom each result is kept.
-pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
+pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String {
     let mut text = String::new();
-    let kept = |slot: usize| plan.results.iter().any(|placed| placed.outs.iter().any(|(at, _)| *at == slot));
+    let kept = |slot: usize| plan.results.iter().any(|placement| placement.outs.iter().any(|(at, _)| *at == slot));
     for (i, step) in plan.steps.iter().enumerate() {
         let _ = writeln!(
             text,
             "  {}{} {:?} -> {:?}  for {}",
-            if step.shares { "in the same dispatch: " } else { "" },
+            if step.shares_dispatch { "in the same dispatch: " } else { "" },
             step.kernel,
             step.reads,
             step.writes,
-            lines(step, cone)
+            lines(step, graph)
         );
         for (&item, &slot) in step.items.iter().zip(&step.writes) {
             let later = &plan.steps[i + 1..];
@@ -33,17 +47,17 @@ pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
             let readers: Vec<&Step> =
                 later[..until].iter().filter(|other| other.reads.contains(&slot)).collect();
             if !readers.is_empty() && (over.is_some() || !kept(slot)) {
-                let name = cone.items[item].node.op.name();
-                let _ = writeln!(text, "    {name} in memory: {}", reason(step, &readers, cone, limits));
+                let name = graph.items[item].node.op.name();
+                let _ = writeln!(text, "    {name} in memory: {}", reason(step, &readers, graph, limits));
             }
         }
     }
-    for placed in &plan.results {
-        let item = &cone.items[placed.item];
+    for placement in &plan.results {
+        let item = &graph.items[placement.item];
         let name = item.node.op.name();
         let whose =
-            if item.wanted { format!("handle from {}", item.node.at) } else { "for backward".to_owned() };
-        let _ = writeln!(text, "  kept: {whose} ({name}, slot {})", placed.outs[0].0);
+            if item.is_output { format!("handle from {}", item.node.at) } else { "for backward".to_owned() };
+        let _ = writeln!(text, "  kept: {whose} ({name}, slot {})", placement.outs[0].0);
     }
     text
 }
@@ -51,22 +65,22 @@ pub(super) fn plan(plan: &Plan, cone: &Cone, limits: &Limits) -> String {
 /// The kernels of a dispatch that has run.
 pub(super) fn kernels(
     steps: &[Step],
-    cone: &Cone,
+    graph: &PendingGraph,
     workgroups: [u32; 3],
     bytes: u64,
     time: Duration,
 ) -> String {
     let groups: u32 = workgroups.iter().product();
     let kernels: Vec<String> =
-        steps.iter().map(|step| format!("{} for {}", step.kernel, lines(step, cone))).collect();
+        steps.iter().map(|step| format!("{} for {}", step.kernel, lines(step, graph))).collect();
     format!("{}: {groups} workgroups, {bytes} bytes, {time:.1?}", kernels.join("; "))
 }
 
 /// The operations whose values a kernel writes, and where each was called.
-fn lines(step: &Step, cone: &Cone) -> String {
+fn lines(step: &Step, graph: &PendingGraph) -> String {
     let mut lines: Vec<String> = Vec::new();
     for &item in &step.items {
-        let node = &cone.items[item].node;
+        let node = &graph.items[item].node;
         let line = format!("{} at {}", node.op.name(), node.at);
         if !lines.contains(&line) {
             lines.push(line);
@@ -76,14 +90,14 @@ fn lines(step: &Step, cone: &Cone) -> String {
 }
 
 /// Why `readers` read what `step` writes instead of computing it.
-fn reason(step: &Step, readers: &[&Step], cone: &Cone, limits: &Limits) -> String {
+fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits) -> String {
     let operand =
         readers.iter().find(|reader| matches!(reader.kernel, Kernel::MatMul(..) | Kernel::Fused(_)));
     if readers[0].item == step.item {
         return "the next stage reads it".to_owned();
     }
     if let Some(reader) = operand {
-        return format!("{} reads memory", cone.items[reader.item].node.op.name());
+        return format!("{} reads memory", graph.items[reader.item].node.op.name());
     }
     if readers.len() > 1 {
         return format!("{} kernels read it", readers.len());
@@ -97,23 +111,17 @@ fn reason(step: &Step, readers: &[&Step], cone: &Cone, limits: &Limits) -> Strin
     if slots.len() + 2 > limits.storage_buffers as usize {
         return format!("one kernel would bind {} buffers of {}", slots.len(), limits.storage_buffers);
     }
-    if code(step) + code(reader) > MAX_CODE {
-        return format!("one kernel would have over {MAX_CODE} operations");
+    if code(step) + code(reader) > MAX_REGION_ITEMS {
+        return format!("one kernel would have over {MAX_REGION_ITEMS} operations");
     }
-    match &cone.items[step.item].node.op {
+    match &graph.items[step.item].node.op {
         Op::Reduce(..) | Op::ScatterAdd(..) | Op::MatMul | Op::Fused(_) => {
-            "it is read in another index space".to_owned()
+            "it is read over another iteration space".to_owned()
         }
         _ => "recomputing it would read more".to_owned(),
     }
 }
 
 fn code(step: &Step) -> usize {
-    match &step.kernel {
-        Kernel::Map(program) | Kernel::MatMul(_, Some(program)) => program.code.len(),
-        Kernel::Reduce(Reduction { program, epilogue, .. }) => {
-            program.code.len() + epilogue.as_ref().map_or(0, |epilogue| epilogue.code.len())
-        }
-        Kernel::MatMul(_, None) | Kernel::Fused(_) => 0,
-    }
+    step.kernel.programs().map(|program| program.code.len()).sum()
 }

@@ -1,0 +1,228 @@
+//! The printed form of kernels: a line for messages, and the whole of a kernel graph for `WGRAD_LOG=after:NAME`.
+
+use std::fmt::{self, Write};
+
+use super::{
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Placement, Plan, Program, Reduction, Slot,
+};
+use crate::graph::View;
+
+/// The names of its operations.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let names = self.code.iter().filter_map(|inst| match inst {
+            Inst::Unary(op, ..) => Some(op.row().name),
+            Inst::Binary(op, ..) => Some(op.row().name),
+            Inst::Where(..) => Some("where"),
+            Inst::Cast(..) => Some("cast"),
+            Inst::Gather { .. } => Some("gather"),
+            Inst::Random(..) => Some("random"),
+            _ => None,
+        });
+        f.write_str(&names.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// One line: what kind of kernel it is, its sizes, and the names of its operations.
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Kernel::Elementwise(program) => write!(f, "elementwise {:?}: {program}", program.space),
+            Kernel::Reduce(reduction) => {
+                let Reduction { reduce_ops, program, dims, splits, epilogue, .. } = reduction;
+                write!(f, "reduce {reduce_ops:?} dims {dims:?} of {:?}", program.space)?;
+                if *splits > 1 {
+                    write!(f, " in {splits} parts")?;
+                }
+                write!(f, ": {program}")?;
+                match reduction.results().0.len() {
+                    0 => {}
+                    outputs => write!(f, ", {outputs} elementwise outputs")?,
+                }
+                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
+            }
+            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, epilogue) => {
+                write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}]", batch[0] * batch[1])?;
+                if *splits > 1 {
+                    write!(f, " in {splits} parts")?;
+                }
+                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
+            }
+            Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups),
+        }
+    }
+}
+
+/// `%3`, or `%3.1` for a second output.
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "%{}", self.item)?;
+        if self.out > 0 { write!(f, ".{}", self.out) } else { Ok(()) }
+    }
+}
+
+/// `%3`, or `s0` for memory between two kernels.
+impl fmt::Display for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            BufferId::Item(output) => output.fmt(f),
+            BufferId::Scratch(i) => write!(f, "s{i}"),
+        }
+    }
+}
+
+/// A summary in one line.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let fresh = self.slots.iter().filter(|slot| matches!(slot, Slot::Fresh { .. })).count();
+        let (kernels, dispatches) = (self.steps.len(), self.dispatches().count());
+        let (results, bytes) = (self.results.len(), self.fresh_bytes());
+        write!(f, "{kernels} kernels in {dispatches} dispatches, ")?;
+        write!(f, "{results} results, {fresh} buffers of {bytes} bytes in all")
+    }
+}
+
+impl Plan {
+    /// Each kernel with its slots and the `label` of its item, and where results lie.
+    pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
+        let mut text = String::new();
+        if let Some(constants) = &self.constants {
+            push(&mut text, format_args!("computed once:\n{}", constants.listing(label).trim_end()));
+        }
+        for step in &self.steps {
+            let shares = if step.shares_dispatch { "same dispatch: " } else { "" };
+            let slots = format!("{:?} -> {:?}", step.reads, step.writes);
+            push(&mut text, format_args!("{shares}{} {slots}  # {}", step.kernel, label(step.item)));
+        }
+        for (i, slot) in self.slots.iter().enumerate() {
+            push(&mut text, format_args!("slot {i} = {slot:?}"));
+        }
+        for Placement { item, outs } in &self.results {
+            for (slot, view) in outs {
+                push(&mut text, format_args!("%{item} in slot {slot} {}", Strides(view)));
+            }
+        }
+        for item in &self.deferred {
+            push(&mut text, format_args!("%{item} is computed when it is read  # {}", label(*item)));
+        }
+        text
+    }
+}
+
+impl KernelGraph {
+    /// Every kernel with its buffers, its code, and the `label` of its item; producers first.
+    pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
+        let mut text = String::new();
+        let mut listed: Vec<&KernelNode> = self.kernels.iter().collect();
+        // Before `order` consumers come first.
+        if !self.is_ordered() {
+            listed.reverse();
+        }
+        for node in listed {
+            let shares = if node.shares_dispatch { "same dispatch: " } else { "" };
+            push(&mut text, format_args!("{shares}{}  # {}", node.kernel, label(node.item)));
+            push(&mut text, format_args!("  reads {} writes {}", joined(&node.reads), joined(&node.writes)));
+            text += &code(&node.kernel);
+        }
+        let mut aliases: Vec<_> = self.aliases.iter().collect();
+        aliases.sort_unstable_by_key(|(item, _)| **item);
+        for (item, outs) in aliases {
+            for (source, view) in outs {
+                push(&mut text, format_args!("alias %{item} = {source} {}", Strides(view)));
+            }
+        }
+        text
+    }
+
+    fn is_ordered(&self) -> bool {
+        let position = |buffer: &BufferId| self.kernels.iter().position(|node| node.writes.contains(buffer));
+        let mut kernels = self.kernels.iter().enumerate();
+        kernels.all(|(i, node)| node.reads.iter().filter_map(position).all(|writer| writer <= i))
+    }
+}
+
+/// The instructions of a kernel, a line each.
+fn code(kernel: &Kernel) -> String {
+    let mut text = String::new();
+    if let Kernel::MatMul(MatMul { a, b, .. }, _) = kernel {
+        push(&mut text, format_args!("    a = {}, b = {}", Operand(a), Operand(b)));
+    }
+    for (n, program) in kernel.programs().enumerate() {
+        let is_epilogue = n > 0 || matches!(kernel, Kernel::MatMul(..));
+        if is_epilogue {
+            push(&mut text, format_args!("    epilogue over {:?}", program.space));
+        }
+        for (register, inst) in program.code.iter().enumerate() {
+            push(&mut text, format_args!("    v{register} = {}", Line(inst, program)));
+        }
+        let results: Vec<String> = program.results.iter().map(|result| format!("v{result}")).collect();
+        push(&mut text, format_args!("    results {}", results.join(" ")));
+    }
+    text
+}
+
+fn push(text: &mut String, line: fmt::Arguments) {
+    writeln!(text, "{line}").expect("a string takes text");
+}
+
+/// Entries with spaces between them; `-` if there is none.
+pub(crate) fn joined<T: fmt::Display>(entries: &[T]) -> String {
+    let words: Vec<String> = entries.iter().map(T::to_string).collect();
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+/// An instruction in its program.
+struct Line<'a>(&'a Inst, &'a Program);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let loaded = |i: usize| {
+            let load = &self.1.loads[i];
+            format!("r{} {}", load.read, Strides(&load.view))
+        };
+        match self.0 {
+            Inst::Load(i) => write!(f, "load {}", loaded(*i)),
+            Inst::Accumulator(n, _) => write!(f, "accumulator {n}"),
+            Inst::Gather { load, index, size, stride, .. } => {
+                write!(f, "gather {} at v{index} of {size}, stride {stride}", loaded(*load))
+            }
+            Inst::Const(x, dtype) => write!(f, "const {x:?} {dtype}"),
+            Inst::Scalar(item, _) => write!(f, "scalar of %{item}"),
+            Inst::Index(view) => write!(f, "index {}", Strides(view)),
+            Inst::Random(item, view) => write!(f, "random of %{item} {}", Strides(view)),
+            Inst::Unary(op, x, _) => write!(f, "{} v{x}", op.row().name),
+            Inst::Binary(op, a, b, _) => write!(f, "{} v{a} v{b}", op.row().name),
+            Inst::Where(condition, a, b) => write!(f, "where v{condition} v{a} v{b}"),
+            Inst::Cast(x, to) => write!(f, "cast v{x} to {to}"),
+            Inst::Mask(view, x, _) => write!(f, "mask v{x} {}", Strides(view)),
+            Inst::Check { index, size, .. } => write!(f, "check v{index} below {size}"),
+        }
+    }
+}
+
+/// A view as the strides by which an index is read: `contiguous`, or `+offset [strides] where mask`.
+pub(crate) struct Strides<'a>(pub &'a View);
+
+impl fmt::Display for Strides<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let View { strides, offset, mask, .. } = self.0;
+        if self.0.is_contiguous() {
+            return f.write_str("contiguous");
+        }
+        if *offset != 0 {
+            write!(f, "{offset:+} ")?;
+        }
+        write!(f, "{strides:?}")?;
+        mask.as_ref().map_or(Ok(()), |mask| write!(f, " where {mask:?}"))
+    }
+}
+
+/// An operand of a product.
+struct Operand<'a>(&'a Matrix);
+
+impl fmt::Display for Operand<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Matrix { read, offset, batch, row, col } = self.0;
+        write!(f, "r{read} +{offset} batches {batch:?} row {row} col {col}")
+    }
+}

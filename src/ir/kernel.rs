@@ -1,0 +1,248 @@
+//! Kernels, and the graph of them: which buffers each reads and writes.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::{Program, Reg};
+use crate::graph::{Reduce, View};
+use crate::ops::Launch;
+
+/// An output of an item of the pending graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Output {
+    pub item: usize,
+    pub out: u8,
+}
+
+/// A buffer before it has a slot of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BufferId {
+    Item(Output),
+    /// Memory between two kernels.
+    Scratch(usize),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Kernel {
+    /// The program at every index of its space.
+    Elementwise(Program),
+    Reduce(Reduction),
+    /// A product, and its epilogue: what is computed from each element before it is written.
+    MatMul(MatMul, Option<Program>),
+    /// A dispatch of a fused operation.
+    Fused(Box<Launch>),
+}
+
+/// A reduction, or one stage of it: each of the program's last results is combined over the reduced dims. The results
+/// before those are elementwise outputs, written at every index of the space; the kernel lists their buffers first.
+#[derive(Clone, Debug)]
+pub(crate) struct Reduction {
+    /// How each accumulator combines elements.
+    pub reduce_ops: SmallVec<[Reduce; 2]>,
+    pub program: Program,
+    /// The dims of the program's space that are reduced. Once the space is collapsed, they are the last ones.
+    pub dims: SmallVec<[usize; 4]>,
+    /// Each output's elements are split into so many parts, whose partial results lie as `[splits, outputs]`.
+    pub splits: usize,
+    /// Invocations that share one partial result.
+    pub lanes: u32,
+    /// What is computed from the accumulators before it is written. Without one they are written as they are.
+    pub epilogue: Option<Program>,
+}
+
+/// `C[z] = A[z] B[z]` with any strides. With `splits` above 1 K is split, and the partial products lie one after another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MatMul {
+    /// Two batch dims, the outer one first.
+    pub batch: [usize; 2],
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: Matrix,
+    pub b: Matrix,
+    pub splits: usize,
+}
+
+/// An operand of a product: where element `(row, col)` of each batch lies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Matrix {
+    /// Which of the kernel's reads.
+    pub read: usize,
+    pub offset: usize,
+    pub batch: [usize; 2],
+    pub row: usize,
+    pub col: usize,
+}
+
+/// A kernel and its buffers.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelNode {
+    pub kernel: Kernel,
+    pub reads: Vec<BufferId>,
+    pub writes: SmallVec<[BufferId; 2]>,
+    /// The item whose name and line stand for the kernel.
+    pub item: usize,
+    /// Whether it may share the dispatch of the kernel before it.
+    pub shares_dispatch: bool,
+}
+
+/// Kernels, and the items that need none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KernelGraph {
+    /// Consumers before producers until `order` puts them in the order in which they run.
+    pub kernels: Vec<KernelNode>,
+    /// Items that are views of others: the source and the view of each of their outputs.
+    pub aliases: FxHashMap<usize, SmallVec<[(Output, View); 1]>>,
+    /// Items without elements, which no kernel writes.
+    pub empty: FxHashSet<usize>,
+    /// Bytes of each scratch buffer.
+    pub scratch: Vec<usize>,
+}
+
+impl KernelGraph {
+    /// Allocates memory between two kernels.
+    pub fn new_scratch(&mut self, bytes: usize) -> BufferId {
+        self.scratch.push(bytes);
+        BufferId::Scratch(self.scratch.len() - 1)
+    }
+
+    /// The items that have memory of their own after the kernels ran.
+    pub fn written(&self) -> FxHashSet<usize> {
+        let writes = self.kernels.iter().flat_map(|node| &node.writes);
+        let items = writes.filter_map(|buffer| match buffer {
+            BufferId::Item(output) => Some(output.item),
+            BufferId::Scratch(_) => None,
+        });
+        items.chain(self.empty.iter().copied()).collect()
+    }
+}
+
+impl KernelNode {
+    pub fn new(
+        kernel: Kernel,
+        reads: Vec<BufferId>,
+        writes: impl IntoIterator<Item = BufferId>,
+        item: usize,
+    ) -> KernelNode {
+        KernelNode { kernel, reads, writes: writes.into_iter().collect(), item, shares_dispatch: false }
+    }
+
+    /// Whether the kernel reads anything that another writes.
+    pub fn reads_from(&self, other: &KernelNode) -> bool {
+        self.reads.iter().any(|read| other.writes.contains(read))
+    }
+}
+
+impl Reduction {
+    /// A reduction in one stage, by one invocation an output.
+    pub fn new(
+        reduce_ops: SmallVec<[Reduce; 2]>,
+        program: Program,
+        dims: impl IntoIterator<Item = usize>,
+        epilogue: Option<Program>,
+    ) -> Reduction {
+        Reduction { reduce_ops, program, dims: dims.into_iter().collect(), splits: 1, lanes: 1, epilogue }
+    }
+
+    /// The first dim of the collapsed space that is reduced.
+    pub fn inner(&self) -> usize {
+        self.program.space.rank() - self.dims.len()
+    }
+
+    /// The results that are elementwise outputs, and those that are reduced.
+    pub fn results(&self) -> (&[Reg], &[Reg]) {
+        self.program.results.split_at(self.program.results.len() - self.reduce_ops.len())
+    }
+
+    /// Elements of each part, a multiple of four so that vectors stay whole. Parts a power of two apart would compete
+    /// for the same few lines of a cache.
+    pub fn part(&self) -> usize {
+        let length: usize = self.program.space[self.inner()..].iter().product();
+        let part = length.div_ceil(self.splits).next_multiple_of(4);
+        if self.splits > 1 && part.is_multiple_of(1024) { part + 16 } else { part }
+    }
+}
+
+impl MatMul {
+    /// Steps of K in each part, a multiple of four so that vectors stay whole.
+    pub fn part(&self) -> usize {
+        self.k.div_ceil(self.splits).next_multiple_of(16)
+    }
+}
+
+impl Matrix {
+    pub fn transposed(self) -> Matrix {
+        Matrix { row: self.col, col: self.row, ..self }
+    }
+}
+
+impl Kernel {
+    /// Puts the reduced dims last, and merges dims wherever every view allows it.
+    pub fn collapse(&mut self) {
+        match self {
+            Kernel::Elementwise(program) => {
+                program.collapse(usize::MAX);
+            }
+            Kernel::Reduce(Reduction { program, dims, .. }) => {
+                let outer: SmallVec<[usize; 4]> =
+                    (0..program.space.rank()).filter(|dim| !dims.contains(dim)).collect();
+                program.permute(&[&outer[..], dims].concat());
+                let inner = program.collapse(outer.len());
+                *dims = (inner..program.space.rank()).collect();
+            }
+            Kernel::MatMul(..) | Kernel::Fused(_) => {}
+        }
+        if let Some(epilogue) = self.epilogue_mut() {
+            epilogue.collapse(usize::MAX);
+        }
+    }
+
+    /// What is computed from the accumulators before it is written.
+    pub fn epilogue(&self) -> Option<&Program> {
+        match self {
+            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_ref(),
+            Kernel::Elementwise(_) | Kernel::Fused(_) => None,
+        }
+    }
+
+    pub fn epilogue_mut(&mut self) -> Option<&mut Program> {
+        match self {
+            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_mut(),
+            Kernel::Elementwise(_) | Kernel::Fused(_) => None,
+        }
+    }
+
+    /// The program over the whole iteration space, and how many of its results are elementwise outputs.
+    pub fn elementwise_outputs(&self) -> Option<(&Program, usize)> {
+        match self {
+            Kernel::Elementwise(program) => Some((program, program.results.len())),
+            Kernel::Reduce(reduction) => Some((&reduction.program, reduction.results().0.len())),
+            Kernel::MatMul(..) | Kernel::Fused(_) => None,
+        }
+    }
+
+    /// Its programs, in the order in which they run at an index.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        let first = self.elementwise_outputs().map(|(program, _)| program);
+        first.into_iter().chain(self.epilogue())
+    }
+
+    /// Whether the kernel reads a buffer only at the index that it writes, so that it may overwrite it.
+    pub fn reads_same_index(&self, read: usize) -> bool {
+        match self {
+            Kernel::Elementwise(program) => program.reads_same_index(read),
+            // The epilogue runs after the elementwise outputs are written.
+            Kernel::Reduce(Reduction { program, epilogue, .. }) if program.layout.is_some() => {
+                let loads = |epilogue: &Program| epilogue.loads.iter().any(|load| load.read == read);
+                program.reads_same_index(read) && !epilogue.as_ref().is_some_and(loads)
+            }
+            Kernel::Reduce(Reduction { program, epilogue: Some(epilogue), .. }) => {
+                program.loads.iter().all(|load| load.read != read) && epilogue.reads_same_index(read)
+            }
+            Kernel::MatMul(MatMul { a, b, .. }, Some(epilogue)) => {
+                a.read != read && b.read != read && epilogue.reads_same_index(read)
+            }
+            Kernel::Reduce(_) | Kernel::MatMul(..) | Kernel::Fused(_) => false,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The plans of a device, by the keys of their graphs. The plan whose last use is longest ago goes first.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::run::SharedStorage;
+use crate::gpu;
+use crate::ir::Plan;
+use crate::schedule::Key;
+
+/// Plans that are kept.
+const MAX_PLANS: usize = 256;
+
+/// A plan, ready to run.
+pub(super) struct Planned {
+    pub plan: Plan,
+    /// What the GPU made of it.
+    pub compiled: Option<gpu::Compiled>,
+    /// The storage of each of the plan's constants.
+    pub constants: Vec<SharedStorage>,
+    /// Bytes of its operands and its fresh slots.
+    pub peak: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Plans {
+    /// Each with the time of its last use.
+    plans: FxHashMap<Key, (u64, Arc<Planned>)>,
+    /// Uses so far.
+    now: u64,
+    constant_bytes: u64,
+}
+
+impl Plans {
+    pub fn get(&mut self, key: &Key) -> Option<Arc<Planned>> {
+        self.now += 1;
+        let (last_use, planned) = self.plans.get_mut(key)?;
+        *last_use = self.now;
+        Some(planned.clone())
+    }
+
+    pub fn insert(&mut self, key: Key, planned: Planned) -> Arc<Planned> {
+        if self.plans.len() == MAX_PLANS {
+            let oldest = self.plans.iter().min_by_key(|(_, (last_use, _))| *last_use);
+            let oldest = oldest.map(|(key, _)| key.clone()).expect("plans are kept");
+            let (_, removed) = self.plans.remove(&oldest).expect("it was found");
+            self.constant_bytes -= removed.plan.constant_bytes();
+        }
+        self.constant_bytes += planned.plan.constant_bytes();
+        let planned = Arc::new(planned);
+        self.plans.insert(key, (self.now, planned.clone()));
+        planned
+    }
+
+    /// Bytes of the constants of all plans.
+    pub fn constant_bytes(&self) -> u64 {
+        self.constant_bytes
+    }
+}

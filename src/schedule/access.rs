@@ -1,0 +1,293 @@
+//! How a region reaches memory: each operand through one strided view.
+//!
+//! A *path* is the movement between a region's iteration space and an item, from the space inwards. An operand is read
+//! through its path as one view, composed from the operand's layout outwards. [`trace`] walks a region along all paths and
+//! lists what it reads, or names the item that has to be in memory because strides cannot express a path through it.
+//! `lower` walks the same paths and writes the code.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::pending::PendingGraph;
+use crate::graph::{Move, Op, View};
+use crate::ir::{Output, index_of};
+use crate::shape::Shape;
+
+/// Values that a region computes at each index. An item reached by several paths is computed on each, and paths can
+/// multiply.
+const MAX_VALUES: usize = 512;
+
+/// The items that a region computes inside, and the memory that each gather among them reads.
+#[derive(Clone, Default)]
+pub(crate) struct Computed {
+    pub items: FxHashSet<usize>,
+    pub gathers: FxHashMap<usize, (Output, View)>,
+}
+
+/// What a region reads from memory.
+#[derive(Clone, Default)]
+pub(crate) struct Access {
+    pub reads: Vec<Output>,
+    /// Whether it consumes its accumulators with their last two dims exchanged.
+    pub transposed: bool,
+}
+
+/// The item that must be in memory before a region can be computed.
+pub(super) struct Boundary(pub usize);
+
+/// Path 0 is the iteration space itself; path `i` ends with step `i - 1`.
+pub(super) type PathId = usize;
+
+/// The paths of one region.
+#[derive(Default)]
+pub(super) struct Paths {
+    steps: Vec<Step>,
+    /// The path through each movement item on each path.
+    known: FxHashMap<(PathId, usize), PathId>,
+}
+
+/// One movement on a path.
+struct Step {
+    parent: PathId,
+    movement: Move,
+    /// The item to have in memory if strides cannot express the path.
+    boundary: usize,
+}
+
+impl Paths {
+    /// The path through one more movement.
+    pub fn extend(&mut self, parent: PathId, movement: Move, boundary: usize) -> PathId {
+        self.steps.push(Step { parent, movement, boundary });
+        self.steps.len()
+    }
+
+    /// The path through a movement item.
+    pub fn through(&mut self, graph: &PendingGraph, item: usize, path: PathId) -> PathId {
+        if let Some(&inner) = self.known.get(&(path, item)) {
+            return inner;
+        }
+        let Op::Move(movement) = graph.items[item].op() else { unreachable!("a movement item") };
+        // What a reshape gives can be written in order. Windows over a mask need the masked source in memory.
+        let boundary = if let Move::Windows(_) = movement { graph.items[item].sources[0].item } else { item };
+        let inner = self.extend(path, movement.clone(), boundary);
+        self.known.insert((path, item), inner);
+        inner
+    }
+
+    /// A layout seen along a path.
+    pub fn view(&self, layout: View, mut path: PathId) -> Result<View, Boundary> {
+        let mut view = layout;
+        while path > 0 {
+            let step = &self.steps[path - 1];
+            view = view.apply(&step.movement).ok_or(Boundary(step.boundary))?;
+            path = step.parent;
+        }
+        Ok(view)
+    }
+
+    /// Whether part of the iteration space lies outside what is at the end of a path.
+    pub fn pads(&self, mut path: PathId) -> bool {
+        while path > 0 {
+            let step = &self.steps[path - 1];
+            if matches!(step.movement, Move::Pad(_)) {
+                return true;
+            }
+            path = step.parent;
+        }
+        false
+    }
+}
+
+impl PendingGraph {
+    /// How the elements of an output lie in memory: a kernel writes them in order.
+    pub fn layout(&self, output: Output) -> View {
+        match &self.items[output.item].values {
+            Some(values) => values[output.out as usize].view.clone(),
+            None => View::contiguous(&self.spec(output).shape),
+        }
+    }
+
+    /// The coordinate along a dim of an item, as a view whose elements are their own positions.
+    pub fn coordinate(&self, item: usize, dim: usize) -> View {
+        coordinate(&self.items[item].spec(0).shape, dim)
+    }
+}
+
+/// The coordinate along a dim, as a view whose elements are their own positions.
+pub(super) fn coordinate(shape: &Shape, dim: usize) -> View {
+    let strides = (0..shape.rank()).map(|d| isize::from(d == dim)).collect();
+    View { shape: shape.clone(), strides, offset: 0, mask: None }
+}
+
+/// The memory that a gather reads at the gather's own coordinates, where its index adds `stride` for each of `size` steps.
+pub(super) fn gathered(view: &View, out: &Shape, dim: usize) -> (View, usize, isize) {
+    let (size, stride) = (view.shape[dim], view.strides[dim]);
+    let mut view = view.clone();
+    view.strides[dim] = 0;
+    view.shape = out.clone();
+    (view, size, stride)
+}
+
+/// Each accumulator that is consumed has to be consumed at its own index: in order, or all of them transposed.
+#[derive(PartialEq)]
+enum Order {
+    InOrder,
+    Transposed,
+}
+
+/// What the region reads that computes `results`, each at the end of its path.
+pub(super) fn trace(
+    graph: &PendingGraph,
+    space: &Shape,
+    results: &[(Output, PathId)],
+    paths: Paths,
+    computed: &Computed,
+    accumulators: &[usize],
+) -> Result<Access, Boundary> {
+    let known = FxHashMap::default();
+    let access = Access::default();
+    let mut tracer = Tracer { graph, space, computed, accumulators, paths, known, access, order: None, values: 0 };
+    for &(result, path) in results {
+        tracer.visit(result, path)?;
+    }
+    tracer.access.transposed = tracer.order == Some(Order::Transposed);
+    Ok(tracer.access)
+}
+
+struct Tracer<'a> {
+    graph: &'a PendingGraph,
+    space: &'a Shape,
+    computed: &'a Computed,
+    accumulators: &'a [usize],
+    paths: Paths,
+    /// Whether each value is zero outside its mask.
+    known: FxHashMap<(Output, PathId), bool>,
+    access: Access,
+    order: Option<Order>,
+    values: usize,
+}
+
+impl Tracer<'_> {
+    /// Follows a value along a path. Returns whether it is zero outside its mask: what is loaded is, what is computed
+    /// is not until it is masked.
+    fn visit(&mut self, source: Output, path: PathId) -> Result<bool, Boundary> {
+        if let Some(&masked) = self.known.get(&(source, path)) {
+            return Ok(masked);
+        }
+        let masked = if self.computed.items.contains(&source.item) {
+            self.compute(source.item, path)?
+        } else if self.accumulators.contains(&source.item) {
+            self.accumulate(source, path)?;
+            false
+        } else {
+            self.paths.view(self.graph.layout(source), path)?;
+            index_of(&mut self.access.reads, source);
+            true
+        };
+        self.known.insert((source, path), masked);
+        Ok(masked)
+    }
+
+    fn compute(&mut self, item: usize, path: PathId) -> Result<bool, Boundary> {
+        self.values += 1;
+        // A result of the region is at the end of path 0.
+        if self.values > MAX_VALUES && path > 0 {
+            return Err(Boundary(item));
+        }
+        let graph = self.graph;
+        let it = &graph.items[item];
+        match it.op() {
+            Op::Move(movement) => {
+                let inner = self.paths.through(graph, item, path);
+                let masked = self.visit(it.sources[0], inner)?;
+                if !masked && matches!(movement, Move::Pad(_)) {
+                    self.paths.view(View::contiguous(&graph.spec(it.sources[0]).shape), inner)?;
+                    return Ok(true);
+                }
+                return Ok(masked);
+            }
+            Op::Iota(dim) => drop(self.paths.view(graph.coordinate(item, *dim), path)?),
+            Op::Random { .. } => drop(self.paths.view(View::contiguous(&it.spec(0).shape), path)?),
+            Op::Gather(dim) => self.gather(item, *dim, path)?,
+            _ => {
+                for &source in &it.sources {
+                    self.visit(source, path)?;
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn gather(&mut self, item: usize, dim: usize, path: PathId) -> Result<(), Boundary> {
+        let it = &self.graph.items[item];
+        let out = &it.spec(0).shape;
+        if out.numel() == 0 {
+            return Ok(()); // only padding around it is seen
+        }
+        let (base, view) = &self.computed.gathers[&item];
+        self.paths.view(gathered(view, out, dim).0, path)?;
+        index_of(&mut self.access.reads, *base);
+        let masked = self.visit(it.sources[1], path)?;
+        if self.paths.pads(path) && !masked {
+            self.paths.view(View::contiguous(out), path)?;
+        }
+        Ok(())
+    }
+
+    fn accumulate(&mut self, source: Output, path: PathId) -> Result<(), Boundary> {
+        let layout = self.graph.layout(source);
+        let view = self.paths.view(layout.clone(), path)?;
+        let order = if view.is_contiguous() && view.shape.numel() == self.space.numel() {
+            Order::InOrder
+        } else if view.shape == *self.space && layout.transposed().is_some_and(|other| other == view) {
+            Order::Transposed
+        } else {
+            return Err(Boundary(source.item));
+        };
+        if self.order.as_ref().is_some_and(|other| *other != order) {
+            return Err(Boundary(source.item));
+        }
+        self.order = Some(order);
+        Ok(())
+    }
+}
+
+/// A scatter's iteration space, every element of the output times every position of the index along the dim, and the paths
+/// from there to the index and to `src`.
+pub(super) fn scatter_paths(graph: &PendingGraph, item: usize, dim: usize) -> (Paths, [PathId; 2], Shape) {
+    let it = &graph.items[item];
+    let shape = &graph.spec(it.sources[0]).shape;
+    let out = &it.spec(0).shape;
+    let space = out.insert(out.rank(), shape[dim]);
+    let last = (0..shape.rank()).filter(|&d| d != dim).chain([dim]).collect();
+    let with_position = shape.with(dim, 1).insert(shape.rank(), shape[dim]);
+    let moves = [Move::Expand(space.clone()), Move::Reshape(with_position), Move::Permute(last)];
+    let mut paths = Paths::default();
+    let ends = [it.sources[0], it.sources[1]].map(|source| {
+        moves.iter().fold(0, |path, movement| paths.extend(path, movement.clone(), source.item))
+    });
+    (paths, ends, space)
+}
+
+/// Two batch sizes, and each operand's strides over them.
+pub(super) type BatchStrides = ([usize; 2], [[usize; 2]; 2]);
+
+/// The batch dims of a product as two, if two strides can express them for both operands.
+pub(super) fn batch_strides(sizes: &[usize], views: [&View; 2]) -> Option<BatchStrides> {
+    let mut merged: SmallVec<[(usize, [usize; 2]); 4]> = SmallVec::new();
+    for (dim, &size) in sizes.iter().enumerate().filter(|(_, size)| **size != 1) {
+        let strides = views.map(|view| view.strides[dim] as usize);
+        match merged.last_mut() {
+            Some((all, outer)) if (0..2).all(|i| outer[i] == strides[i] * size) => {
+                *all *= size;
+                *outer = strides;
+            }
+            _ => merged.push((size, strides)),
+        }
+    }
+    while merged.len() < 2 {
+        merged.insert(0, (1, [0, 0]));
+    }
+    let [(outer, a), (inner, b)] = merged[..] else { return None };
+    Some(([outer, inner], [[a[0], b[0]], [a[1], b[1]]]))
+}

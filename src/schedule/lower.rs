@@ -1,0 +1,342 @@
+//! Writes the code of each region: every item that it computes, at each path by which it is reached.
+//!
+//! In: regions. Out: kernels whose programs have the dims of their items. Every view exists, since `regions` has traced it.
+
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::access::{Boundary, Computed, PathId, Paths, batch_strides, coordinate, gathered, scatter_paths};
+use super::pending::PendingGraph;
+use super::regions::{Body, Epilogue, Region, Regions};
+use crate::dtype::DType;
+use crate::graph::{Binary, Move, Op, Reduce, View};
+use crate::ir::{
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg, index_of,
+};
+use crate::limits::Limits;
+use crate::ops::{self, Buffer};
+
+pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> KernelGraph {
+    let Regions { list, aliases, empty, materialized, scratch } = regions;
+    let mut lowering = Lowering {
+        graph,
+        limits,
+        materialized,
+        kernels: KernelGraph { kernels: Vec::with_capacity(list.len()), aliases, empty, scratch },
+    };
+    list.into_iter().for_each(|region| lowering.region(region));
+    lowering.kernels
+}
+
+struct Lowering<'a> {
+    graph: &'a PendingGraph,
+    limits: &'a Limits,
+    materialized: Vec<bool>,
+    kernels: KernelGraph,
+}
+
+/// The only output of an item.
+fn buffer(item: usize) -> BufferId {
+    BufferId::Item(Output { item, out: 0 })
+}
+
+impl Lowering<'_> {
+    fn region(&mut self, region: Region) {
+        let item = region.item();
+        match region {
+            Region::Elementwise { body, writes } => {
+                let (program, reads) = self.body(&body, &[]);
+                self.push(Kernel::Elementwise(program), reads, writes.into_iter().map(buffer), item);
+            }
+            Region::Reduce { accumulators, prologue, epilogue } => {
+                self.reduction(&accumulators, &prologue, epilogue.as_ref());
+            }
+            Region::MatMul { item, operands, epilogue } => self.matmul(item, &operands, epilogue.as_ref()),
+            Region::Fused { item, inputs } => self.fused(item, &inputs),
+            Region::Copy { source, view, to } => {
+                let program = Program::copies(view, &[self.graph.spec(source).dtype]);
+                self.push(Kernel::Elementwise(program), vec![BufferId::Item(source)], [to], item);
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        kernel: Kernel,
+        reads: Vec<BufferId>,
+        writes: impl IntoIterator<Item = BufferId>,
+        item: usize,
+    ) {
+        self.kernels.kernels.push(KernelNode::new(kernel, reads, writes, item));
+    }
+
+    fn body(&self, body: &Body, accumulators: &[usize]) -> (Program, Vec<BufferId>) {
+        let mut emitter = Emitter::new(self.graph, &body.computed, accumulators);
+        emitter.program.space = body.space.clone();
+        emitter.program.results = body.results.iter().map(|&result| emitter.emit(result, 0)).collect();
+        (emitter.program, emitter.reads)
+    }
+
+    /// The epilogue of accumulators, whose reads become the kernel's; and what the kernel writes: the epilogue's results,
+    /// and the accumulators that it does not consume or that are needed in memory. Without one, the accumulators.
+    fn epilogue(
+        &self,
+        epilogue: Option<&Epilogue>,
+        accumulators: &[usize],
+        kernel_reads: &mut Vec<BufferId>,
+    ) -> (Option<Program>, Vec<BufferId>) {
+        let Some(epilogue) = epilogue else {
+            return (None, accumulators.iter().copied().map(buffer).collect());
+        };
+        let (mut program, reads) = self.body(&epilogue.body, &accumulators[..epilogue.consumed]);
+        program.rebind(&reads, kernel_reads);
+        let mut writes: Vec<BufferId> = epilogue.writes.iter().copied().map(buffer).collect();
+        for (n, &item) in accumulators.iter().enumerate() {
+            let needed = self.materialized[item] || self.graph.items[item].is_output;
+            if needed || n >= epilogue.consumed {
+                program.store_accumulator(n, self.graph.items[item].spec(0).dtype);
+                writes.push(buffer(item));
+            }
+        }
+        (Some(program), writes)
+    }
+
+    fn reduction(&mut self, accumulators: &[usize], prologue: &Body, epilogue: Option<&Epilogue>) {
+        let first = accumulators[0];
+        let ((program, mut reads), reduce_ops, dims) = match self.graph.items[first].op() {
+            Op::ScatterAdd(dim, _) => {
+                let code = self.scatter(first, *dim, &prologue.computed);
+                let position = SmallVec::from_elem(prologue.space.rank() - 1, 1);
+                (code, SmallVec::from_elem(Reduce::Sum, 1), position)
+            }
+            Op::Reduce(_, dims) => {
+                let how = accumulators.iter().map(|&item| match self.graph.items[item].op() {
+                    Op::Reduce(how, _) => *how,
+                    op => unreachable!("{} is no sibling of a reduction", op.name()),
+                });
+                (self.body(prologue, &[]), how.collect(), dims.clone())
+            }
+            op => unreachable!("{} is no reduction", op.name()),
+        };
+        let (epilogue, writes) = self.epilogue(epilogue, accumulators, &mut reads);
+        self.push(Kernel::Reduce(Reduction::new(reduce_ops, program, dims, epilogue)), reads, writes, first);
+    }
+
+    /// A sum over all positions of the index that name the output's element: no atomics, one order, the same bits.
+    fn scatter(&self, item: usize, dim: usize, computed: &Computed) -> (Program, Vec<BufferId>) {
+        let (paths, [index_path, src_path], space) = scatter_paths(self.graph, item, dim);
+        let [index, src] = self.graph.items[item].sources[..] else { unreachable!("index and src") };
+        let [index_dtype, dtype] = [index, src].map(|source| self.graph.spec(source).dtype);
+        let mut emitter = Emitter { paths, ..Emitter::new(self.graph, computed, &[]) };
+        let size = space[dim];
+        let element = emitter.push(Inst::Index(coordinate(&space, dim)));
+        emitter.program.space = space;
+        let index = emitter.emit(index, index_path);
+        emitter.push(Inst::Check { item, index, size });
+        let index = if index_dtype == DType::I32 { index } else { emitter.push(Inst::Cast(index, DType::I32)) };
+        let src = emitter.emit(src, src_path);
+        let hit = emitter.push(Inst::Binary(Binary::Eq, index, element, DType::I32));
+        let zero = emitter.push(Inst::Const(0.0, dtype));
+        let result = emitter.push(Inst::Where(hit, src, zero));
+        emitter.program.results = SmallVec::from_elem(result, 1);
+        (emitter.program, emitter.reads)
+    }
+
+    /// The product, or with a transposed epilogue its transpose: the product of the transposed operands.
+    fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&Epilogue>) {
+        let out = &self.graph.items[item].spec(0).shape;
+        let rank = out.rank();
+        let [(a, view_a), (b, view_b)] = operands;
+        let (batch, strides) =
+            batch_strides(&out[..rank - 2], [view_a, view_b]).expect("regions laid out what has no strides");
+        let mut reads = vec![*a];
+        let mut matrix = |buffer: BufferId, view: &View, batch: [usize; 2]| Matrix {
+            read: index_of(&mut reads, buffer),
+            offset: view.offset as usize,
+            batch,
+            row: view.strides[rank - 2] as usize,
+            col: view.strides[rank - 1] as usize,
+        };
+        let (mut a, mut b) = (matrix(*a, view_a, strides[0]), matrix(*b, view_b, strides[1]));
+        let (mut m, mut n, k) = (out[rank - 2], out[rank - 1], view_a.shape[rank - 1]);
+        if epilogue.is_some_and(|epilogue| epilogue.body.access.transposed) {
+            (a, b, m, n) = (b.transposed(), a.transposed(), n, m);
+        }
+        let (epilogue, writes) = self.epilogue(epilogue, &[item], &mut reads);
+        let product = MatMul { batch, m, n, k, a, b, splits: 1 };
+        self.push(Kernel::MatMul(product, epilogue), reads, writes, item);
+    }
+
+    /// The operation's own dispatches, last one first.
+    fn fused(&mut self, item: usize, inputs: &[BufferId]) {
+        let it = &self.graph.items[item];
+        let Op::Fused(op) = it.op() else { unreachable!("a fused operation") };
+        let specs: Vec<_> = it.specs(self.graph).into_iter().chain(it.node.outs.iter().cloned()).collect();
+        let launches = op.launch(&specs, self.limits).expect("without a kernel it would be decomposed");
+        ops::validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
+        let mut scratch: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut kernels = Vec::new();
+        for launch in launches {
+            let (mut reads, mut writes, mut rewritten) = (Vec::new(), Vec::new(), Vec::new());
+            for buffer in &launch.buffers {
+                match *buffer {
+                    Buffer::Input(i) => reads.push(inputs[i]),
+                    Buffer::Output(i) => writes.push(BufferId::Item(Output { item, out: i as u8 })),
+                    Buffer::Scratch { index, bytes } => {
+                        let known = scratch.get(&index).copied();
+                        rewritten.extend(known.map(BufferId::Scratch));
+                        let all = &mut self.kernels.scratch;
+                        let at = known.unwrap_or_else(|| {
+                            all.push(0);
+                            all.len() - 1
+                        });
+                        scratch.insert(index, at);
+                        all[at] = all[at].max(bytes);
+                        writes.push(BufferId::Scratch(at));
+                    }
+                    Buffer::Fault => {}
+                }
+            }
+            reads.append(&mut rewritten); // bound as results, and not to be reused before
+            kernels.push(KernelNode::new(Kernel::Fused(Box::new(launch)), reads, writes, item));
+        }
+        self.kernels.kernels.extend(kernels.into_iter().rev());
+    }
+}
+
+/// Writes one program.
+struct Emitter<'a> {
+    graph: &'a PendingGraph,
+    computed: &'a Computed,
+    accumulators: &'a [usize],
+    paths: Paths,
+    registers: FxHashMap<(Output, PathId), Reg>,
+    program: Program,
+    reads: Vec<BufferId>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(graph: &'a PendingGraph, computed: &'a Computed, accumulators: &'a [usize]) -> Self {
+        Emitter {
+            graph,
+            computed,
+            accumulators,
+            paths: Paths::default(),
+            registers: FxHashMap::default(),
+            program: Program::default(),
+            reads: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, inst: Inst) -> Reg {
+        self.program.code.push(inst);
+        self.program.code.len() - 1
+    }
+
+    /// The register of an instruction that is there already, or else of this one.
+    fn push_once(&mut self, inst: Inst) -> Reg {
+        self.program.code.iter().position(|known| known.is_same(&inst)).unwrap_or_else(|| self.push(inst))
+    }
+
+    fn view(&self, layout: View, path: PathId) -> View {
+        match self.paths.view(layout, path) {
+            Ok(view) => view,
+            Err(Boundary(item)) => {
+                unreachable!("{} has no strides here", self.graph.items[item].op().name())
+            }
+        }
+    }
+
+    /// The register with a value at the end of a path.
+    fn emit(&mut self, source: Output, path: PathId) -> Reg {
+        if let Some(&register) = self.registers.get(&(source, path)) {
+            return register;
+        }
+        let dtype = self.graph.spec(source).dtype;
+        let register = if self.computed.items.contains(&source.item) {
+            self.compute(source.item, path)
+        } else if let Some(n) = self.accumulators.iter().position(|&item| item == source.item) {
+            self.push_once(Inst::Accumulator(n, dtype))
+        } else {
+            let view = self.view(self.graph.layout(source), path);
+            let load = self.load(source, view);
+            // Two paths may give the same view: it is read once.
+            self.push_once(Inst::Load(load))
+        };
+        self.registers.insert((source, path), register);
+        register
+    }
+
+    fn load(&mut self, source: Output, view: View) -> usize {
+        let dtype = self.graph.spec(source).dtype;
+        let read = index_of(&mut self.reads, BufferId::Item(source));
+        index_of(&mut self.program.loads, Load { read, dtype, view })
+    }
+
+    fn compute(&mut self, item: usize, path: PathId) -> Reg {
+        let graph = self.graph;
+        let it = &graph.items[item];
+        let (spec, sources) = (it.spec(0), &it.sources);
+        let inst = match it.op() {
+            Op::Const(x) => Inst::Const(*x, spec.dtype),
+            Op::Scalar(_) => Inst::Scalar(item, spec.dtype),
+            Op::Iota(dim) => Inst::Index(self.view(graph.coordinate(item, *dim), path)),
+            Op::Random { .. } => Inst::Random(item, self.view(View::contiguous(&spec.shape), path)),
+            Op::Unary(op) => Inst::Unary(*op, self.emit(sources[0], path), spec.dtype),
+            Op::Binary(op) => {
+                let operands = graph.spec(sources[0]).dtype;
+                Inst::Binary(*op, self.emit(sources[0], path), self.emit(sources[1], path), operands)
+            }
+            Op::Where => {
+                let condition = self.emit(sources[0], path);
+                Inst::Where(condition, self.emit(sources[1], path), self.emit(sources[2], path))
+            }
+            Op::Cast(to) => Inst::Cast(self.emit(sources[0], path), *to),
+            Op::Move(movement) => return self.movement(item, movement, path),
+            Op::Gather(dim) => self.gather(item, *dim, path),
+            Op::Input | Op::Reduce(..) | Op::MatMul | Op::ScatterAdd(..) | Op::Fused(_) => {
+                unreachable!("{} is read from memory", it.op().name())
+            }
+        };
+        self.push(inst)
+    }
+
+    /// Whether a value is zero outside its mask by itself.
+    fn is_masked(&self, register: Reg) -> bool {
+        matches!(self.program.code[register], Inst::Load(_) | Inst::Mask(..))
+    }
+
+    /// Movement is index arithmetic of what lies behind it; where it pads a computed value, a mask too.
+    fn movement(&mut self, item: usize, movement: &Move, path: PathId) -> Reg {
+        let source = self.graph.items[item].sources[0];
+        let inner = self.paths.through(self.graph, item, path);
+        let register = self.emit(source, inner);
+        if self.is_masked(register) || !matches!(movement, Move::Pad(_)) {
+            return register;
+        }
+        let spec = self.graph.spec(source);
+        let mask = self.view(View::contiguous(&spec.shape), inner);
+        self.push(Inst::Mask(mask, register, spec.dtype))
+    }
+
+    fn gather(&mut self, item: usize, dim: usize, path: PathId) -> Inst {
+        let it = &self.graph.items[item];
+        let (out, dtype, index) = (&it.spec(0).shape, it.spec(0).dtype, it.sources[1]);
+        if out.numel() == 0 {
+            // Only padding around it is seen, and no index is in range there.
+            return Inst::Const(0.0, dtype);
+        }
+        let (base, view) = &self.computed.gathers[&item];
+        let (view, size, stride) = gathered(view, out, dim);
+        let view = self.view(view, path);
+        let index_dtype = self.graph.spec(index).dtype;
+        let mut index = self.emit(index, path);
+        // An index that is computed for the padding is no fault: nothing is gathered there.
+        if self.paths.pads(path) && !self.is_masked(index) {
+            let mask = self.view(View::contiguous(out), path);
+            index = self.push(Inst::Mask(mask, index, index_dtype));
+        }
+        let load = self.load(*base, view);
+        Inst::Gather { item, load, index, size, stride }
+    }
+}

@@ -1,0 +1,332 @@
+//! Merges kernels over one iteration space: when one consumes the other's output at the same index, or when they read
+//! something in common. Elementwise kernels merge with each other and with a reduction, which then writes their results at
+//! each index of its space. A reduction that shares an operand with one over fewer of its dims continues from partial
+//! results that the other's kernel computes for it. Dead stores are removed afterwards.
+//!
+//! In: kernels whose programs have the dims of their items. Out: fewer of them.
+
+use std::cmp::Reverse;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::pending::PendingGraph;
+use super::regions::MAX_REGION_ITEMS;
+use super::split_reductions::stages;
+use crate::graph::View;
+use crate::ir::vectorize::{MIN_VECTORIZED_SPACE, vec4_dim};
+use crate::ir::{BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, Reduction, Reg};
+use crate::limits::Limits;
+use crate::shape::Shape;
+
+/// Elements of each sum from which on writing partial results costs little beside reading the operands.
+const MIN_PARTIAL_SUM_LEN: usize = 32;
+
+pub(super) fn merge(graph: &PendingGraph, mut kernels: KernelGraph, limits: &Limits) -> KernelGraph {
+    let mut set = KernelSet::new(std::mem::take(&mut kernels.kernels), limits);
+    // Each kernel with the one that it shares most with, until none is left.
+    for at in 0..set.kernels.len() {
+        while let Some((other, merged)) = set.partner(at) {
+            set.replace(other, None);
+            set.replace(at, Some(merged));
+        }
+    }
+    for i in 0..set.kernels.len() {
+        if let Some((j, rest, merged)) = set.partial_results_of(i, &mut kernels) {
+            set.replace(i, Some(rest));
+            set.replace(j, Some(merged));
+        }
+    }
+    kernels.kernels = set.kernels.into_iter().flatten().collect();
+    remove_dead_stores(graph, &mut kernels);
+    kernels
+}
+
+/// Removes elementwise outputs that no kernel reads from memory and that are no outputs of the run.
+fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
+    let read = kernels.kernels.iter().flat_map(|node| node.reads.iter().copied());
+    let aliased = kernels.aliases.values().flatten().map(|(source, _)| BufferId::Item(*source));
+    let needed: FxHashSet<BufferId> = read.chain(aliased).collect();
+    for KernelNode { kernel, writes, .. } in &mut kernels.kernels {
+        let outputs = kernel.elementwise_outputs().map_or(0, |(_, outputs)| outputs);
+        for n in (0..outputs).rev() {
+            let BufferId::Item(Output { item, .. }) = writes[n] else { continue };
+            if needed.contains(&writes[n]) || graph.items[item].is_output {
+                continue;
+            }
+            if let Kernel::Elementwise(program) | Kernel::Reduce(Reduction { program, .. }) = kernel {
+                program.results.remove(n);
+            }
+            writes.remove(n);
+        }
+        if let Kernel::Reduce(reduction) = kernel {
+            let outputs = reduction.results().0.len();
+            reduction.program.layout.take_if(|_| outputs == 0);
+        }
+    }
+}
+
+/// Kernels while they are merged: a kernel that became part of another is gone.
+struct KernelSet<'a> {
+    kernels: Vec<Option<KernelNode>>,
+    writer: FxHashMap<BufferId, usize>,
+    /// The kernels of each iteration space, in their order: only those of one space merge.
+    by_space: FxHashMap<Shape, Vec<usize>>,
+    limits: &'a Limits,
+}
+
+impl KernelSet<'_> {
+    fn new(kernels: Vec<KernelNode>, limits: &Limits) -> KernelSet<'_> {
+        let mut by_space: FxHashMap<Shape, Vec<usize>> = FxHashMap::default();
+        for (i, node) in kernels.iter().enumerate() {
+            if let Some((program, _)) = node.kernel.elementwise_outputs() {
+                by_space.entry(program.space.clone()).or_default().push(i);
+            }
+        }
+        let kernels: Vec<Option<KernelNode>> = kernels.into_iter().map(Some).collect();
+        let mut set = KernelSet { kernels, writer: FxHashMap::default(), by_space, limits };
+        // Of several dispatches that write a buffer the last counts, which is listed first.
+        (0..set.kernels.len()).rev().for_each(|i| set.note_writes(i));
+        set
+    }
+
+    /// Merged kernels keep the iteration space of the kernel in whose place they come.
+    fn replace(&mut self, i: usize, node: Option<KernelNode>) {
+        let space = |node: &Option<KernelNode>| {
+            node.as_ref().and_then(|node| Some(node.kernel.elementwise_outputs()?.0.space.clone()))
+        };
+        let (old, new) = (space(&self.kernels[i]), space(&node));
+        if old != new {
+            old.and_then(|old| self.by_space.get_mut(&old)).into_iter().for_each(|list| list.retain(|&j| j != i));
+            if let Some(new) = new {
+                let list = self.by_space.entry(new).or_default();
+                list.insert(list.partition_point(|&j| j < i), i);
+            }
+        }
+        self.kernels[i] = node;
+        self.note_writes(i);
+    }
+
+    fn note_writes(&mut self, i: usize) {
+        let writes = self.kernels[i].iter().flat_map(|node| &node.writes);
+        self.writer.extend(writes.map(|&buffer| (buffer, i)));
+    }
+
+    /// Another kernel that a kernel can merge with, and the two as one.
+    fn partner(&self, i: usize) -> Option<(usize, KernelNode)> {
+        let node = self.kernels[i].as_ref()?;
+        let elementwise = |node: &KernelNode| matches!(node.kernel, Kernel::Elementwise(_));
+        let fits = |other: &KernelNode| elementwise(node) || elementwise(other);
+        self.sharing(i, fits)
+            .into_iter()
+            .find_map(|(j, other)| Some((j, self.merged((i, node), (j, other))?)))
+    }
+
+    /// The kernels that share something with another, those that share most first.
+    fn sharing(&self, i: usize, fits: impl Fn(&KernelNode) -> bool) -> Vec<(usize, &KernelNode)> {
+        let Some(node) = &self.kernels[i] else { return Vec::new() };
+        let Some((program, _)) = node.kernel.elementwise_outputs() else { return Vec::new() };
+        let others = self.by_space.get(&program.space).into_iter().flatten().filter(|&&j| j != i);
+        let others = others.filter_map(|&j| Some((j, self.kernels[j].as_ref()?)));
+        let shares = others.map(|(j, other)| (shared_elements(node, other), j, other));
+        let mut shares: Vec<_> = shares.filter(|(shared, _, other)| *shared > 0 && fits(other)).collect();
+        shares.sort_by_key(|&(shared, ..)| Reverse(shared));
+        shares.into_iter().map(|(_, j, other)| (j, other)).collect()
+    }
+
+    /// For a reduction: another one over fewer of its dims, what is left to be reduced once that one's kernel has written
+    /// partial results, and that kernel.
+    fn partial_results_of(
+        &self,
+        i: usize,
+        graph: &mut KernelGraph,
+    ) -> Option<(usize, KernelNode, KernelNode)> {
+        let node = self.kernels[i].as_ref()?;
+        let Kernel::Reduce(Reduction { dims, program: Program { space, .. }, .. }) = &node.kernel else {
+            return None;
+        };
+        let fits = |other: &KernelNode| match &other.kernel {
+            Kernel::Reduce(Reduction { dims: fewer, .. }) => {
+                let length: usize = fewer.iter().map(|&dim| space[dim]).product();
+                fewer.len() < dims.len()
+                    && fewer.iter().all(|dim| dims.contains(dim))
+                    && length >= MIN_PARTIAL_SUM_LEN
+            }
+            _ => false,
+        };
+        if space.numel() < MIN_VECTORIZED_SPACE {
+            return None;
+        }
+        self.sharing(i, fits).into_iter().find_map(|(j, other)| {
+            let Kernel::Reduce(Reduction { dims: fewer, .. }) = &other.kernel else { return None };
+            let kept: Vec<usize> = (0..space.rank()).filter(|dim| !fewer.contains(dim)).collect();
+            let partial = View::contiguous(&kept.iter().map(|&dim| space[dim]).collect());
+            let left: Vec<usize> = (0..kept.len()).filter(|&n| dims.contains(&kept[n])).collect();
+            let known = graph.scratch.len();
+            let [rest, mut first] = stages(node.clone(), partial, &left, graph);
+            if let Kernel::Reduce(reduction) = &mut first.kernel {
+                (reduction.dims, first.item) = (fewer.clone(), other.item);
+            }
+            // What waits for the result would have to wait for the rest too.
+            let waits = other.reads_from(&rest);
+            let merged = if waits { None } else { self.merged((i, &first), (j, other)) };
+            if merged.is_none() {
+                graph.scratch.truncate(known);
+            }
+            Some((j, rest, merged?))
+        })
+    }
+
+    /// Two kernels as one, unless one needs results of the other at other indices or by way of a third kernel.
+    fn merged(&self, (i, a): (usize, &KernelNode), (j, b): (usize, &KernelNode)) -> Option<KernelNode> {
+        let (first, second) = if a.reads_from(b) { (b, a) } else { (a, b) };
+        let fits = reads_at_same_index(second, first) && !self.depends_on(i, j) && !self.depends_on(j, i);
+        fits.then(|| merged(first, second, self.limits))?
+    }
+
+    /// Whether a kernel depends on another by way of a third.
+    fn depends_on(&self, later: usize, earlier: usize) -> bool {
+        let mut seen = FxHashSet::default();
+        let mut stack: Vec<usize> = self.sources(later).filter(|&i| i != earlier).collect();
+        while let Some(i) = stack.pop() {
+            if i == earlier {
+                return true;
+            }
+            if seen.insert(i) {
+                stack.extend(self.sources(i));
+            }
+        }
+        false
+    }
+
+    /// The kernels that must run before.
+    fn sources(&self, i: usize) -> impl Iterator<Item = usize> {
+        let node = self.kernels[i].as_ref().expect("a kernel that is read was not merged away");
+        // The dispatches of an operation run one after another; the later ones are listed first.
+        let before = self.kernels.get(i + 1).and_then(Option::as_ref).filter(|other| other.item == node.item);
+        let read = node.reads.iter().filter_map(|buffer| self.writer.get(buffer).copied());
+        read.chain(before.map(|_| i + 1)).filter(move |&j| j != i)
+    }
+}
+
+/// Whether all that a kernel reads of another's results was written at the same index.
+fn reads_at_same_index(node: &KernelNode, other: &KernelNode) -> bool {
+    let (Some((program, _)), Some((_, outputs))) =
+        (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
+    else {
+        return false;
+    };
+    let written = |read: usize| other.writes.contains(&node.reads[read]);
+    let at_same_index =
+        |load: &Load| other.writes[..outputs].contains(&node.reads[load.read]) && load.view.is_contiguous();
+    let gathers =
+        |inst: &Inst| matches!(inst, Inst::Gather { load, .. } if written(program.loads[*load].read));
+    let epilogue = node.kernel.epilogue();
+    program.loads.iter().filter(|load| written(load.read)).all(at_same_index)
+        && !program.code.iter().any(gathers)
+        && !epilogue.is_some_and(|epilogue| epilogue.loads.iter().any(|load| written(load.read)))
+}
+
+/// How many elements at each index two kernels both read, or one writes and the other reads.
+fn shared_elements(node: &KernelNode, other: &KernelNode) -> usize {
+    let (Some((ours, _)), Some((theirs, _))) =
+        (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
+    else {
+        return 0;
+    };
+    if ours.space != theirs.space || ours.is_constant() || theirs.is_constant() {
+        return 0;
+    }
+    let written = |reader: &KernelNode, load: &Load, writer: &KernelNode| {
+        writer.writes.contains(&reader.reads[load.read])
+    };
+    let in_common = |load: &&Load| {
+        let read = |other_load: &Load| {
+            other.reads[other_load.read] == node.reads[load.read] && other_load.view == load.view
+        };
+        written(node, load, other) || theirs.loads.iter().any(read)
+    };
+    ours.loads.iter().filter(in_common).count()
+        + theirs.loads.iter().filter(|load| written(other, load, node)).count()
+}
+
+/// Concatenates the second program after the first. If both reduce, then over the same dims, and one of them has no
+/// epilogue. `None`: the adapter or the shader compiler could not take the kernel, or it would be slower.
+fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<KernelNode> {
+    let (one, one_outputs) = first.kernel.elementwise_outputs()?;
+    let (other, other_outputs) = second.kernel.elementwise_outputs()?;
+    let (mut program, mut reads) = (one.clone(), first.reads.clone());
+    let available = |buffer: BufferId| {
+        let output = first.writes[..one_outputs].iter().position(|&written| written == buffer)?;
+        Some(one.results[output])
+    };
+    let registers = program.append(other, &mut reads, &second.reads, available);
+    let others: SmallVec<[Reg; 2]> = other.results.iter().map(|&result| registers[result]).collect();
+    // Reductions come first, and of those the one with an epilogue.
+    let mut parts = [(first, one_outputs, &one.results[..]), (second, other_outputs, &others[..])];
+    parts.sort_by_key(|(node, ..)| {
+        (!matches!(node.kernel, Kernel::Reduce(_)), node.kernel.epilogue().is_none())
+    });
+    let mut results: SmallVec<[Reg; 2]> = SmallVec::new();
+    let mut writes: SmallVec<[BufferId; 2]> = SmallVec::new();
+    for (node, outputs, registers) in parts {
+        results.extend_from_slice(&registers[..outputs]);
+        writes.extend_from_slice(&node.writes[..outputs]);
+    }
+    let elementwise_outputs = results.len();
+    let mut whole: Option<Reduction> = None;
+    for (node, outputs, registers) in parts {
+        let Kernel::Reduce(part) = &node.kernel else { continue };
+        results.extend_from_slice(&registers[outputs..]);
+        writes.extend_from_slice(&node.writes[outputs..]);
+        match &mut whole {
+            None => {
+                let whole = whole.insert(part.clone());
+                whole.epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
+            }
+            Some(whole) => {
+                for (n, &result) in (whole.reduce_ops.len()..).zip(&registers[outputs..]) {
+                    let dtype = program.dtype(result);
+                    whole.epilogue.iter_mut().for_each(|epilogue| epilogue.store_accumulator(n, dtype));
+                }
+                whole.reduce_ops.extend_from_slice(&part.reduce_ops);
+            }
+        }
+    }
+    program.results = results;
+    let code = program.code.len();
+    let mut buffers = reads.len() + writes.len() + 1; // the error word
+    let kernel = match whole {
+        None => Kernel::Elementwise(program),
+        Some(mut reduction) => {
+            program.layout = (elementwise_outputs > 0).then(|| Box::new(View::contiguous(&program.space)));
+            reduction.program = program;
+            // A second stage may read a buffer for each accumulator.
+            let accumulators = reduction.reduce_ops.len();
+            buffers = buffers.max(accumulators + writes.len() - elementwise_outputs + 1);
+            buffers += if reduction.epilogue.is_some() { accumulators } else { 0 };
+            Kernel::Reduce(reduction)
+        }
+    };
+    let fits = buffers <= limits.storage_buffers as usize && code <= MAX_REGION_ITEMS;
+    let fast = fits && is_as_fast(&kernel, [&first.kernel, &second.kernel], one.space.numel());
+    fast.then(|| KernelNode::new(kernel, reads, writes, parts[0].0.item))
+}
+
+/// Whether a kernel is vectorized if one of its parts is, and reduces contiguous rows if the part that reduces does.
+fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2], indices: usize) -> bool {
+    let collapsed = |kernel: &Kernel| {
+        let mut kernel = kernel.clone();
+        kernel.collapse();
+        kernel
+    };
+    let over_rows = |kernel: &Kernel| match kernel {
+        Kernel::Reduce(reduction) => Some(reduction.program.rows_are_contiguous(reduction.inner())),
+        _ => None,
+    };
+    let (kernel, parts) = (collapsed(kernel), parts.map(collapsed));
+    let slower = indices >= MIN_VECTORIZED_SPACE
+        && vec4_dim(&kernel).is_none()
+        && parts.iter().any(|part| vec4_dim(part).is_some());
+    !slower && parts.iter().filter_map(over_rows).all(|rows| over_rows(&kernel) == Some(rows))
+}

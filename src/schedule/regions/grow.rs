@@ -1,0 +1,230 @@
+//! Grows a fused region from a root: which producers it computes inside, and which it reads from memory.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::Planner;
+use crate::graph::{Binary, Op};
+use crate::ir::Output;
+use crate::schedule::pending::PendingGraph;
+
+/// Operations in one region: enough for any layer, and bounded for the shader's compiler.
+pub(crate) const MAX_REGION_ITEMS: usize = 128;
+
+/// Operations that are computed again rather than read.
+const MAX_RECOMPUTED_OPS: usize = 8;
+
+/// A grown region.
+#[derive(Default)]
+pub(super) struct Grown {
+    /// What it computes inside; an elementwise root is not among it.
+    pub items: FxHashSet<usize>,
+    /// Those among them that it also writes.
+    pub also_written: Vec<usize>,
+    /// What it reads from memory.
+    pub loads: FxHashSet<usize>,
+    /// How often the region uses each item that it met.
+    pub uses: FxHashMap<usize, u32>,
+}
+
+/// Where a region begins.
+#[derive(Clone)]
+pub(super) struct Seed<'a> {
+    /// The item whose iteration space it has.
+    pub root: usize,
+    pub sources: &'a [Output],
+    /// Whether items that must be written anyway are written by this region, if they are computed at its index.
+    pub writes_more: bool,
+    /// Other items of this iteration space that it should write if it can.
+    pub siblings: SmallVec<[usize; 4]>,
+}
+
+impl<'a> Seed<'a> {
+    pub fn new(root: usize, sources: &'a [Output], writes_more: bool) -> Seed<'a> {
+        Seed { root, sources, writes_more, siblings: SmallVec::new() }
+    }
+}
+
+/// Items that a growing region has met and not yet decided on.
+#[derive(Default)]
+struct Frontier {
+    items: BTreeSet<usize>,
+    uses: FxHashMap<usize, u32>,
+    /// Items reached through elementwise operations alone: they are computed at the root's index.
+    at_root_index: FxHashSet<usize>,
+}
+
+impl Frontier {
+    fn extend(&mut self, sources: &[Output], at_root_index: bool) {
+        for source in sources {
+            self.items.insert(source.item);
+            *self.uses.entry(source.item).or_default() += 1;
+            if at_root_index {
+                self.at_root_index.insert(source.item);
+            }
+        }
+    }
+}
+
+/// Elementwise operations, movement and leaves: what a region can compute at any index.
+pub(super) fn is_fusible(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_) | Op::Gather(_)) || is_free(op)
+}
+
+/// Index arithmetic and uniforms: never worth a kernel.
+fn is_free(op: &Op) -> bool {
+    matches!(op, Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } | Op::Move(_))
+}
+
+impl Planner<'_> {
+    /// Grows a region. Items come newest first, so each is met after all its consumers in the region.
+    pub fn grow(&self, seed: &Seed) -> Grown {
+        self.grow_within(seed, &[])
+    }
+
+    /// [`grow`](Self::grow) that takes in none of the `boundaries`.
+    pub fn grow_within(&self, seed: &Seed, boundaries: &[usize]) -> Grown {
+        let mut barred = FxHashSet::default();
+        loop {
+            let grown = self.grow_once(seed, boundaries, &barred);
+            // What the region reads must not depend on what it also writes, or each would wait for the other.
+            let dependencies = self.dependencies(&grown.loads, &grown.also_written);
+            if dependencies.is_empty() {
+                return grown;
+            }
+            barred.extend(dependencies);
+        }
+    }
+
+    /// The `targets` that the loads depend on. A region waits for everything that it reads, whichever of its results
+    /// is wanted.
+    pub fn dependencies(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
+        let Some(&oldest) = targets.iter().min() else { return Vec::new() };
+        // Sources are older than their consumers; only a region leads from an old item to a newer one.
+        let oldest = oldest.min(self.oldest);
+        let mut seen = FxHashSet::default();
+        let mut stack: Vec<usize> = loads.iter().copied().collect();
+        while let Some(item) = stack.pop() {
+            if item < oldest || !seen.insert(item) {
+                continue;
+            }
+            if let Some(region) = self.region_of[item] {
+                stack.extend(self.regions.list[region].reads());
+            }
+            stack.extend(self.item(item).sources.iter().map(|source| source.item));
+        }
+        targets.iter().copied().filter(|target| seen.contains(target)).collect()
+    }
+
+    /// Buffers that items are read from, at most: one for each output.
+    pub fn buffers<'a>(&self, items: impl IntoIterator<Item = &'a usize>) -> usize {
+        items.into_iter().map(|&item| self.item(item).node.outs.len()).sum()
+    }
+
+    /// One region, which writes no `barred` item besides its own.
+    fn grow_once(&self, seed: &Seed, boundaries: &[usize], barred: &FxHashSet<usize>) -> Grown {
+        let root = self.item(seed.root);
+        let space = &root.spec(0).shape;
+        let mut grown = Grown::default();
+        let mut frontier = Frontier::default();
+        let gathers = matches!(root.op(), Op::Gather(_));
+        // A gather reads its first operand from memory.
+        let (read, computed) = seed.sources.split_at(usize::from(gathers));
+        grown.loads.extend(read.iter().map(|&source| self.resolve_view(source).0.item));
+        frontier.extend(computed, seed.writes_more && !matches!(root.op(), Op::Move(_)));
+        frontier.items.extend(&seed.siblings);
+        frontier.at_root_index.extend(&seed.siblings);
+        // One storage buffer stays free for the result, and one for the error word.
+        let room = self.limits.storage_buffers as usize - 2;
+        while let Some(n) = frontier.items.pop_last() {
+            let item = self.item(n);
+            let is_sibling = seed.siblings.contains(&n);
+            let movement = matches!(item.op(), Op::Move(_));
+            let gathers = matches!(item.op(), Op::Gather(_));
+            let uses = frontier.uses.get(&n).copied().unwrap_or(0);
+            let computable = item.is_pending()
+                && is_fusible(item.op())
+                && !self.is_placed(n)
+                && !self.boundaries.contains(&n)
+                && !boundaries.contains(&n)
+                && !grown.loads.contains(&n)
+                && grown.items.len() < 4 * MAX_REGION_ITEMS;
+            let read = self.buffers(&grown.loads) + self.buffers(&frontier.items);
+            let buffers = read + item.sources.len() + grown.also_written.len();
+            let fits = self.fuse && buffers <= room && grown.items.len() < MAX_REGION_ITEMS;
+            let must_write = self.is_materialized(n) || (item.is_output && !movement) || is_sibling;
+            let taken_in = computable
+                && if must_write {
+                    let written_here = seed.writes_more
+                        && fits
+                        && frontier.at_root_index.contains(&n)
+                        && *item.spec(0).shape == **space
+                        && (!movement || is_sibling)
+                        && !gathers
+                        && !barred.contains(&n);
+                    if written_here {
+                        grown.also_written.push(n);
+                    }
+                    written_here
+                } else {
+                    is_free(item.op()) || (fits && (uses == item.uses || self.cheap[n]))
+                };
+            if !taken_in {
+                if uses > 0 {
+                    grown.loads.insert(n);
+                }
+                continue;
+            }
+            grown.items.insert(n);
+            let (read, computed) = item.sources.split_at(usize::from(gathers));
+            grown.loads.extend(read.iter().map(|&source| self.resolve_view(source).0.item));
+            frontier.extend(computed, frontier.at_root_index.contains(&n) && !movement);
+        }
+        grown.uses = frontier.uses;
+        grown
+    }
+}
+
+/// The item behind a chain of movement.
+fn behind_movement(graph: &PendingGraph, mut item: usize) -> usize {
+    while graph.items[item].is_pending() && matches!(graph.items[item].op(), Op::Move(_)) {
+        item = graph.items[item].sources[0].item;
+    }
+    item
+}
+
+/// Items that several regions may each compute for themselves: a few operations on one buffer. Not those that `eq`
+/// compares with another computed value: a contraction could change the last bit from kernel to kernel.
+pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
+    // For each item the one buffer that it reads, if it reads any, and how many operations it takes; `None`: too many.
+    let mut cost: Vec<Option<(Option<usize>, usize)>> = Vec::with_capacity(graph.items.len());
+    let mut cheap = Vec::with_capacity(graph.items.len());
+    for (i, item) in graph.items.iter().enumerate() {
+        let op = item.op();
+        let in_memory = !item.is_pending() || !is_fusible(op) || matches!(op, Op::Gather(_));
+        let computed = item.sources.iter().try_fold((None, usize::from(!is_free(op))), |sum, source| {
+            let ((buffer, code), (other, more)) = (sum, cost[source.item]?);
+            let one = buffer.is_none() || other.is_none() || buffer == other;
+            (one && code + more <= MAX_RECOMPUTED_OPS).then_some((buffer.or(other), code + more))
+        });
+        cheap.push(in_memory || computed.is_some());
+        // What several regions need and none computes again is a buffer for them.
+        cost.push(match computed {
+            _ if in_memory => Some((Some(i), 0)),
+            None if item.uses > 1 => Some((Some(i), 0)),
+            computed => computed,
+        });
+    }
+    for item in &graph.items {
+        if item.is_pending() && matches!(item.op(), Op::Binary(Binary::Eq)) {
+            let operands: SmallVec<[usize; 2]> =
+                item.sources.iter().map(|source| behind_movement(graph, source.item)).collect();
+            if operands.iter().all(|&operand| !is_free(graph.items[operand].op())) {
+                operands.iter().for_each(|&operand| cheap[operand] = false);
+            }
+        }
+    }
+    cheap
+}

@@ -1,0 +1,132 @@
+//! Reductions and scatters: those of one iteration space in one region.
+
+use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
+
+use super::grow::{Grown, Seed};
+use super::{Body, Epilogue, Items, Planner, Region};
+use crate::graph::Op;
+use crate::ir::Output;
+use crate::schedule::access::{Boundary, scatter_paths, trace};
+
+/// Reductions of one iteration space, or a scatter, before they are placed.
+pub(super) struct Reduced {
+    pub accumulators: Items,
+    prologue: Body,
+    /// Items that must be in memory, or accesses would have no strides.
+    boundaries: Vec<usize>,
+}
+
+impl Planner<'_> {
+    /// Places a reduction or a scatter without an epilogue.
+    pub(super) fn place_reduction(&mut self, item: usize) {
+        let reduced = self.reduced(&[item], None).expect("without an epilogue every reduction fits");
+        self.place_reduced(reduced, None);
+    }
+
+    pub(super) fn place_reduced(&mut self, reduced: Reduced, epilogue: Option<Epilogue>) {
+        let Reduced { accumulators, prologue, boundaries } = reduced;
+        boundaries.into_iter().for_each(|item| self.add_boundary(item));
+        prologue.access.reads.iter().for_each(|read| self.materialize(read.item));
+        self.push(Region::Reduce { accumulators, prologue, epilogue });
+    }
+
+    /// The reductions or the scatter with siblings and prologue. `None` if the kernel and its epilogue would bind too many
+    /// buffers.
+    pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&Epilogue>) -> Option<Reduced> {
+        let later = epilogue.map_or(&[][..], |epilogue| &epilogue.body.access.reads);
+        let accumulators = self.with_siblings(first, later);
+        let (prologue, boundaries) = self.prologue(&accumulators);
+        if let Some(epilogue) = epilogue {
+            let must_write = |&&item: &&usize| self.is_materialized(item) || self.item(item).is_output;
+            let written = epilogue.writes.len() + first.iter().filter(must_write).count();
+            let siblings = accumulators.len() - first.len();
+            // An accumulator may come to be written later; and the error word.
+            let buffers = prologue.access.reads.len() + later.len() + written + siblings + 2;
+            if buffers > self.limits.storage_buffers as usize {
+                return None;
+            }
+        }
+        Some(Reduced { accumulators, prologue, boundaries })
+    }
+
+    /// Whether two reductions have one iteration space and read something in common.
+    pub(super) fn same_iteration_space(&self, a: usize, b: usize) -> bool {
+        let [Op::Reduce(_, dims), Op::Reduce(_, others)] = [a, b].map(|item| self.item(item).op()) else {
+            return false;
+        };
+        let [one, other] = [a, b].map(|item| &self.graph.spec(self.item(item).sources[0]).shape);
+        dims == others && one == other && !self.reads_of(a).is_disjoint(&self.reads_of(b))
+    }
+
+    /// What a reduction alone would read.
+    fn reads_of(&self, item: usize) -> FxHashSet<usize> {
+        self.grow(&Seed::new(item, &self.item(item).sources, false)).loads
+    }
+
+    /// The reductions, and others of their iteration space that may be computed with them. Their epilogue reads `later`.
+    fn with_siblings(&self, reductions: &[usize], later: &[Output]) -> Items {
+        let mut all = Items::from_slice(reductions);
+        let Op::Reduce(_, dims) = self.item(reductions[0]).op() else { return all };
+        if !self.fuse {
+            return all;
+        }
+        let mut loads: FxHashSet<usize> = reductions.iter().flat_map(|&item| self.reads_of(item)).collect();
+        let alike = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
+        for other in self.siblings(reductions[0], alike).filter(|other| !reductions.contains(other)) {
+            let more = self.reads_of(other);
+            // A result here, one that may come to be written, the error word.
+            let buffers = self.buffers(loads.union(&more)) + all.len() + 3;
+            let fits = buffers <= self.limits.storage_buffers as usize;
+            if !fits || !reductions.iter().any(|&item| self.same_iteration_space(item, other)) {
+                continue;
+            }
+            let both: FxHashSet<usize> = loads.union(&more).copied().collect();
+            let read = both.iter().copied().chain(later.iter().map(|output| output.item)).collect();
+            let targets: Items = all.iter().copied().chain([other]).collect();
+            if self.dependencies(&read, &targets).is_empty() {
+                (all, loads) = (targets, both);
+            }
+        }
+        all
+    }
+
+    /// What is computed at each index before it is combined, and the items that must be in memory for that.
+    fn prologue(&self, accumulators: &[usize]) -> (Body, Vec<usize>) {
+        let first = self.item(accumulators[0]);
+        let sources: SmallVec<[Output; 2]> = match first.op() {
+            Op::ScatterAdd(..) => first.sources.iter().copied().collect(),
+            _ => accumulators.iter().map(|&item| self.item(item).sources[0]).collect(),
+        };
+        let mut boundaries = Vec::new();
+        loop {
+            let grown = self.grow_within(&Seed::new(accumulators[0], &sources, false), &boundaries);
+            let body = match first.op() {
+                Op::ScatterAdd(dim, _) => self.scatter_body(accumulators[0], *dim, &sources, &grown),
+                _ => {
+                    let space = self.graph.spec(sources[0]).shape.clone();
+                    self.body(space, sources.clone(), self.computed(grown.items.into_iter()), &[])
+                }
+            };
+            match body {
+                Ok(body) => return (body, boundaries),
+                Err(Boundary(item)) => boundaries.push(item),
+            }
+        }
+    }
+
+    /// At each element of the output and each position of the index: `src` there, if the index names the element.
+    fn scatter_body(
+        &self,
+        item: usize,
+        dim: usize,
+        sources: &SmallVec<[Output; 2]>,
+        grown: &Grown,
+    ) -> Result<Body, Boundary> {
+        let (paths, ends, space) = scatter_paths(self.graph, item, dim);
+        let computed = self.computed(grown.items.iter().copied());
+        let results = [(sources[0], ends[0]), (sources[1], ends[1])];
+        let access = trace(self.graph, &space, &results, paths, &computed, &[])?;
+        Ok(Body { space, results: sources.clone(), computed, access })
+    }
+}

@@ -1,0 +1,274 @@
+//! Removes operations whose result is another's, or a constant: one row a rule, in `RULES`, and common subexpressions.
+//!
+//! A rule gives the same bits for every operand, NaN, infinities and -0 among them: `x * 0` is not 0, and `x + 0` is not
+//! `x` for x = -0. Rules look at `Const` alone, a number that the library wrote. A user's number is a uniform: it may be
+//! 1 in this step and 2 in the next, and both run the same plan.
+//!
+//! In: the pending graph. Out: the same items; one that a rule removed is an alias of another, or a constant, and what is
+//! used no more has no uses.
+
+use rustc_hash::FxHashMap;
+
+use super::key::{KeyWriter, has_uniforms, write_op};
+use super::pending::PendingGraph;
+use crate::dtype::DType;
+use crate::graph::{Binary, Move, Op, Reduce, Unary};
+use crate::ir::Output;
+use crate::shape::Spec;
+
+pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
+    let mut known: FxHashMap<Vec<u8>, usize> = FxHashMap::default();
+    for i in 0..graph.items.len() {
+        for source in 0..graph.items[i].sources.len() {
+            graph.items[i].sources[source] = graph.resolve(graph.items[i].sources[source]);
+        }
+        if !graph.items[i].is_pending() || graph.items[i].is_alias {
+            continue;
+        }
+        match RULES.iter().find_map(|(_, rule)| rule(&Operation { graph: &graph, item: i })) {
+            Some(Rewrite::Constant(x)) => {
+                graph.items[i].replaced = Some(Op::Const(x));
+                graph.items[i].sources.clear();
+            }
+            Some(Rewrite::Cast(from, to)) => {
+                graph.items[i].replaced = Some(Op::Cast(to));
+                graph.items[i].sources[0] = from;
+            }
+            Some(Rewrite::Same(other)) => make_alias(&mut graph, i, [other]),
+            None => {}
+        }
+        merge_with_equal(&mut graph, i, &mut known);
+    }
+    count_uses(&mut graph);
+    graph
+}
+
+/// What an item becomes.
+enum Rewrite {
+    Same(Output),
+    Constant(f64),
+    Cast(Output, DType),
+}
+
+type Rule = fn(&Operation) -> Option<Rewrite>;
+
+/// Each rule and its name, which the tests go by.
+const RULES: &[(&str, Rule)] = &[
+    ("constants are folded", fold),
+    ("movement of a constant is a constant", moved_constant),
+    ("a reduction of a constant is a constant", reduced_constant),
+    ("movement that moves nothing", no_movement),
+    ("x * 1, x / 1", times_one),
+    ("x - 0, x + -0", plus_zero),
+    ("--x, !!x", twice),
+    ("a cast of a cast", cast_of_cast),
+    ("a choice that is made", choice),
+];
+
+/// An item that a rule looks at.
+struct Operation<'a> {
+    graph: &'a PendingGraph,
+    item: usize,
+}
+
+impl Operation<'_> {
+    fn op(&self) -> &Op {
+        self.graph.items[self.item].op()
+    }
+
+    fn spec(&self) -> &Spec {
+        self.graph.items[self.item].spec(0)
+    }
+
+    fn source(&self, i: usize) -> Output {
+        self.graph.items[self.item].sources[i]
+    }
+
+    /// The pending item behind a source.
+    fn behind(&self, i: usize) -> Option<Operation<'_>> {
+        let item = self.graph.items[self.item].sources.get(i)?.item;
+        self.graph.items[item].is_pending().then_some(Operation { graph: self.graph, item })
+    }
+
+    /// The number that a source is everywhere.
+    fn constant(&self, i: usize) -> Option<f64> {
+        match self.behind(i)?.op() {
+            Op::Const(x) => Some(*x),
+            _ => None,
+        }
+    }
+
+    fn source_dtype(&self, i: usize) -> DType {
+        self.graph.spec(self.source(i)).dtype
+    }
+
+    /// Whether a source is the constant `x`, with its sign.
+    fn is(&self, i: usize, x: f64) -> bool {
+        self.constant(i).is_some_and(|constant| constant.to_bits() == x.to_bits())
+    }
+}
+
+/// The number as a value of the dtype: what it would be after it was written and read.
+fn rounded(x: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => f64::from(x as f32),
+        DType::I32 => f64::from(x as i64 as i32),
+        DType::U32 => f64::from(x as i64 as u32),
+        DType::Bool => f64::from(x != 0.0),
+    }
+}
+
+fn fold(at: &Operation) -> Option<Rewrite> {
+    let dtype = at.spec().dtype;
+    let result = match at.op() {
+        Op::Unary(op) => {
+            let x = rounded(at.constant(0)?, dtype);
+            if dtype.is_float() { (op.row().float)(x) } else { (op.row().int)(x as i64) as f64 }
+        }
+        Op::Binary(op) => {
+            let operands = at.source_dtype(0);
+            let (a, b) = (rounded(at.constant(0)?, operands), rounded(at.constant(1)?, operands));
+            if operands.is_float() { (op.row().float)(a, b) } else { (op.row().int)(a as i64, b as i64) as f64 }
+        }
+        Op::Cast(_) => {
+            let x = rounded(at.constant(0)?, at.source_dtype(0));
+            // A float beyond an integer's range is the device's to convert.
+            let fits = dtype.is_float() || (x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32));
+            fits.then_some(if dtype.is_float() { x } else { x.trunc() })?
+        }
+        _ => return None,
+    };
+    Some(Rewrite::Constant(rounded(result, dtype)))
+}
+
+fn moved_constant(at: &Operation) -> Option<Rewrite> {
+    let x = at.constant(0)?;
+    match at.op() {
+        // Padding is 0.
+        Op::Move(Move::Pad(_)) if x.to_bits() != 0 => None,
+        Op::Move(_) => Some(Rewrite::Constant(x)),
+        _ => None,
+    }
+}
+
+fn reduced_constant(at: &Operation) -> Option<Rewrite> {
+    let Op::Reduce(how, dims) = at.op() else { return None };
+    let (x, source) = (at.constant(0)?, at.graph.spec(at.source(0)));
+    let count: usize = dims.iter().map(|&dim| source.shape[dim]).product();
+    let dtype = at.spec().dtype;
+    let x = rounded(x, dtype);
+    match how {
+        // Sums of floats are exact as long as they are integers in f32.
+        Reduce::Sum if dtype.is_float() => {
+            let sum = x * count as f64;
+            (x.fract() == 0.0 && sum.abs() < f64::from(1 << 24) && x.to_bits() != (-0.0f64).to_bits())
+                .then_some(Rewrite::Constant(sum))
+        }
+        Reduce::Sum => Some(Rewrite::Constant(rounded((x as i64).wrapping_mul(count as i64) as f64, dtype))),
+        Reduce::Max => (count > 0).then_some(Rewrite::Constant(x)),
+    }
+}
+
+fn no_movement(at: &Operation) -> Option<Rewrite> {
+    let Op::Move(movement) = at.op() else { return None };
+    let source = &at.graph.spec(at.source(0)).shape;
+    let same = match movement {
+        Move::Reshape(shape) | Move::Expand(shape) => shape == source,
+        Move::Permute(dims) => dims.iter().copied().eq(0..source.rank()),
+        Move::Slice(ranges) => ranges.iter().map(|&(_, len)| len).eq(source.iter().copied()),
+        Move::Pad(pads) => pads.iter().all(|&pad| pad == (0, 0)),
+        Move::Flip(dims) => dims.iter().all(|&dim| source[dim] <= 1),
+        Move::Windows(_) => false,
+    };
+    same.then(|| Rewrite::Same(at.source(0)))
+}
+
+fn times_one(at: &Operation) -> Option<Rewrite> {
+    match at.op() {
+        Op::Binary(Binary::Mul | Binary::Div) if at.is(1, 1.0) => Some(Rewrite::Same(at.source(0))),
+        Op::Binary(Binary::Mul) if at.is(0, 1.0) => Some(Rewrite::Same(at.source(1))),
+        _ => None,
+    }
+}
+
+fn plus_zero(at: &Operation) -> Option<Rewrite> {
+    // -0 + 0 is 0, so the zero that changes no float is the negative one. Integers have only one.
+    let nothing = |i: usize| if at.spec().dtype.is_float() { at.is(i, -0.0) } else { at.constant(i) == Some(0.0) };
+    match at.op() {
+        Op::Binary(Binary::Add) if nothing(1) => Some(Rewrite::Same(at.source(0))),
+        Op::Binary(Binary::Add) if nothing(0) => Some(Rewrite::Same(at.source(1))),
+        Op::Binary(Binary::Sub) if at.is(1, 0.0) => Some(Rewrite::Same(at.source(0))),
+        _ => None,
+    }
+}
+
+fn twice(at: &Operation) -> Option<Rewrite> {
+    let Op::Unary(op @ (Unary::Neg | Unary::Not)) = at.op() else { return None };
+    let inner = at.behind(0)?;
+    matches!(inner.op(), Op::Unary(other) if other == op).then(|| Rewrite::Same(inner.source(0)))
+}
+
+/// The first cast must lose nothing: it is one of a bool, or between the integers, whose bits stay.
+fn cast_of_cast(at: &Operation) -> Option<Rewrite> {
+    let Op::Cast(to) = *at.op() else { return None };
+    let inner = at.behind(0)?;
+    let Op::Cast(_) = inner.op() else { return None };
+    let (from, between) = (inner.source_dtype(0), inner.spec().dtype);
+    let integer = |dtype: DType| matches!(dtype, DType::I32 | DType::U32);
+    let lossless = from == DType::Bool || (integer(from) && integer(between) && integer(to));
+    match lossless {
+        true if from == to => Some(Rewrite::Same(inner.source(0))),
+        true => Some(Rewrite::Cast(inner.source(0), to)),
+        false => None,
+    }
+}
+
+fn choice(at: &Operation) -> Option<Rewrite> {
+    let Op::Where = at.op() else { return None };
+    match at.constant(0) {
+        Some(x) => Some(Rewrite::Same(at.source(if x != 0.0 { 1 } else { 2 }))),
+        None => (at.source(1) == at.source(2)).then(|| Rewrite::Same(at.source(1))),
+    }
+}
+
+/// Makes the outputs of an item other items' outputs.
+fn make_alias(graph: &mut PendingGraph, item: usize, others: impl IntoIterator<Item = Output>) {
+    graph.items[item].is_alias = true;
+    graph.items[item].sources = others.into_iter().collect();
+}
+
+/// Common subexpressions. Two outputs of the run stay two, each with memory of its own: sharing it would keep either
+/// from being updated in place. What `autograd::checkpoint` computes again stays apart from what was computed before, or
+/// it would have to be kept.
+fn merge_with_equal(graph: &mut PendingGraph, i: usize, known: &mut FxHashMap<Vec<u8>, usize>) {
+    let item = &graph.items[i];
+    if item.is_alias || has_uniforms(item.op()) {
+        return;
+    }
+    let mut key = KeyWriter::default();
+    write_op(item.op(), &mut key);
+    std::hash::Hash::hash(&(&item.node.outs, &item.sources, item.node.recomputation), &mut key);
+    match known.get(&key.0) {
+        Some(&first) if !(graph.items[first].is_output && item.is_output) => {
+            let outs = 0..item.node.outs.len() as u8;
+            make_alias(graph, i, outs.map(|out| Output { item: first, out }));
+        }
+        Some(_) => {}
+        None => {
+            known.insert(key.0, i);
+        }
+    }
+}
+
+/// Edges from items that an output is computed from; the others have no uses.
+fn count_uses(graph: &mut PendingGraph) {
+    graph.items.iter_mut().for_each(|item| item.uses = 0);
+    for i in (0..graph.items.len()).rev() {
+        let item = &graph.items[i];
+        if item.is_pending() && (item.is_output || item.uses > 0) {
+            for Output { item, .. } in item.sources.clone() {
+                graph.items[item].uses += 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Kernels as they run: over as few dims as possible, and long loops in two stages. A reduction that would loop too long or
+//! leave most of the device idle writes partial results first, and a product with a long K partial products; the second
+//! stage combines them.
+//!
+//! In: merged kernels. Out: kernels whose spaces are collapsed and whose splits and lanes are chosen.
+
+use smallvec::SmallVec;
+
+use super::split_policy::{k_splits, reduction_splits};
+use crate::dtype::DType;
+use crate::graph::{Move, Reduce, View};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
+use crate::limits::Limits;
+
+pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> KernelGraph {
+    for node in std::mem::take(&mut graph.kernels) {
+        let [second, first] = split_product(node, limits, &mut graph);
+        for node in second.into_iter().chain(first) {
+            let stages = split_reduction(node, limits, &mut graph);
+            graph.kernels.extend(stages);
+        }
+    }
+    graph
+}
+
+/// The sum of partial products, if K is split, and the product.
+fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph) -> [Option<KernelNode>; 2] {
+    let Kernel::MatMul(product, epilogue) = &mut node.kernel else { return [None, Some(node)] };
+    let outputs = product.batch[0] * product.batch[1] * product.m * product.n;
+    let splits = k_splits(limits, outputs, product.k);
+    if splits == 1 {
+        return [None, Some(node)];
+    }
+    product.splits = splits;
+    let partial = graph.new_scratch(outputs * splits * DType::F32.bytes());
+    let mut epilogue = epilogue.take();
+    let mut reads = vec![partial];
+    epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
+    let program = Program::copies(partial_results(splits, outputs), &[DType::F32]);
+    let sum = Reduction::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
+    let sum = KernelNode::new(Kernel::Reduce(sum), reads, node.writes, node.item);
+    node.writes = SmallVec::from_elem(partial, 1);
+    // What only the epilogue reads is not the product's.
+    if let Kernel::MatMul(product, _) = &node.kernel {
+        node.reads.truncate(1 + product.a.read.max(product.b.read));
+    }
+    [Some(sum), Some(node)]
+}
+
+/// `[outputs, splits]` of partial results that lie as `[splits, outputs]`: those of neighbouring outputs are written side by
+/// side.
+fn partial_results(splits: usize, outputs: usize) -> View {
+    let transpose = Move::Permute(SmallVec::from_slice(&[1, 0]));
+    View::contiguous(&[splits, outputs].into()).apply(&transpose).expect("strides express a transpose")
+}
+
+/// The kernel collapsed; a reduction in two stages where that pays, the second one first.
+fn split_reduction(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph) -> SmallVec<[KernelNode; 2]> {
+    node.kernel.collapse();
+    let Kernel::Reduce(reduction) = &mut node.kernel else { return SmallVec::from_iter([node]) };
+    let (inner, program) = (reduction.inner(), &reduction.program);
+    let outputs: usize = program.space[..inner].iter().product();
+    let length: usize = program.space[inner..].iter().product();
+    let rows = program.rows_are_contiguous(inner);
+    let (splits, lanes) = reduction_splits(limits, outputs, length, program.largest_operand(), rows);
+    (reduction.splits, reduction.lanes) = (splits, lanes);
+    if splits == 1 {
+        return SmallVec::from_iter([node]);
+    }
+    let [second, first] = stages(node, partial_results(splits, outputs), &[1], graph);
+    let mut both = split_reduction(second, limits, graph);
+    both.push(first);
+    both
+}
+
+/// A reduction in two stages: one over the `dims` of partial results that lie as the view says, and before it the kernel
+/// that writes those.
+pub(super) fn stages(mut node: KernelNode, partial: View, dims: &[usize], graph: &mut KernelGraph) -> [KernelNode; 2] {
+    let Kernel::Reduce(reduction) = &mut node.kernel else { unreachable!("a reduction") };
+    let (outputs, reduced) = reduction.results();
+    let (outputs, program) = (outputs.len(), &reduction.program);
+    let dtypes: SmallVec<[DType; 2]> = reduced.iter().map(|&result| program.dtype(result)).collect();
+    let between: Vec<BufferId> =
+        dtypes.iter().map(|dtype| graph.new_scratch(partial.shape.numel() * dtype.bytes())).collect();
+    let (mut first_reads, mut reads, mut epilogue) = (Vec::new(), between.clone(), reduction.epilogue.take());
+    epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
+    reduction.program.rebind(&node.reads, &mut first_reads);
+    let program = Program::copies(partial, &dtypes);
+    let second = Reduction::new(reduction.reduce_ops.clone(), program, dims.iter().copied(), epilogue);
+    let second = KernelNode::new(Kernel::Reduce(second), reads, node.writes.drain(outputs..), node.item);
+    node.reads = first_reads;
+    node.writes.extend(between);
+    [second, node]
+}
