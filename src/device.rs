@@ -183,7 +183,10 @@ impl Device {
         Device(Arc::new(Inner {
             backend,
             eager: options.eager,
-            runtime: Mutex::new(Runtime::new(if options.fuse { Fusion::On } else { Fusion::Off }, options.check)),
+            runtime: Mutex::new(Runtime::new(
+                if options.fuse { Fusion::On } else { Fusion::Off },
+                options.check,
+            )),
             pending: Mutex::default(),
             failure: Mutex::default(),
         }))

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::ball::{Ball, ROUNDING, cut};
 use crate::dtype::DType;
 use crate::graph::{Op, Reduce, View};
-use crate::random;
 use crate::ir::{Inst, Kernel, MatMul, Program, Reduction};
+use crate::random;
 use crate::schedule::PendingGraph;
 use crate::shape::Shape;
 
@@ -57,7 +57,11 @@ fn after(program: &Program, reads: &[&[Ball]], graph: &PendingGraph, core: &[Vec
 }
 
 /// What is written place by place, and what is reduced: partial results of the same part follow one another.
-fn reduce(reduction: &Reduction, reads: &[&[Ball]], graph: &PendingGraph) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
+fn reduce(
+    reduction: &Reduction,
+    reads: &[&[Ball]],
+    graph: &PendingGraph,
+) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
     let Reduction { reduce_ops: how, program, splits, .. } = reduction;
     let (here, combined) = reduction.results();
     let (outer, reduced) = program.space.split_at(reduction.inner());

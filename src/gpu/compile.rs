@@ -8,9 +8,9 @@ use super::{Access, Dispatch, Gpu, Shader};
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::graph::Op;
+use crate::ir::{Kernel, MatMul, Plan, Program, Step};
 use crate::limits::{AdapterKind, Limits};
 use crate::ops;
-use crate::ir::{Kernel, MatMul, Plan, Program, Step};
 use crate::runtime::logs;
 use crate::schedule::PendingGraph;
 

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::{
-    BufferId, Inst, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Placement, Plan, Program, Reduction, Slot,
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Placement, Plan, Program,
+    Reduction, Slot,
 };
 use crate::graph::View;
 

@@ -112,7 +112,8 @@ impl Program {
 
     /// Makes the n-th accumulator a result of this epilogue.
     pub fn store_accumulator(&mut self, n: usize, dtype: DType) {
-        let known = self.code.iter().position(|inst| matches!(inst, Inst::Accumulator(other, _) if *other == n));
+        let known =
+            self.code.iter().position(|inst| matches!(inst, Inst::Accumulator(other, _) if *other == n));
         self.results.push(known.unwrap_or(self.code.len()));
         if known.is_none() {
             self.code.push(Inst::Accumulator(n, dtype));
@@ -277,7 +278,8 @@ impl Program {
 
     /// Whether the results depend on nothing that differs from run to run.
     pub fn is_constant(&self) -> bool {
-        let varies = |inst: &Inst| matches!(inst, Inst::Scalar(..) | Inst::Random(..) | Inst::Accumulator(..));
+        let varies =
+            |inst: &Inst| matches!(inst, Inst::Scalar(..) | Inst::Random(..) | Inst::Accumulator(..));
         self.loads.is_empty() && !self.code.iter().any(varies)
     }
 

@@ -66,8 +66,10 @@ impl<'a> Check<'a> {
     fn keep(&mut self, step: &Step) -> Result<(), Error> {
         let operands = self.peek(&step.reads)?;
         let Kernel::Fused(launch) = &step.kernel else {
-            let decoded =
-                operands.iter().enumerate().map(|(read, bytes)| decode(bytes, read_dtype(&step.kernel, read)));
+            let decoded = operands
+                .iter()
+                .enumerate()
+                .map(|(read, bytes)| decode(bytes, read_dtype(&step.kernel, read)));
             self.operands.push(decoded.collect());
             return Ok(());
         };

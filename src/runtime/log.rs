@@ -29,7 +29,8 @@ pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
 /// read; and at last for whom each result is kept.
 pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String {
     let mut text = String::new();
-    let kept = |slot: usize| plan.results.iter().any(|placement| placement.outs.iter().any(|(at, _)| *at == slot));
+    let kept =
+        |slot: usize| plan.results.iter().any(|placement| placement.outs.iter().any(|(at, _)| *at == slot));
     for (i, step) in plan.steps.iter().enumerate() {
         let _ = writeln!(
             text,

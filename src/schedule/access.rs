@@ -146,7 +146,8 @@ pub(super) fn trace(
 ) -> Result<Access, Boundary> {
     let known = FxHashMap::default();
     let access = Access::default();
-    let mut tracer = Tracer { graph, space, computed, accumulators, paths, known, access, order: None, values: 0 };
+    let mut tracer =
+        Tracer { graph, space, computed, accumulators, paths, known, access, order: None, values: 0 };
     for &(result, path) in results {
         tracer.visit(result, path)?;
     }

@@ -34,10 +34,12 @@ pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
     let mut leaves: Vec<Option<Leaves>> = Vec::with_capacity(graph.items.len());
     for i in 0..graph.items.len() {
         let computed_from = sources_in_memory(&graph.items[i], &leaves);
-        let is_deferred = computed_from.as_ref().is_some_and(|sources| is_worth_deferring(&graph, i, sources));
+        let is_deferred =
+            computed_from.as_ref().is_some_and(|sources| is_worth_deferring(&graph, i, sources));
         let item = &mut graph.items[i];
         item.is_output &= !is_deferred;
-        let is_in_memory = if item.is_pending() { item.is_output } else { item.is_held || item.has_outside_refs };
+        let is_in_memory =
+            if item.is_pending() { item.is_output } else { item.is_held || item.has_outside_refs };
         leaves.push(if is_in_memory { Some(Leaves::from_slice(&[i])) } else { computed_from });
     }
     graph

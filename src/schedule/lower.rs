@@ -11,7 +11,8 @@ use super::regions::{Body, Epilogue, Region, Regions};
 use crate::dtype::DType;
 use crate::graph::{Binary, Move, Op, Reduce, View};
 use crate::ir::{
-    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg, index_of,
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
+    index_of,
 };
 use crate::limits::Limits;
 use crate::ops::{self, Buffer};
@@ -133,7 +134,8 @@ impl Lowering<'_> {
         emitter.program.space = space;
         let index = emitter.emit(index, index_path);
         emitter.push(Inst::Check { item, index, size });
-        let index = if index_dtype == DType::I32 { index } else { emitter.push(Inst::Cast(index, DType::I32)) };
+        let index =
+            if index_dtype == DType::I32 { index } else { emitter.push(Inst::Cast(index, DType::I32)) };
         let src = emitter.emit(src, src_path);
         let hit = emitter.push(Inst::Binary(Binary::Eq, index, element, DType::I32));
         let zero = emitter.push(Inst::Const(0.0, dtype));

@@ -53,7 +53,8 @@ pub(super) fn memory(
         }
     }
     for Outliving { item, outs } in results {
-        let outs = outs.into_iter().map(|(source, view)| (memory.slot(BufferId::Item(source)), view)).collect();
+        let outs =
+            outs.into_iter().map(|(source, view)| (memory.slot(BufferId::Item(source)), view)).collect();
         memory.plan.results.push(Placement { item, outs });
     }
     memory.plan
@@ -71,7 +72,8 @@ fn results(
     written: &FxHashSet<usize>,
     alive: &[bool],
 ) -> Vec<Outliving> {
-    let in_memory = |source: &Output| !graph.items[source.item].is_pending() || written.contains(&source.item);
+    let in_memory =
+        |source: &Output| !graph.items[source.item].is_pending() || written.contains(&source.item);
     let pending = (0..graph.items.len()).filter(|&item| graph.items[item].is_pending() && alive[item]);
     let outs = |item: usize| -> Option<SmallVec<[(Output, View); 1]>> {
         let it = &graph.items[item];
@@ -200,7 +202,9 @@ impl Memory<'_> {
         let mut donors = Vec::new();
         for (read, &buffer) in node.reads.iter().enumerate() {
             let ours = match buffer {
-                BufferId::Item(source) if !self.is_pending(buffer) => donatable(source.item) && self.fills_storage(source),
+                BufferId::Item(source) if !self.is_pending(buffer) => {
+                    donatable(source.item) && self.fills_storage(source)
+                }
                 _ => true,
             };
             // Memory of which a result is a view must stay as it is.

@@ -97,7 +97,9 @@ impl KernelSet<'_> {
         };
         let (old, new) = (space(&self.kernels[i]), space(&node));
         if old != new {
-            old.and_then(|old| self.by_space.get_mut(&old)).into_iter().for_each(|list| list.retain(|&j| j != i));
+            old.and_then(|old| self.by_space.get_mut(&old))
+                .into_iter()
+                .for_each(|list| list.retain(|&j| j != i));
             if let Some(new) = new {
                 let list = self.by_space.entry(new).or_default();
                 list.insert(list.partition_point(|&j| j < i), i);

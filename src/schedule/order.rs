@@ -32,7 +32,8 @@ pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     let mut take = |i: usize| kernels[i].take().expect("each kernel is in one group");
     graph.kernels = Vec::with_capacity(groups.len());
     for group in groups {
-        let nodes = group.into_iter().enumerate().map(|(n, i)| KernelNode { shares_dispatch: n > 0, ..take(i) });
+        let nodes =
+            group.into_iter().enumerate().map(|(n, i)| KernelNode { shares_dispatch: n > 0, ..take(i) });
         graph.kernels.extend(nodes);
     }
     graph

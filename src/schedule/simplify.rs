@@ -7,7 +7,10 @@
 //! In: the pending graph. Out: the same items; one that a rule removed is an alias of another, or a constant, and what is
 //! used no more has no uses.
 
+use std::hash::Hash;
+
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::key::{KeyWriter, has_uniforms, write_op};
 use super::pending::PendingGraph;
@@ -17,7 +20,8 @@ use crate::ir::Output;
 use crate::shape::Spec;
 
 pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
-    let mut known: FxHashMap<Vec<u8>, usize> = FxHashMap::default();
+    let backs_output = backs_output(&graph);
+    let mut known: FxHashMap<Vec<u8>, Known> = FxHashMap::default();
     for i in 0..graph.items.len() {
         for source in 0..graph.items[i].sources.len() {
             graph.items[i].sources[source] = graph.resolve(graph.items[i].sources[source]);
@@ -37,7 +41,7 @@ pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
             Some(Rewrite::Same(other)) => make_alias(&mut graph, i, [other]),
             None => {}
         }
-        merge_with_equal(&mut graph, i, &mut known);
+        merge_with_equal(&mut graph, i, backs_output[i], &mut known);
     }
     count_uses(&mut graph);
     graph
@@ -55,9 +59,7 @@ type Rule = fn(&Operation) -> Option<Rewrite>;
 /// Each rule and its name, which the tests go by.
 const RULES: &[(&str, Rule)] = &[
     ("constants are folded", fold),
-    ("movement of a constant is a constant", moved_constant),
     ("a reduction of a constant is a constant", reduced_constant),
-    ("movement that moves nothing", no_movement),
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
     ("--x, !!x", twice),
@@ -90,10 +92,15 @@ impl Operation<'_> {
         self.graph.items[item].is_pending().then_some(Operation { graph: self.graph, item })
     }
 
-    /// The number that a source is everywhere.
+    /// The number that a source is everywhere, also through movement: a product reads a constant that is expanded from
+    /// one element, so movement stays.
     fn constant(&self, i: usize) -> Option<f64> {
-        match self.behind(i)?.op() {
+        let source = self.behind(i)?;
+        match source.op() {
             Op::Const(x) => Some(*x),
+            // Padding is 0.
+            Op::Move(Move::Pad(_)) => source.constant(0).filter(|x| x.to_bits() == 0),
+            Op::Move(_) => source.constant(0),
             _ => None,
         }
     }
@@ -128,27 +135,22 @@ fn fold(at: &Operation) -> Option<Rewrite> {
         Op::Binary(op) => {
             let operands = at.source_dtype(0);
             let (a, b) = (rounded(at.constant(0)?, operands), rounded(at.constant(1)?, operands));
-            if operands.is_float() { (op.row().float)(a, b) } else { (op.row().int)(a as i64, b as i64) as f64 }
+            if operands.is_float() {
+                (op.row().float)(a, b)
+            } else {
+                (op.row().int)(a as i64, b as i64) as f64
+            }
         }
         Op::Cast(_) => {
             let x = rounded(at.constant(0)?, at.source_dtype(0));
             // A float beyond an integer's range is the device's to convert.
-            let fits = dtype.is_float() || (x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32));
+            let fits =
+                dtype.is_float() || (x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32));
             fits.then_some(if dtype.is_float() { x } else { x.trunc() })?
         }
         _ => return None,
     };
     Some(Rewrite::Constant(rounded(result, dtype)))
-}
-
-fn moved_constant(at: &Operation) -> Option<Rewrite> {
-    let x = at.constant(0)?;
-    match at.op() {
-        // Padding is 0.
-        Op::Move(Move::Pad(_)) if x.to_bits() != 0 => None,
-        Op::Move(_) => Some(Rewrite::Constant(x)),
-        _ => None,
-    }
 }
 
 fn reduced_constant(at: &Operation) -> Option<Rewrite> {
@@ -169,20 +171,6 @@ fn reduced_constant(at: &Operation) -> Option<Rewrite> {
     }
 }
 
-fn no_movement(at: &Operation) -> Option<Rewrite> {
-    let Op::Move(movement) = at.op() else { return None };
-    let source = &at.graph.spec(at.source(0)).shape;
-    let same = match movement {
-        Move::Reshape(shape) | Move::Expand(shape) => shape == source,
-        Move::Permute(dims) => dims.iter().copied().eq(0..source.rank()),
-        Move::Slice(ranges) => ranges.iter().map(|&(_, len)| len).eq(source.iter().copied()),
-        Move::Pad(pads) => pads.iter().all(|&pad| pad == (0, 0)),
-        Move::Flip(dims) => dims.iter().all(|&dim| source[dim] <= 1),
-        Move::Windows(_) => false,
-    };
-    same.then(|| Rewrite::Same(at.source(0)))
-}
-
 fn times_one(at: &Operation) -> Option<Rewrite> {
     match at.op() {
         Op::Binary(Binary::Mul | Binary::Div) if at.is(1, 1.0) => Some(Rewrite::Same(at.source(0))),
@@ -193,7 +181,8 @@ fn times_one(at: &Operation) -> Option<Rewrite> {
 
 fn plus_zero(at: &Operation) -> Option<Rewrite> {
     // -0 + 0 is 0, so the zero that changes no float is the negative one. Integers have only one.
-    let nothing = |i: usize| if at.spec().dtype.is_float() { at.is(i, -0.0) } else { at.constant(i) == Some(0.0) };
+    let nothing =
+        |i: usize| if at.spec().dtype.is_float() { at.is(i, -0.0) } else { at.constant(i) == Some(0.0) };
     match at.op() {
         Op::Binary(Binary::Add) if nothing(1) => Some(Rewrite::Same(at.source(0))),
         Op::Binary(Binary::Add) if nothing(0) => Some(Rewrite::Same(at.source(1))),
@@ -237,25 +226,65 @@ fn make_alias(graph: &mut PendingGraph, item: usize, others: impl IntoIterator<I
     graph.items[item].sources = others.into_iter().collect();
 }
 
+/// Items whose memory is that of an output: the output itself, and what it is another name or shape of.
+fn backs_output(graph: &PendingGraph) -> Vec<bool> {
+    let mut backs: Vec<bool> = graph.items.iter().map(|item| item.is_output).collect();
+    for (i, item) in graph.items.iter().enumerate().rev() {
+        if backs[i] && item.is_pending() && (item.is_alias || matches!(item.op(), Op::Move(_))) {
+            item.sources.iter().for_each(|source| backs[source.item] = true);
+        }
+    }
+    backs
+}
+
+/// The first item of each expression.
+struct Known {
+    item: usize,
+    backs_output: bool,
+}
+
 /// Common subexpressions. Two outputs of the run stay two, each with memory of its own: sharing it would keep either
 /// from being updated in place. What `autograd::checkpoint` computes again stays apart from what was computed before, or
 /// it would have to be kept.
-fn merge_with_equal(graph: &mut PendingGraph, i: usize, known: &mut FxHashMap<Vec<u8>, usize>) {
+fn merge_with_equal(
+    graph: &mut PendingGraph,
+    i: usize,
+    backs_output: bool,
+    known: &mut FxHashMap<Vec<u8>, Known>,
+) {
     let item = &graph.items[i];
     if item.is_alias || has_uniforms(item.op()) {
         return;
     }
     let mut key = KeyWriter::default();
     write_op(item.op(), &mut key);
-    std::hash::Hash::hash(&(&item.node.outs, &item.sources, item.node.recomputation), &mut key);
-    match known.get(&key.0) {
-        Some(&first) if !(graph.items[first].is_output && item.is_output) => {
-            let outs = 0..item.node.outs.len() as u8;
-            make_alias(graph, i, outs.map(|out| Output { item: first, out }));
+    let sources: SmallVec<[Output; 3]> =
+        item.sources.iter().map(|&source| behind_renaming(graph, source)).collect();
+    (&item.node.outs, sources, item.node.recomputation).hash(&mut key);
+    match known.get_mut(&key.0) {
+        Some(first) if first.backs_output && backs_output => {}
+        Some(first) => {
+            first.backs_output |= backs_output;
+            let (outs, item) = (0..item.node.outs.len() as u8, first.item);
+            make_alias(graph, i, outs.map(|out| Output { item, out }));
         }
-        Some(_) => {}
         None => {
-            known.insert(key.0, i);
+            known.insert(key.0, Known { item: i, backs_output });
+        }
+    }
+}
+
+/// The value behind movement that moves nothing, as `detach` and the operands of a decomposition are built.
+fn behind_renaming(graph: &PendingGraph, mut source: Output) -> Output {
+    loop {
+        let item = &graph.items[source.item];
+        match item.op() {
+            Op::Move(Move::Reshape(shape))
+                if item.is_pending() && *shape == graph.spec(item.sources[0]).shape =>
+            {
+                source = item.sources[0];
+            }
+            _ => return source,
         }
     }
 }

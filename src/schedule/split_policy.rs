@@ -83,7 +83,8 @@ mod tests {
             for outputs in [1, 7, 1000, 100_000] {
                 for length in [1, 31, 1025, 65_536, 1 << 20, (1 << 25) + 1] {
                     for rows in [true, false] {
-                        let (splits, lanes) = reduction_splits(&limits, outputs, length, outputs * length, rows);
+                        let (splits, lanes) =
+                            reduction_splits(&limits, outputs, length, outputs * length, rows);
                         let each = length.div_ceil(splits).div_ceil(lanes as usize);
                         assert!(
                             each + each / 32 < 65_535,

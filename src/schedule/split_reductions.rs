@@ -55,7 +55,11 @@ fn partial_results(splits: usize, outputs: usize) -> View {
 }
 
 /// The kernel collapsed; a reduction in two stages where that pays, the second one first.
-fn split_reduction(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph) -> SmallVec<[KernelNode; 2]> {
+fn split_reduction(
+    mut node: KernelNode,
+    limits: &Limits,
+    graph: &mut KernelGraph,
+) -> SmallVec<[KernelNode; 2]> {
     node.kernel.collapse();
     let Kernel::Reduce(reduction) = &mut node.kernel else { return SmallVec::from_iter([node]) };
     let (inner, program) = (reduction.inner(), &reduction.program);
@@ -75,7 +79,12 @@ fn split_reduction(mut node: KernelNode, limits: &Limits, graph: &mut KernelGrap
 
 /// A reduction in two stages: one over the `dims` of partial results that lie as the view says, and before it the kernel
 /// that writes those.
-pub(super) fn stages(mut node: KernelNode, partial: View, dims: &[usize], graph: &mut KernelGraph) -> [KernelNode; 2] {
+pub(super) fn stages(
+    mut node: KernelNode,
+    partial: View,
+    dims: &[usize],
+    graph: &mut KernelGraph,
+) -> [KernelNode; 2] {
     let Kernel::Reduce(reduction) = &mut node.kernel else { unreachable!("a reduction") };
     let (outputs, reduced) = reduction.results();
     let (outputs, program) = (outputs.len(), &reduction.program);

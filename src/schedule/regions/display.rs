@@ -42,7 +42,8 @@ impl Regions {
         let mut aliases: Vec<_> = self.aliases.iter().collect();
         aliases.sort_unstable_by_key(|(item, _)| **item);
         for (item, outs) in aliases {
-            outs.iter().for_each(|(source, view)| push(format!("alias %{item} = {source} {}", Strides(view))));
+            outs.iter()
+                .for_each(|(source, view)| push(format!("alias %{item} = {source} {}", Strides(view))));
         }
         text
     }

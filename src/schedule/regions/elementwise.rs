@@ -118,7 +118,8 @@ impl Planner<'_> {
             let mut wider = seed.clone();
             wider.siblings.push(other);
             let both = self.grow(&wider);
-            let lossless = grown.also_written.iter().chain(&theirs).all(|item| both.also_written.contains(item));
+            let lossless =
+                grown.also_written.iter().chain(&theirs).all(|item| both.also_written.contains(item));
             if lossless && self.dependencies(&both.loads, &[item]).is_empty() {
                 (seed, grown) = (wider, both);
             } else if theirs.len() > 1 {
@@ -171,7 +172,8 @@ impl Planner<'_> {
         }
         let unplaced = self.unplaced_reductions(item, grown);
         unplaced.iter().find_map(|&newest| {
-            let siblings = unplaced.iter().copied().filter(|&n| n != newest && self.same_iteration_space(newest, n));
+            let siblings =
+                unplaced.iter().copied().filter(|&n| n != newest && self.same_iteration_space(newest, n));
             let all: Items = std::iter::once(newest).chain(siblings).collect();
             let with_siblings = if all.len() > 1 { self.epilogue(item, grown, &all) } else { None };
             with_siblings.or_else(|| self.epilogue(item, grown, &[newest]))

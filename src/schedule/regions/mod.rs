@@ -120,7 +120,9 @@ impl Region {
     /// The items that the region reads from memory.
     fn reads(&self) -> impl Iterator<Item = usize> {
         let (body, buffers): (Option<&Body>, SmallVec<[BufferId; 4]>) = match self {
-            Region::Elementwise { body, .. } | Region::Reduce { prologue: body, .. } => (Some(body), SmallVec::new()),
+            Region::Elementwise { body, .. } | Region::Reduce { prologue: body, .. } => {
+                (Some(body), SmallVec::new())
+            }
             Region::MatMul { operands, .. } => (None, operands.iter().map(|(buffer, _)| *buffer).collect()),
             Region::Fused { inputs, .. } => (None, inputs.clone()),
             Region::Copy { source, .. } => (None, SmallVec::from_elem(BufferId::Item(*source), 1)),
@@ -288,7 +290,8 @@ impl Planner<'_> {
     /// The memory that an alias of an output is a view of.
     fn aliased_memory(&self, source: Output) -> (Output, View) {
         let item = self.item(source.item);
-        let moved = item.is_pending() && !self.is_materialized(source.item) && matches!(item.op(), Op::Move(_));
+        let moved =
+            item.is_pending() && !self.is_materialized(source.item) && matches!(item.op(), Op::Move(_));
         let alias = if moved { self.movement_alias(source.item) } else { None };
         alias.unwrap_or_else(|| (source, self.layout(source)))
     }
