@@ -22,7 +22,7 @@ use crate::shape::Spec;
 pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
     let backs_output = backs_output(&graph);
     let mut known: FxHashMap<Vec<u8>, Known> = FxHashMap::default();
-    for i in 0..graph.items.len() {
+    for (i, backs_output) in backs_output.into_iter().enumerate() {
         for source in 0..graph.items[i].sources.len() {
             graph.items[i].sources[source] = graph.resolve(graph.items[i].sources[source]);
         }
@@ -41,7 +41,7 @@ pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
             Some(Rewrite::Same(other)) => make_alias(&mut graph, i, [other]),
             None => {}
         }
-        merge_with_equal(&mut graph, i, backs_output[i], &mut known);
+        merge_with_equal(&mut graph, i, backs_output, &mut known);
     }
     count_uses(&mut graph);
     graph

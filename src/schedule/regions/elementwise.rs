@@ -17,7 +17,7 @@ const MAX_SIBLINGS: usize = 16;
 /// What an epilogue consumes.
 enum Accumulators {
     Product(usize),
-    Reductions(Reduced),
+    Reductions(Box<Reduced>),
 }
 
 impl Accumulators {
@@ -44,7 +44,7 @@ impl Planner<'_> {
             loads.for_each(|&load| self.materialize(load));
             match accumulators {
                 Accumulators::Product(product) => self.place_matmul(product, Some(epilogue)),
-                Accumulators::Reductions(reduced) => self.place_reduced(reduced, Some(epilogue)),
+                Accumulators::Reductions(reduced) => self.place_reduced(*reduced, Some(epilogue)),
             }
             return;
         }
@@ -194,7 +194,7 @@ impl Planner<'_> {
             return fits.then_some((Accumulators::Product(consumed[0]), epilogue));
         }
         let reduced = if transposed { None } else { self.reduced(consumed, Some(&epilogue)) };
-        Some((Accumulators::Reductions(reduced?), epilogue))
+        Some((Accumulators::Reductions(Box::new(reduced?)), epilogue))
     }
 
     /// Whether the accumulators depend neither on what the region writes nor on one another, nor does anything else that
