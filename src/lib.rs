@@ -65,7 +65,8 @@
 //!
 //! `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose the adapter.
 //! `WGRAD_LOG=plan,kernel,wgsl` prints plans, the kernels that ran (those that share a dispatch in one line), and their
-//! text. `WGRAD_FUSE=0` gives each node a kernel of its own, `WGRAD_EAGER=1` runs it as soon as it is built, `WGRAD_CHECK=1` follows each kernel with the CPU
+//! text; `WGRAD_LOG=after:NAME` the form behind a pass of the scheduler (`pending`, `defer`, `simplify`, `regions`, `lower`,
+//! `merge`, `split_reductions`, `order`, `memory`), `after:all` all of them. `WGRAD_FUSE=0` gives each node a kernel of its own, `WGRAD_EAGER=1` runs it as soon as it is built, `WGRAD_CHECK=1` follows each kernel with the CPU
 //! reference and fails with [`Error::Check`] where they differ.
 
 #![warn(missing_docs)]

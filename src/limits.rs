@@ -15,6 +15,9 @@ pub enum AdapterKind {
 }
 
 /// What an adapter allows, and what kind it is: all that scheduling needs to know of a device.
+///
+/// Every adapter runs workgroups of 256 invocations with 16 KiB of workgroup memory, WebGPU's minimum; the crate's kernels
+/// take no more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// What kind of device it is.
@@ -31,16 +34,10 @@ pub struct Limits {
     pub uniform_alignment: u32,
     /// Workgroups in each dimension of a dispatch.
     pub workgroups: u32,
-    /// Invocations in a workgroup.
-    pub invocations: u32,
-    /// Bytes of workgroup memory.
-    pub workgroup_bytes: u32,
     /// Loop iterations of one invocation, all its loops together. llvmpipe ends loops silently beyond 65,535.
     pub loop_iterations: u32,
     /// The smallest and the largest subgroup, where subgroup operations may be used. Metal does not tell: it says 4 to 64.
     pub subgroup: Option<(u32, u32)>,
-    /// Whether shaders may use f16.
-    pub f16: bool,
 }
 
 impl Limits {
@@ -57,11 +54,8 @@ impl Limits {
             uniform_bytes: 64 << 10,
             uniform_alignment: 256,
             workgroups: 65_535,
-            invocations: 256,
-            workgroup_bytes: 16 << 10,
             loop_iterations: Self::SOFTWARE_LOOP_ITERATIONS,
             subgroup: None,
-            f16: false,
         }
     }
 }

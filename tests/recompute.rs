@@ -112,6 +112,35 @@ fn the_peak_of_memory_is_lower() {
     assert!(again.0 * 2 < plain.0, "{again:?} against {plain:?}");
 }
 
+/// What depends on captured tensors alone is equal in both passes. If it were one computation, its result would stay in
+/// memory from the forward pass to the backward pass of its block.
+#[test]
+fn what_depends_on_captured_tensors_alone_is_computed_again() {
+    let table: [(&str, fn(&Tensor) -> Tensor); 2] =
+        [("exp(w)", Tensor::exp), ("w w^T", |w| w.matmul(&w.t()))];
+    for (name, of_weight) in table {
+        let cost = |again: bool| {
+            let device = null();
+            let draw = |seed, rows| Host::draw(seed, &[rows, 256], -1.0..1.0).tensor(&device);
+            let weights: Vec<Tensor> = (0..8).map(|seed| draw(seed, 256)).collect();
+            let x = draw(99, 2).requires_grad();
+            let loss = weights.iter().fold(x.clone(), |x, w| {
+                let block = |x: &Tensor| x.matmul(&of_weight(w)).tanh();
+                if again { autograd::checkpoint(|x| block(x[0]), &[&x]) } else { block(&x) }
+            });
+            loss.sum().backward();
+            drop(loss);
+            x.grad().unwrap().realize().unwrap();
+            let counters = device.counters();
+            (counters.bytes_peak, counters.kernels)
+        };
+        let (plain, again) = (cost(false), cost(true));
+        println!("{name}: plain {plain:?}, recomputed {again:?} (bytes, kernels)");
+        // Eight weights and eight results, against eight weights and the results of one block.
+        assert!(again.0 * 4 < plain.0 * 3, "{name}: {again:?} against {plain:?}");
+    }
+}
+
 #[test]
 fn a_function_is_called_once_and_without_gradients_nothing_is_recorded() {
     let x = Tensor::new([1.0, 2.0], [2], &Device::cpu()).requires_grad();

@@ -246,6 +246,21 @@ fn whoever_holds_an_operand_keeps_its_value() {
     }
 }
 
+/// 256 plans are kept. One that is used in every step stays, however many others come and go.
+#[test]
+fn the_plan_whose_last_use_is_longest_ago_goes_first() {
+    let device = null(AdapterKind::Discrete);
+    let plans_of = |size: usize| {
+        let run = || drop(leaf(&[size], &device).exp().realize().unwrap().clone());
+        during(&device, run).plans
+    };
+    assert_eq!((plans_of(1), plans_of(2)), (1, 1));
+    for other in 3..600 {
+        assert_eq!((plans_of(other), plans_of(1)), (1, 0), "beside {other} others");
+    }
+    assert_eq!(plans_of(2), 1, "it was not used for long");
+}
+
 #[test]
 fn plans_are_kept_by_structure() {
     for device in kinds() {

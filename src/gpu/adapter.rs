@@ -51,7 +51,7 @@ pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Er
 
 /// What is used where there is it, and done without where there is not.
 const WELCOME: wgpu::Features =
-    wgpu::Features::SUBGROUP.union(wgpu::Features::SHADER_F16).union(wgpu::Features::TIMESTAMP_QUERY);
+    wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
     // PRIMARY leaves out GL, whose adapters are the same devices once more, with less in them.
@@ -109,8 +109,6 @@ fn plain(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limi
         uniform_bytes: u32::try_from(limits.max_uniform_buffer_binding_size).unwrap_or(u32::MAX),
         uniform_alignment: limits.min_uniform_buffer_offset_alignment,
         workgroups: limits.max_compute_workgroups_per_dimension,
-        invocations: limits.max_compute_invocations_per_workgroup,
-        workgroup_bytes: limits.max_compute_workgroup_storage_size,
         loop_iterations: match kind {
             AdapterKind::Software => Limits::SOFTWARE_LOOP_ITERATIONS,
             _ => u32::MAX,
@@ -118,7 +116,6 @@ fn plain(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limi
         subgroup: features
             .contains(wgpu::Features::SUBGROUP)
             .then_some((info.subgroup_min_size, info.subgroup_max_size)),
-        f16: features.contains(wgpu::Features::SHADER_F16),
     }
 }
 

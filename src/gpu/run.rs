@@ -137,6 +137,14 @@ impl Recorder {
 
     /// Replaces the uniform buffer if this run's uniforms, or the window of one of its dispatches, would reach beyond it.
     fn make_room(&mut self, dispatches: &[Dispatch], uniforms: &[u32], limits: &Limits) -> Result<(), Error> {
+        let largest = dispatches.iter().map(window).max().unwrap_or(0);
+        if largest > u64::from(limits.uniform_bytes) {
+            return Err(Error::TooLarge {
+                bytes: largest,
+                limit: "max_uniform_buffer_binding_size",
+                allowed: limits.uniform_bytes.into(),
+            });
+        }
         let windows = dispatches.iter().map(|d| u64::from(d.uniform) + window(d));
         let needed = windows.max().unwrap_or(0).max(4 * uniforms.len() as u64);
         if needed <= self.uniforms.size() {

@@ -23,13 +23,15 @@ pub(super) fn memory(
     let written = kernels.written();
     let aliases = &kernels.aliases;
     let has_value = |item: usize| written.contains(&item) || aliases.contains_key(&item);
-    let alive = pending.alive(has_value);
-    let results = results(graph, &kernels, &written, &alive);
-    let is_deferred = |&i: &usize| {
+    let is_deferred = |i: usize| {
         let item = &graph.items[i];
         item.is_pending() && item.is_held && !item.is_output && !has_value(i)
     };
-    let deferred = (0..graph.items.len()).filter(is_deferred).collect();
+    // What a deferred value is computed from must not be overwritten; but nothing is kept in memory for its sake.
+    let alive = pending.alive(has_value);
+    let keeps_value = pending.alive(|i| has_value(i) || is_deferred(i));
+    let results = results(graph, &kernels, &written, &keeps_value);
+    let deferred = (0..graph.items.len()).filter(|&i| is_deferred(i)).collect();
     let outputs = results.iter().flat_map(|result| &result.outs);
     let mut memory = Memory {
         graph,
@@ -70,11 +72,11 @@ fn results(
     graph: &PendingGraph,
     kernels: &KernelGraph,
     written: &FxHashSet<usize>,
-    alive: &[bool],
+    keeps_value: &[bool],
 ) -> Vec<Outliving> {
     let in_memory =
         |source: &Output| !graph.items[source.item].is_pending() || written.contains(&source.item);
-    let pending = (0..graph.items.len()).filter(|&item| graph.items[item].is_pending() && alive[item]);
+    let pending = (0..graph.items.len()).filter(|&item| graph.items[item].is_pending() && keeps_value[item]);
     let outs = |item: usize| -> Option<SmallVec<[(Output, View); 1]>> {
         let it = &graph.items[item];
         let whole = |output: Output| (output, graph.layout(output));

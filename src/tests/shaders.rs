@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use naga::AddressSpace;
 use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
@@ -58,9 +59,13 @@ fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
     let constants: PipelineConstants =
         overrides.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
-    if let Err(error) = process_overrides(&module, &info, None, &constants) {
-        panic!("{name} with {overrides:?}: {error}");
-    }
+    let (module, _) = process_overrides(&module, &info, None, &constants)
+        .unwrap_or_else(|error| panic!("{name} with {overrides:?}: {error}"));
+    // WebGPU's minimum, which every adapter has.
+    let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
+    let shared = module.global_variables.iter().filter(|(_, var)| var.space == AddressSpace::WorkGroup);
+    let bytes: u32 = shared.map(|(_, var)| module.types[var.ty].inner.size(module.to_ctx())).sum();
+    assert!(invocations <= 256 && bytes <= 16 << 10, "{name}: {invocations} invocations, {bytes} bytes");
 }
 
 #[test]

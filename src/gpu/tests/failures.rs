@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use super::kernels::*;
 use crate::error::Error;
-use crate::gpu::{Gpu, Options};
+use crate::gpu::{Dispatch, Gpu, Options};
 use futures::executor::block_on;
 
 #[test]
@@ -47,6 +47,17 @@ fn an_index_fault_comes_out_of_one_read_with_its_line() {
         Poll::Ready(arrived) => is_here(arrived.unwrap_err()),
         Poll::Pending => is_here(reads.find_map(Result::err).expect("the fault")),
     }
+}
+
+#[test]
+fn a_block_of_uniforms_over_the_limit_is_refused() {
+    let gpu = gpu();
+    let (x, y) = (upload(&gpu, &[5.0; 64]), upload(&gpu, &[1.0; 64]));
+    let step = dispatch(&gpu, &pipeline(&gpu, affine()), &[0, 1], 0);
+    let large = Dispatch { uniform_bytes: 2 * gpu.limits().uniform_bytes, ..step };
+    let error = gpu.run(&[large], &[&x, &y], &blocks(&gpu, &[[64, 0, 0]])).unwrap_err();
+    assert!(error.to_string().contains("max_uniform_buffer_binding_size"), "{error}");
+    assert_eq!(download(&gpu, &y, 64), [1.0; 64], "nothing ran");
 }
 
 #[test]

@@ -1,0 +1,454 @@
+//! Values that users hold: which of them a run writes, what they cost, and that they are right when they are read.
+//!
+//! Costs are counted on a device that computes nothing, values compared between the GPU and the CPU.
+
+mod common;
+
+use common::{Host, SUMS};
+use wgrad::optim::{Optimizer, SGD};
+use wgrad::{AdapterKind, Counters, Device, Error, Limits, Tensor, Var};
+
+/// Elements of a tensor of 128 KiB: a run may defer it.
+const LARGE: usize = 32 << 10;
+/// Bytes up to which a run writes a held value in any case.
+const MIN_DEFERRED_BYTES: usize = 64 << 10;
+
+fn null() -> Device {
+    Device::null(Limits { kind: AdapterKind::Discrete, storage_buffers: 32, ..Limits::webgpu() })
+}
+
+fn leaf(shape: &[usize], device: &Device) -> Tensor {
+    Tensor::new(vec![0f32; shape.iter().product()], shape, device)
+}
+
+fn bytes(tensor: &Tensor) -> u64 {
+    4 * tensor.numel() as u64
+}
+
+/// Kernels that `f` takes.
+fn kernels(device: &Device, f: impl FnOnce()) -> usize {
+    let before = device.counters().kernels;
+    f();
+    device.counters().kernels - before
+}
+
+#[test]
+fn temporaries_of_a_statement_are_not_written() {
+    type Read = fn(&Tensor) -> Result<f64, Error>;
+    let table: [(&str, Read, usize); 3] = [
+        ("one statement", |x| x.exp().sin().tanh().sqrt().sum().item(), 4),
+        (
+            "a let before the read",
+            |x| {
+                let sum = x.exp().sin().tanh().sqrt().sum();
+                sum.item()
+            },
+            0,
+        ),
+        (
+            "a let for each",
+            |x| {
+                let exp = x.exp();
+                let sin = exp.sin();
+                let tanh = sin.tanh();
+                let sqrt = tanh.sqrt();
+                let sum = sqrt.sum();
+                sum.item()
+            },
+            4,
+        ),
+    ];
+    let peaks = table.map(|(name, read, deferred)| {
+        let device = null();
+        let x = leaf(&[1 << 20], &device);
+        read(&x).unwrap();
+        let counters = device.counters();
+        assert_eq!(counters.deferred, deferred, "{name}");
+        let beyond = counters.bytes_peak - bytes(&x);
+        assert!(beyond < 64 << 10, "{name}: {beyond} bytes beyond the operand");
+        beyond
+    });
+    assert_eq!(peaks, [peaks[0]; 3]);
+}
+
+/// The value in question, what is read, and what the user holds besides during the run.
+type Held = (Tensor, Tensor, Vec<Tensor>);
+
+/// A value, read through its sum.
+fn summed(held: Tensor, others: Vec<Tensor>) -> Held {
+    let sum = held.sum();
+    (held, sum, others)
+}
+
+/// Each condition of `schedule::defer`: graphs that meet all of them, and graphs that meet all but one.
+#[test]
+fn conditions_on_which_a_value_is_deferred() {
+    type Graph = fn(&Device) -> Held;
+    let table: &[(&str, bool, Graph)] = &[
+        ("elementwise", true, |device| {
+            let x = leaf(&[LARGE], device);
+            summed(x.exp(), vec![x])
+        }),
+        ("of as many bytes as are always written", false, |device| {
+            let x = leaf(&[MIN_DEFERRED_BYTES / 4], device);
+            summed(x.exp(), vec![x])
+        }),
+        ("of one element more", true, |device| {
+            let x = leaf(&[MIN_DEFERRED_BYTES / 4 + 1], device);
+            summed(x.exp(), vec![x])
+        }),
+        ("a product", false, |device| {
+            let x = leaf(&[256, 256], device);
+            summed(x.matmul(&x), vec![x])
+        }),
+        ("an operand of a product", false, |device| {
+            let x = leaf(&[256, 256], device);
+            let held = x.exp();
+            let sum = held.matmul(&held).sum();
+            (held, sum, vec![x])
+        }),
+        ("a reduction", false, |device| {
+            let x = leaf(&[2, LARGE], device);
+            summed(x.sum_dim(0, false), vec![x])
+        }),
+        ("a gather", false, |device| {
+            let (x, index) = (leaf(&[LARGE], device), Tensor::new(vec![0; LARGE], [LARGE], device));
+            summed(x.gather(0, &index), vec![x, index])
+        }),
+        ("elementwise, of a reduction", false, |device| {
+            let x = leaf(&[2, LARGE], device);
+            summed(x.sum_dim(0, false).exp(), vec![x])
+        }),
+        ("elementwise, of a source that the user has dropped", false, |device| {
+            let x = leaf(&[LARGE], device);
+            summed(x.exp(), vec![])
+        }),
+        ("of two sources, one dropped", false, |device| {
+            let (x, y) = (leaf(&[LARGE], device), leaf(&[LARGE], device));
+            summed(&x * y, vec![x])
+        }),
+        ("of twice its bytes", true, |device| {
+            let (x, y) = (leaf(&[LARGE], device), leaf(&[LARGE], device));
+            summed(&x * &y, vec![x, y])
+        }),
+        ("of thrice its bytes", false, |device| {
+            let xs = [(); 3].map(|()| leaf(&[LARGE], device));
+            summed(&xs[0] * &xs[1] + &xs[2], xs.into())
+        }),
+        ("of a part of a large source", false, |device| {
+            let x = leaf(&[3 * LARGE], device);
+            summed(x.narrow(0, 0, LARGE).exp(), vec![x])
+        }),
+        ("of one source, several times", true, |device| {
+            let x = leaf(&[LARGE], device);
+            summed(&x * x.flip(0) + x.exp() * &x, vec![x])
+        }),
+        ("of a constant and a small source", true, |device| {
+            let x = leaf(&[1], device);
+            summed(Tensor::zeros([LARGE], device) + &x, vec![x])
+        }),
+        ("the root", false, |device| {
+            let x = leaf(&[LARGE], device);
+            let held = x.exp();
+            (held.clone(), held, vec![x])
+        }),
+    ];
+    for (name, is_deferred, graph) in table {
+        let device = null();
+        let (held, read, others) = graph(&device);
+        read.realize().unwrap();
+        drop(read);
+        assert_eq!(device.counters().deferred, usize::from(*is_deferred), "{name}");
+        let sources: u64 = others.iter().map(bytes).sum();
+        let live = |written: bool| if written { sources + bytes(&held) } else { sources };
+        assert_eq!(device.counters().bytes_live, live(!is_deferred), "{name}: bytes after the run");
+        let later = kernels(&device, || drop(held.realize().unwrap().clone()));
+        assert_eq!(later, usize::from(*is_deferred), "{name}: kernels when it is read");
+        assert_eq!(device.counters().bytes_live, live(true), "{name}: bytes after it is read");
+    }
+}
+
+/// A value that is written holds no source. One that is deferred holds at most twice its bytes, also of a view.
+#[test]
+fn memory_held_for_a_deferred_value_is_bounded() {
+    for (name, view) in [("a whole", false), ("a view of a large storage", true)] {
+        let device = null();
+        let x = leaf(&[if view { 64 * LARGE } else { LARGE }], &device);
+        let x = if view { x.narrow(0, 0, LARGE) } else { x };
+        x.realize().unwrap();
+        let held = x.exp();
+        held.sum().item().unwrap();
+        drop(x);
+        let (live, most) = (device.counters().bytes_live, 2 * bytes(&held));
+        assert!(live <= most, "{name}: {live} bytes are held for {}", bytes(&held));
+    }
+}
+
+/// A value that a run deferred is written by the next run that computes it.
+#[test]
+fn a_value_is_deferred_once() {
+    let device = null();
+    let x = leaf(&[LARGE], &device);
+    let held = x.exp();
+    let sum = |x: &Tensor| {
+        let sum = x.sum();
+        sum.item().unwrap();
+    };
+    sum(&held);
+    assert_eq!((device.counters().deferred, device.counters().bytes_live), (1, bytes(&x)));
+    let twice = &held * 2.0;
+    sum(&twice);
+    assert_eq!(device.counters().deferred, 2, "its consumer alone");
+    assert_eq!(device.counters().bytes_live, 2 * bytes(&x), "it is written");
+    sum(&twice);
+    assert_eq!((device.counters().deferred, device.counters().bytes_live), (2, 3 * bytes(&x)));
+    assert_eq!(kernels(&device, || sum(&(&held + &twice))), 2, "the sum's two stages");
+    let read = || [&held, &twice].iter().for_each(|x| drop(x.realize().unwrap().clone()));
+    assert_eq!(kernels(&device, read), 0);
+}
+
+/// The newest of a chain is deferred, the one before is written: nothing is computed more than twice.
+#[test]
+fn chains_of_held_values_do_not_grow() {
+    let run = |device: &Device| {
+        let x = Host::draw(1, &[LARGE], -1.0..1.0).tensor(device);
+        let mut held = vec![x];
+        let mut taken = Vec::new();
+        for _ in 0..50 {
+            let next = held.last().unwrap() * 1.01;
+            taken.push(kernels(device, || drop(next.sum().realize().unwrap().clone())));
+            held.push(next);
+        }
+        (held, taken)
+    };
+    let device = null();
+    let (held, taken) = run(&device);
+    assert!(taken.iter().all(|&kernels| kernels <= taken[0] + 1), "kernels of each step: {taken:?}");
+    assert_eq!(taken[2..], [taken[2]; 48], "kernels of each step");
+    let counters = device.counters();
+    assert_eq!(counters.deferred, 50);
+    assert_eq!(counters.bytes_live, 50 * bytes(&held[0]), "all but the newest are written");
+    let read = || held.iter().for_each(|x| drop(x.realize().unwrap().clone()));
+    assert_eq!(kernels(&device, read), 1);
+
+    let [got, want] = [common::gpu(), Device::cpu()].map(|device| run(&device).0);
+    for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+        Host::read(got).assert_close(&format!("value {i}"), &Host::read(want), SUMS);
+    }
+}
+
+/// Memory that a run frees is taken by what comes next: a value that lost its source would show.
+fn other_work(device: &Device) {
+    for i in 0..4 {
+        let x = Tensor::full([LARGE], f64::from(i), device);
+        (x.exp() + &x).realize().unwrap();
+    }
+}
+
+#[test]
+fn a_deferred_value_is_right_later() {
+    let run = |device: &Device| {
+        let [x, y] = [1, 2].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0).tensor(device));
+        let inner = (&x * &y).tanh();
+        let outer = inner.flip(0) * &x + 0.5;
+        outer.square().mean().item().unwrap();
+        let deferred = device.counters().deferred;
+        // The user's handles go, and with them the reason why the sources stayed.
+        drop((x, y));
+        other_work(device);
+        ([outer, inner], deferred)
+    };
+    assert_eq!(run(&null()).1, 3, "both, and the square");
+    let [got, want] = [common::gpu(), Device::cpu()].map(|device| run(&device).0);
+    for (got, want) in got.iter().zip(&want) {
+        Host::read(got).assert_close("read later", &Host::read(want), SUMS);
+    }
+}
+
+/// How a value takes part in a training step.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    InLoss,
+    OutsideLoss,
+}
+
+/// A step of training. The product of the parameter before it, which the user reads after it.
+fn product_before_a_step(device: &Device, part: Part, is_realized: bool) -> Host {
+    let [x, y, w] = [1, 2, 3].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0).tensor(device));
+    let w = Var::parameter(w);
+    w.tensor().realize().unwrap();
+    let mut optimizer = SGD::new(vec![w.clone()], 1e3);
+    let product = &x * w.tensor();
+    if is_realized {
+        product.realize().unwrap();
+    }
+    let loss = match part {
+        Part::InLoss => (&product - &y).square().mean(),
+        Part::OutsideLoss => (w.tensor() - &y).square().mean(),
+    };
+    loss.backward();
+    optimizer.step();
+    other_work(device);
+    Host::read(&product)
+}
+
+#[test]
+fn a_value_from_before_an_update_is_that_value() {
+    for part in [Part::InLoss, Part::OutsideLoss] {
+        let [x, _, w] = [1, 2, 3].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0));
+        let want = Host::new(&x.data.iter().zip(&w.data).map(|(x, w)| x * w).collect::<Vec<_>>(), &[LARGE]);
+        for device in [Device::cpu(), common::gpu()] {
+            for is_realized in [true, false] {
+                let got = product_before_a_step(&device, part, is_realized);
+                let name = format!("{part:?} on {device}, realized: {is_realized}");
+                got.assert_close(&name, &want, common::F32);
+            }
+        }
+        let [written, later] = [true, false].map(|is_realized| {
+            let device = null();
+            product_before_a_step(&device, part, is_realized);
+            device.counters().bytes_peak
+        });
+        assert!(later <= written, "{part:?}: {later} bytes at the most, {written} if it were written before");
+    }
+}
+
+/// A step of training, and a moving average that it moves on.
+struct Training {
+    x: Tensor,
+    w: Var,
+    optimizer: SGD,
+}
+
+impl Training {
+    fn new(device: &Device) -> Training {
+        let w = Var::parameter(leaf(&[64 << 10], device));
+        Training { x: leaf(&[64 << 10], device), w: w.clone(), optimizer: SGD::new(vec![w], 0.1) }
+    }
+
+    fn activations(&self) -> Tensor {
+        (&self.x * self.w.tensor()).tanh()
+    }
+
+    fn step(&mut self, loss: &Tensor) {
+        loss.backward();
+        self.optimizer.step();
+    }
+}
+
+fn average(ema: &Tensor, value: &Tensor) -> Tensor {
+    ema * 0.9 + value * 0.1
+}
+
+/// Runs 1,000 steps: memory, plans and kernels of a step are after them what they were after 20.
+#[track_caller]
+fn stays_flat(mut step: impl FnMut(&mut Training), device: &Device) {
+    let mut training = Training::new(device);
+    let mut history: Vec<Counters> = vec![device.counters()];
+    for i in 1..=1000 {
+        step(&mut training);
+        history.push(device.counters());
+        // The operand, the parameter, the average, and a few on the way.
+        let (live, most) = (history[i].bytes_live, 8 * bytes(&training.x));
+        assert!(live <= most, "{live} bytes in use after {i} steps");
+        // What grows is found early, before it takes minutes.
+        if i % 20 == 0 {
+            let kernels = |end: usize| [end - 1, end].map(|i| history[i].kernels - history[i - 1].kernels);
+            let at = |i: usize| (history[i].bytes_live, history[i].plans, kernels(i));
+            assert_eq!(at(i), at(20), "bytes in use, plans, and kernels of two steps, after {i} steps");
+        }
+    }
+}
+
+#[test]
+fn an_average_of_the_loss_in_a_tensor_stays_flat() {
+    let device = null();
+    let mut ema = Tensor::scalar(0.0, &device);
+    let step = |training: &mut Training| {
+        let loss = training.activations().square().mean();
+        training.step(&loss);
+        ema = average(&ema, &loss.detach());
+        ema.item().unwrap();
+    };
+    stays_flat(step, &device);
+}
+
+/// Nothing reads the average: the next run of the device moves it on.
+#[test]
+fn an_average_of_the_loss_in_a_var_stays_flat() {
+    let device = null();
+    let ema = Var::buffer(Tensor::scalar(0.0, &device));
+    let step = |training: &mut Training| {
+        let loss = training.activations().square().mean();
+        ema.set(average(&ema.tensor(), &loss));
+        training.step(&loss);
+    };
+    stays_flat(step, &device);
+}
+
+/// The loss is not detached: a graph that `backward` has freed is not kept for the average's sake.
+#[test]
+fn an_average_of_the_loss_with_its_graph_stays_flat() {
+    let device = null();
+    let mut ema = Tensor::scalar(0.0, &device);
+    let step = |training: &mut Training| {
+        let loss = training.activations().square().mean();
+        training.step(&loss);
+        ema = average(&ema, &loss);
+        ema.item().unwrap();
+    };
+    stays_flat(step, &device);
+}
+
+/// The loss of a step needs the average of this step.
+#[test]
+fn a_large_average_in_the_loss_stays_flat() {
+    let device = null();
+    let mut ema = leaf(&[64 << 10], &device);
+    let step = |training: &mut Training| {
+        let t = training.activations();
+        ema = average(&ema, &t.detach());
+        training.step(&(&t - &ema).square().mean());
+    };
+    stays_flat(step, &device);
+}
+
+/// The loss of a step needs the average of the step before: what this step makes is computed in the next one's run,
+/// where the user no longer holds it.
+#[test]
+fn a_large_average_in_the_next_loss_stays_flat() {
+    let device = null();
+    let mut ema = leaf(&[64 << 10], &device);
+    let step = |training: &mut Training| {
+        let t = training.activations();
+        let loss = (&t - &ema).square().mean();
+        ema = average(&ema, &t.detach());
+        training.step(&loss);
+    };
+    stays_flat(step, &device);
+}
+
+#[test]
+fn a_large_average_that_is_realized_stays_flat() {
+    let device = null();
+    let mut ema = leaf(&[64 << 10], &device);
+    let step = |training: &mut Training| {
+        let t = training.activations();
+        ema = average(&ema, &t.detach());
+        training.step(&t.square().mean());
+        ema.realize().unwrap();
+    };
+    stays_flat(step, &device);
+}
+
+#[test]
+fn a_large_average_in_a_var_stays_flat() {
+    let device = null();
+    let ema = Var::buffer(leaf(&[64 << 10], &device));
+    let step = |training: &mut Training| {
+        let t = training.activations();
+        ema.set(average(&ema.tensor(), &t));
+        training.step(&t.square().mean());
+    };
+    stays_flat(step, &device);
+}
