@@ -74,7 +74,8 @@ impl Operands {
         self.constant(fill([self.x.shape()[0], 2], self.x.device())).pad([1, 1])
     }
 
-    fn sigmoid_gradient(&self) -> Tensor {
+    /// The gradient of a sum of sigmoids.
+    fn backward(&self) -> Tensor {
         autograd::grad(&self.x.sigmoid().sum(), &[&self.x], false)[0].clone().unwrap()
     }
 
@@ -99,7 +100,7 @@ const COMMON: &str = "common subexpressions";
 const CASES: &[(&str, &str, Graph, &str)] = &[
     (FOLD, "(1 + 1) * -1", |o| (o.one(&o.x) + o.one(&o.x)) * -o.one(&o.x), "const"),
     (FOLD, "!(0 < 1) as f32", |o| o.zero(&o.x).lt(o.one(&o.x)).logical_not().to_dtype(F32), "const"),
-    (FOLD, "1 / 0 - 1 / 0", |o| o.one(&o.x) / o.zero(&o.x) - o.one(&o.x) / o.zero(&o.x), "const"),
+    (FOLD, "1 / 0, whose last bit is the device's", |o| o.one(&o.x) / o.zero(&o.x), "const const div"),
     (FOLD, "an expanded 1, + 0", |o| o.constant(Tensor::ones([4], o.x.device())) + o.zero(&o.x), "const"),
     (FOLD, "x + (1 + 1)", |o| &o.x + (o.one(&o.x) + o.one(&o.x)), "add const"),
     (FOLD, "an i32 sum that wraps", |o| o.most() + o.one(&o.n), "const"),
@@ -108,7 +109,6 @@ const CASES: &[(&str, &str, Graph, &str)] = &[
     (REDUCED, "a sum of i32", |o| o.most().sum_dim(1, true), "const"),
     (REDUCED, "a maximum", |o| o.minus_zero(&o.x).amax(1, true), "const"),
     (REDUCED, "an empty sum of -1", |o| (-o.one(&o.x.narrow(0, 0, 0))).sum_dim(0, true), "const"),
-    (REDUCED, "a sum of 1/3, which rounds", |o| o.third().sum_dim(1, true), "const sum"),
     (REDUCED, "a sum of -0, which is 0", |o| o.minus_zero(&o.x).sum_dim(1, true), "const sum"),
     (REDUCED, "a sum of padded ones", |o| o.padded(Tensor::ones).sum_dim(1, true), "const pad sum"),
     (ONE, "x * 1", |o| &o.x * o.one(&o.x), ""),
@@ -117,7 +117,7 @@ const CASES: &[(&str, &str, Graph, &str)] = &[
     (ONE, "x * an expanded 1", |o| &o.x * o.constant(Tensor::ones((), o.x.device())), ""),
     (ONE, "x * padded ones", |o| &o.x * o.padded(Tensor::ones), "const mul pad"),
     (ONE, "exp(x) * 1", |o| o.x.exp() * o.one(&o.x), "exp"),
-    (ONE, "the seed of a gradient", |o| o.sigmoid_gradient(), "const mul reshape sigmoid sub"),
+    (ONE, "the seed of a gradient", |o| o.backward(), "const mul reshape sigmoid sub"),
     (ONE, "i32 * 1", |o| &o.n * o.one(&o.n), ""),
     (ONE, "1 / x", |o| o.one(&o.x) / &o.x, "const div"),
     (ONE, "x * -1", |o| &o.x * -o.one(&o.x), "const mul"),
@@ -155,24 +155,9 @@ const CASES: &[(&str, &str, Graph, &str)] = &[
     (COMMON, "exp(x) twice", |o| o.x.exp() + o.x.exp(), "add exp"),
     (COMMON, "exp(x) and of x detached", |o| o.x.exp() + o.x.detach().exp(), "add exp"),
     (COMMON, "a product twice", |o| o.y.t().matmul(&o.y) + o.y.t().matmul(&o.y), "add matmul permute"),
-    (
-        COMMON,
-        "forward and backward",
-        |o| o.sigmoid_gradient() + o.x.sigmoid(),
-        "add const mul reshape sigmoid sub",
-    ),
-    (
-        COMMON,
-        "two slices",
-        |o| o.x.narrow(1, 0, 2).exp() + o.x.narrow(1, 2, 2).exp(),
-        "add exp exp slice slice",
-    ),
-    (
-        COMMON,
-        "sums over two dims",
-        |o| o.n.sum_dim(0, true) + o.n.sum_dim(1, true),
-        "add expand expand sum sum",
-    ),
+    (COMMON, "forward and backward", |o| o.backward() + o.x.sigmoid(), "add const mul reshape sigmoid sub"),
+    (COMMON, "two slices", |o| o.x.narrow(1, 0, 2) * o.x.narrow(1, 2, 2), "mul slice slice"),
+    (COMMON, "two sums", |o| o.n.sum_dim(0, true) - o.n.sum_dim(1, true), "expand expand sub sum sum"),
     (COMMON, "x - y and y - x", |o| (&o.x - &o.y) * (&o.y - &o.x), "mul sub sub"),
     (COMMON, "two draws", |o| o.draw() - o.draw(), "random random sub"),
     (COMMON, "two scalars", |o| (&o.x * 2.0).exp() + (&o.x * 3.0).exp(), "add exp exp mul mul scalar scalar"),
@@ -293,7 +278,8 @@ fn no_bit_changes() {
 /// Zeros have signs, and constants in a kernel's text keep them: against the host's arithmetic.
 #[test]
 fn constants_in_kernels_are_ieee() {
-    let table: [(&str, Graph, fn(f32) -> f32); 8] = [
+    type Case = (&'static str, Graph, fn(f32) -> f32);
+    let table: [Case; 9] = [
         ("x * 0", |o| &o.x * o.zero(&o.x), |x| x * 0.0),
         ("x * -0", |o| &o.x * o.minus_zero(&o.x), |x| x * -0.0),
         ("x + 0", |o| &o.x + o.zero(&o.x), |x| x + 0.0),
@@ -302,6 +288,7 @@ fn constants_in_kernels_are_ieee() {
         ("0 - x", |o| o.zero(&o.x) - &o.x, |x| 0.0 - x),
         ("-0 - x", |o| o.minus_zero(&o.x) - &o.x, |x| -x),
         ("x * 1", |o| &o.x * o.one(&o.x), |x| x),
+        ("x / 0", |o| &o.x / o.zero(&o.x), |x| x / 0.0),
     ];
     let mut wrong = Vec::new();
     for device in [gpu(), unfused(), Device::cpu()] {
@@ -359,11 +346,12 @@ fn folded_functions() {
     for (i, a) in names.iter().enumerate() {
         unary.iter().for_each(|(f, of)| compare(format!("{f} {a}"), &|o| of(&constants(o)[i])));
         for (j, b) in names.iter().enumerate() {
-            // Two buffers, also of equal constants: a shader compiler takes x - x for 0.
             let of_both = |of: fn(&Tensor, &Tensor) -> Tensor| {
                 move |o: &Operands| of(&constants(o)[i], &constants(o)[j])
             };
-            binary.iter().for_each(|(f, of)| compare(format!("{f} {a} {b}"), &of_both(*of)));
+            // Equal constants are one register, and a shader compiler takes x - x for 0.
+            let compared = binary.iter().filter(|(f, _)| *f != "sub" || i != j);
+            compared.for_each(|(f, of)| compare(format!("{f} {a} {b}"), &of_both(*of)));
         }
     }
     none(&wrong);
@@ -393,7 +381,8 @@ fn values_that_differ_are_not_merged() {
 /// A user's number is 1 or 0 in this step alone.
 #[test]
 fn a_users_number_fires_no_rule() {
-    let table: [(&str, fn(&Tensor, f64) -> Tensor, fn(f32, f32) -> f32); 5] = [
+    type Case = (&'static str, fn(&Tensor, f64) -> Tensor, fn(f32, f32) -> f32);
+    let table: [Case; 5] = [
         ("x * s", |x, s| x * s, |x, s| x * s),
         ("x + s", |x, s| x + s, |x, s| x + s),
         ("x - s", |x, s| x - s, |x, s| x - s),
@@ -431,7 +420,8 @@ fn equal_expressions_are_one_kernel() {
 /// Handles on equal values, and a `Var` of such a value that is updated in place.
 #[test]
 fn held_results_stay_apart() {
-    let table: [(&str, fn(&Tensor) -> [Tensor; 2]); 5] = [
+    type Case = (&'static str, fn(&Tensor) -> [Tensor; 2]);
+    let table: [Case; 5] = [
         ("exp(x) twice", |x| [x.exp(), x.exp()]),
         ("x and x * 1", |x| [x.clone(), x * x.ones_like()]),
         ("x * 1 and x - 0", |x| [x * x.ones_like(), x - x.zeros_like()]),
@@ -462,7 +452,8 @@ fn held_results_stay_apart() {
 /// As an optimizer's moments, which start as equal zeros: each is updated in place, by a plan of the first step.
 #[test]
 fn equal_vars_have_memory_of_their_own() {
-    let table: [(&str, fn(&Tensor) -> Tensor); 2] = [("zeros", Tensor::zeros_like), ("exp(x)", Tensor::exp)];
+    type Case = (&'static str, fn(&Tensor) -> Tensor);
+    let table: [Case; 2] = [("zeros", Tensor::zeros_like), ("exp(x)", Tensor::exp)];
     for (name, start) in table {
         let device = null();
         let x = Tensor::new(vec![0f32; 1000], [1000], &device);

@@ -1,7 +1,7 @@
 //! Activation checkpointing: what a function computed on the way is not kept for the backward pass but computed again.
 //!
-//! In: a function of tensors. Out: one node, a fused operation whose meaning is what the function built, recorded as plain
-//! data. It has no kernel, so forward runs the meaning; its gradient differentiates the meaning built anew.
+//! In: a function of tensors. Out: one node, a fused operation whose decomposition is what the function built, as plain
+//! data. It has no kernel, so forward runs the decomposition; its gradient differentiates it, built anew.
 
 use std::fmt;
 use std::panic::Location;

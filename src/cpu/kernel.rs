@@ -38,7 +38,7 @@ pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], graph: &PendingGraph) -> V
                 None => results,
             }
         }
-        Kernel::Fused(_) => unreachable!("its meaning is run instead"),
+        Kernel::Fused(_) => unreachable!("its decomposition is run instead"),
     }
 }
 

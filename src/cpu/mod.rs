@@ -86,6 +86,7 @@ pub(crate) fn run(graph: &PendingGraph, rounding: Rounding) -> Result<(), Error>
                         view: View::contiguous(&spec.shape),
                     })
                     .collect(),
+                item.keeps_sources,
             );
         }
         arrays.push(storages.into_iter().map(Some).collect());

@@ -50,8 +50,7 @@ pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Er
 }
 
 /// What is used where there is it, and done without where there is not.
-const WELCOME: wgpu::Features =
-    wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
+const WELCOME: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
     // PRIMARY leaves out GL, whose adapters are the same devices once more, with less in them.

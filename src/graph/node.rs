@@ -247,10 +247,9 @@ impl Node {
     }
 
     /// Gives the node its values; if no backward pass will walk through it any more, it forgets its sources.
-    pub fn complete(&self, values: Arc<[Value]>) {
-        let keeps_sources = self.keeps_sources();
+    pub fn complete(&self, values: Arc<[Value]>, keeps_sources: bool) {
         self.state().values = Some(values);
-        if !keeps_sources {
+        if !keeps_sources || self.is_released() {
             self.release();
         }
     }

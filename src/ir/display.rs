@@ -27,30 +27,26 @@ impl fmt::Display for Program {
 /// One line: what kind of kernel it is, its sizes, and the names of its operations.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let parts = |splits: usize| if splits > 1 { format!(" in {splits} parts") } else { String::new() };
         match self {
-            Kernel::Elementwise(program) => write!(f, "elementwise {:?}: {program}", program.space),
-            Kernel::Reduce(reduction) => {
-                let Reduction { reduce_ops, program, dims, splits, epilogue, .. } = reduction;
-                write!(f, "reduce {reduce_ops:?} dims {dims:?} of {:?}", program.space)?;
-                if *splits > 1 {
-                    write!(f, " in {splits} parts")?;
-                }
-                write!(f, ": {program}")?;
-                match reduction.results().0.len() {
-                    0 => {}
-                    outputs => write!(f, ", {outputs} elementwise outputs")?,
-                }
-                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
+            Kernel::Elementwise(program) => write!(f, "elementwise {:?}", program.space)?,
+            Kernel::Reduce(Reduction { reduce_ops, program, dims, splits, .. }) => {
+                write!(f, "reduce {reduce_ops:?} dims {dims:?} of {:?}{}", program.space, parts(*splits))?;
             }
-            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, epilogue) => {
-                write!(f, "matmul {} x [{m}, {k}] x [{k}, {n}]", batch[0] * batch[1])?;
-                if *splits > 1 {
-                    write!(f, " in {splits} parts")?;
-                }
-                epilogue.as_ref().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
+            Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, _) => {
+                let batches = batch[0] * batch[1];
+                write!(f, "matmul {batches} x [{m}, {k}] x [{k}, {n}]{}", parts(*splits))?;
             }
-            Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups),
+            Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups)?,
         }
+        if let Some((program, outputs)) = self.elementwise_outputs() {
+            let names = program.to_string();
+            write!(f, "{}{names}", if names.is_empty() { "" } else { ": " })?;
+            if let (Kernel::Reduce(_), 1..) = (self, outputs) {
+                write!(f, ", elementwise outputs: {outputs}")?;
+            }
+        }
+        self.epilogue().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
     }
 }
 
@@ -96,7 +92,12 @@ impl Plan {
             push(&mut text, format_args!("{shares}{} {slots}  # {}", step.kernel, label(step.item)));
         }
         for (i, slot) in self.slots.iter().enumerate() {
-            push(&mut text, format_args!("slot {i} = {slot:?}"));
+            let memory = match slot {
+                Slot::Input(output) => format!("{output}"),
+                Slot::Fresh { bytes } => format!("{bytes} bytes"),
+                Slot::Constant(constant) => format!("slot {constant} of what is computed once"),
+            };
+            push(&mut text, format_args!("slot {i}: {memory}"));
         }
         for Placement { item, outs } in &self.results {
             for (slot, view) in outs {

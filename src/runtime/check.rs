@@ -1,8 +1,8 @@
-//! `WGRAD_CHECK`: after each kernel the CPU computes what the kernel was asked for, from the kernel's own operands.
+//! `WGRAD_CHECK`: after each kernel the CPU computes what the kernel should have, from the kernel's own operands.
 //!
-//! In: a plan's steps, one by one, and the GPU's buffers before and after each. Out: an error that names the first
-//! element that is not what it should be. A kernel of the plan is run as it is written there; of a fused operation, whose
-//! kernels nobody but itself can read, its meaning in primitives is.
+//! In: a plan's steps, one by one, and the GPU's buffers before and after each. Out: an error that names the first element
+//! that is wrong. A kernel of the plan is interpreted; for a fused operation, whose kernels are WGSL, its decomposition
+//! into primitives is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,11 +24,11 @@ use crate::schedule::{self, Fusion, PendingGraph};
 use crate::shape::Spec;
 use crate::tensor::Tensor;
 
-/// A fused operation's kernels go their own way to what it means: its roundings are not those of the meaning, but as
-/// many. They are allowed this many times as much.
-const OWN_WAY: f64 = 4.0;
+/// A fused operation's kernels round in other places than its decomposition: they may be off by this many times as much.
+const FUSED_ERROR_RATIO: f64 = 4.0;
 
-/// How many elements were compared, and how many of these were passed over: either side of a jump was right, or more.
+/// How many elements were compared, and how many of these have an error bound too loose to say anything, next to a
+/// discontinuity for one.
 #[derive(Default)]
 pub(super) struct Tally {
     pub compared: AtomicUsize,
@@ -91,7 +91,7 @@ impl<'a> Check<'a> {
         {
             let last = self.plan.steps.iter().rfind(|other| other.item == step.item);
             return if last.is_some_and(|last| std::ptr::eq(last, step)) {
-                self.meaning(step)
+                self.compare_fused(step)
             } else {
                 Ok(())
             };
@@ -107,8 +107,8 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares a fused operation's results with its meaning, once all its kernels have run.
-    fn meaning(&mut self, last: &Step) -> Result<(), Error> {
+    /// Compares a fused operation's results with those of its decomposition, once all its kernels have run.
+    fn compare_fused(&mut self, last: &Step) -> Result<(), Error> {
         let node = &self.graph.items[last.item].node;
         let Op::Fused(op) = &node.op else { unreachable!("its kernels are those of a fused operation") };
         let known = self.fused.remove(&last.item).unwrap_or_default();
@@ -135,7 +135,7 @@ impl<'a> Check<'a> {
                 }
                 let spec = &node.outs[out];
                 let got = decode(&self.peek(&[slot])?[0][..spec.bytes()], spec.dtype);
-                let wider = |ball: &Ball| Ball { off: OWN_WAY * ball.off, ..*ball };
+                let wider = |ball: &Ball| Ball { off: FUSED_ERROR_RATIO * ball.off, ..*ball };
                 let wanted: Vec<Ball> = wanted[out].iter().map(wider).collect();
                 self.compare(last.item, &last.kernel, &got, &wanted, spec.dtype)?;
             }

@@ -129,7 +129,8 @@ fn complete(graph: &PendingGraph, plan: &Plan, storages: &[run::SharedStorage]) 
             storage: storages[*slot].clone(),
             view: view.clone(),
         };
-        graph.items[placement.item].node.complete(placement.outs.iter().map(value).collect());
+        let item = &graph.items[placement.item];
+        item.node.complete(placement.outs.iter().map(value).collect(), item.keeps_sources);
     }
     plan.deferred.iter().for_each(|&item| graph.items[item].node.set_deferred());
 }

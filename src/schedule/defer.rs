@@ -38,8 +38,10 @@ pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
             computed_from.as_ref().is_some_and(|sources| is_worth_deferring(&graph, i, sources));
         let item = &mut graph.items[i];
         item.is_output &= !is_deferred;
-        let is_in_memory =
-            if item.is_pending() { item.is_output } else { item.is_held || item.has_outside_refs };
+        let is_in_memory = match item.is_pending() {
+            true => item.is_output,
+            false => (item.is_held || item.has_outside_refs) && !item.is_small_part(),
+        };
         leaves.push(if is_in_memory { Some(Leaves::from_slice(&[i])) } else { computed_from });
     }
     graph

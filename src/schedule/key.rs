@@ -40,7 +40,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
         (item.is_alias, item.was_deferred, donatable).hash(&mut key);
         match &item.values {
             Some(values) => {
-                item.node.outs.hash(&mut key);
+                (&item.node.outs, item.is_small_part()).hash(&mut key);
                 for value in values.iter() {
                     let next = storages.len();
                     storages.entry(Arc::as_ptr(&value.storage)).or_insert(next).hash(&mut key);

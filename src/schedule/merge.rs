@@ -23,7 +23,7 @@ use crate::shape::Shape;
 const MIN_PARTIAL_SUM_LEN: usize = 32;
 
 pub(super) fn merge(graph: &PendingGraph, mut kernels: KernelGraph, limits: &Limits) -> KernelGraph {
-    let mut set = KernelSet::new(std::mem::take(&mut kernels.kernels), limits);
+    let mut set = KernelSet::new(graph, std::mem::take(&mut kernels.kernels), limits);
     // Each kernel with the one that it shares most with, until none is left.
     for at in 0..set.kernels.len() {
         while let Some((other, merged)) = set.partner(at) {
@@ -68,6 +68,7 @@ fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
 
 /// Kernels while they are merged: a kernel that became part of another is gone.
 struct KernelSet<'a> {
+    graph: &'a PendingGraph,
     kernels: Vec<Option<KernelNode>>,
     writer: FxHashMap<BufferId, usize>,
     /// The kernels of each iteration space, in their order: only those of one space merge.
@@ -75,8 +76,8 @@ struct KernelSet<'a> {
     limits: &'a Limits,
 }
 
-impl KernelSet<'_> {
-    fn new(kernels: Vec<KernelNode>, limits: &Limits) -> KernelSet<'_> {
+impl<'a> KernelSet<'a> {
+    fn new(graph: &'a PendingGraph, kernels: Vec<KernelNode>, limits: &'a Limits) -> Self {
         let mut by_space: FxHashMap<Shape, Vec<usize>> = FxHashMap::default();
         for (i, node) in kernels.iter().enumerate() {
             if let Some((program, _)) = node.kernel.elementwise_outputs() {
@@ -84,7 +85,7 @@ impl KernelSet<'_> {
             }
         }
         let kernels: Vec<Option<KernelNode>> = kernels.into_iter().map(Some).collect();
-        let mut set = KernelSet { kernels, writer: FxHashMap::default(), by_space, limits };
+        let mut set = KernelSet { graph, kernels, writer: FxHashMap::default(), by_space, limits };
         // Of several dispatches that write a buffer the last counts, which is listed first.
         (0..set.kernels.len()).rev().for_each(|i| set.note_writes(i));
         set
@@ -182,7 +183,13 @@ impl KernelSet<'_> {
     /// Two kernels as one, unless one needs results of the other at other indices or by way of a third kernel.
     fn merged(&self, (i, a): (usize, &KernelNode), (j, b): (usize, &KernelNode)) -> Option<KernelNode> {
         let (first, second) = if a.reads_from(b) { (b, a) } else { (a, b) };
-        let fits = reads_at_same_index(second, first) && !self.depends_on(i, j) && !self.depends_on(j, i);
+        // What is computed again for a gradient comes late. With what shares no more than an operand it would come early.
+        let recomputation = |node: &KernelNode| self.graph.items[node.item].node.recomputation;
+        let at_one_time = recomputation(a) == recomputation(b) || second.reads_from(first);
+        let fits = at_one_time
+            && reads_at_same_index(second, first)
+            && !self.depends_on(i, j)
+            && !self.depends_on(j, i);
         fits.then(|| merged(first, second, self.limits))?
     }
 

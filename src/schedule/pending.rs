@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::graph::{Edges, Node, Op, Value, with_recomputation};
+use crate::graph::{Edge, Edges, Node, Op, Value, with_recomputation};
 use crate::ir::{Output, joined};
 use crate::limits::Limits;
 use crate::no_grad;
@@ -81,11 +81,18 @@ impl Item {
         self.sources.iter().map(|source| graph.spec(*source).clone()).collect()
     }
 
-    fn new(node: Arc<Node>, sources: SmallVec<[Output; 3]>, is_alias: bool) -> Item {
+    /// Whether it is an input that is less than half of the memory it lies in.
+    pub fn is_small_part(&self) -> bool {
+        let bytes = |out: usize| self.node.outs[out].bytes() as u64;
+        let small = |(out, value): (usize, &Value)| value.storage.bytes() > 2 * bytes(out);
+        self.values.iter().flat_map(|values| values.iter().enumerate()).any(small)
+    }
+
+    fn new(node: Arc<Node>, sources: SmallVec<[Output; 3]>, is_alias: bool, keeps_sources: bool) -> Item {
         let values = node.state().values.clone();
         Item {
             values,
-            keeps_sources: node.keeps_sources(),
+            keeps_sources,
             was_deferred: node.was_deferred(),
             node,
             replaced: None,
@@ -114,6 +121,8 @@ impl PendingGraph {
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
         // References to each item that its consumers in the graph hold.
         let mut inner_refs: Vec<usize> = Vec::new();
+        // Whether a backward pass may walk from each item to a leaf: not every way has been freed.
+        let mut reaches_leaf: Vec<bool> = Vec::new();
         while let Some((node, entered)) = stack.pop() {
             if indices.contains_key(&node.id) {
                 continue;
@@ -145,9 +154,21 @@ impl PendingGraph {
                 graph.items[source.item].uses += 1;
                 sources.push(source);
             }
+            let pending = !node.is_computed();
+            let keeps_sources = match is_alias {
+                true => node.keeps_sources(),
+                false => {
+                    let reaches = |edge: &Edge| reaches_leaf[indices[&edge.node.id]];
+                    pending && node.tracks && !node.is_released() && edges.iter().any(reaches)
+                }
+            };
+            reaches_leaf.push(match pending {
+                true => keeps_sources || node.is_leaf(),
+                false => node.needs_grad() && !node.is_released(),
+            });
             indices.insert(node.id, graph.items.len());
             inner_refs.push(0);
-            graph.items.push(Item::new(node, sources, is_alias));
+            graph.items.push(Item::new(node, sources, is_alias, keeps_sources));
         }
         for root in roots {
             graph.items[indices[&root.id]].is_root = true;
@@ -232,9 +253,10 @@ impl fmt::Display for PendingGraph {
             };
             write!(f, "%{i} = {computed} : {}", outs.join(", "))?;
             match (item.is_output, item.is_held) {
+                _ if !item.is_pending() => {}
                 (true, _) => f.write_str("  output")?,
-                (false, true) if item.is_pending() => f.write_str("  deferred")?,
-                _ => {}
+                (false, true) => f.write_str("  deferred")?,
+                (false, false) => {}
             }
             writeln!(f, "  # {}", item.node.at)?;
         }

@@ -115,42 +115,56 @@ impl Operation<'_> {
     }
 }
 
-/// The number as a value of the dtype: what it would be after it was written and read.
-fn rounded(x: f64, dtype: DType) -> f64 {
+/// A float as f32 has it; an integer with the bits that 32 have room for.
+fn float(x: f64) -> f64 {
+    f64::from(x as f32)
+}
+
+fn integer(x: i64, dtype: DType) -> f64 {
     match dtype {
-        DType::F32 => f64::from(x as f32),
-        DType::I32 => f64::from(x as i64 as i32),
-        DType::U32 => f64::from(x as i64 as u32),
-        DType::Bool => f64::from(x != 0.0),
+        DType::I32 => f64::from(x as i32),
+        DType::U32 => f64::from(x as u32),
+        DType::Bool => f64::from(u8::from(x != 0)),
+        DType::F32 => unreachable!("a float is no integer"),
+    }
+}
+
+/// Operations whose result WGSL leaves no choice in; of others a device's last bit may differ.
+fn is_exact(op: &Op) -> bool {
+    match op {
+        Op::Unary(op) => {
+            matches!(op, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Relu | Unary::Not)
+        }
+        Op::Binary(op) => !matches!(op, Binary::Div | Binary::Pow),
+        Op::Cast(_) => true,
+        _ => false,
     }
 }
 
 fn fold(at: &Operation) -> Option<Rewrite> {
-    let dtype = at.spec().dtype;
+    if !is_exact(at.op()) {
+        return None;
+    }
+    let (dtype, operands) = (at.spec().dtype, at.source_dtype(0));
     let result = match at.op() {
-        Op::Unary(op) => {
-            let x = rounded(at.constant(0)?, dtype);
-            if dtype.is_float() { (op.row().float)(x) } else { (op.row().int)(x as i64) as f64 }
+        Op::Unary(op) if operands.is_float() => float((op.row().float)(float(at.constant(0)?))),
+        Op::Unary(op) => integer((op.row().int)(at.constant(0)? as i64), dtype),
+        Op::Binary(op) if operands.is_float() => {
+            float((op.row().float)(float(at.constant(0)?), float(at.constant(1)?)))
         }
-        Op::Binary(op) => {
-            let operands = at.source_dtype(0);
-            let (a, b) = (rounded(at.constant(0)?, operands), rounded(at.constant(1)?, operands));
-            if operands.is_float() {
-                (op.row().float)(a, b)
-            } else {
-                (op.row().int)(a as i64, b as i64) as f64
-            }
-        }
+        Op::Binary(op) => integer((op.row().int)(at.constant(0)? as i64, at.constant(1)? as i64), dtype),
         Op::Cast(_) => {
-            let x = rounded(at.constant(0)?, at.source_dtype(0));
+            let x = at.constant(0)?;
             // A float beyond an integer's range is the device's to convert.
-            let fits =
-                dtype.is_float() || (x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32));
-            fits.then_some(if dtype.is_float() { x } else { x.trunc() })?
+            let fits = x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32);
+            match dtype.is_float() {
+                true => float(x),
+                false => fits.then(|| integer(x as i64, dtype))?,
+            }
         }
         _ => return None,
     };
-    Some(Rewrite::Constant(rounded(result, dtype)))
+    Some(Rewrite::Constant(result))
 }
 
 fn reduced_constant(at: &Operation) -> Option<Rewrite> {
@@ -158,17 +172,18 @@ fn reduced_constant(at: &Operation) -> Option<Rewrite> {
     let (x, source) = (at.constant(0)?, at.graph.spec(at.source(0)));
     let count: usize = dims.iter().map(|&dim| source.shape[dim]).product();
     let dtype = at.spec().dtype;
-    let x = rounded(x, dtype);
-    match how {
-        // Sums of floats are exact as long as they are integers in f32.
+    let sum = match how {
+        Reduce::Max => return (count > 0).then_some(Rewrite::Constant(x)),
+        Reduce::Sum if count == 0 => 0.0,
         Reduce::Sum if dtype.is_float() => {
+            // Partial sums are integers, and exact as long as f32 has them all.
             let sum = x * count as f64;
             (x.fract() == 0.0 && sum.abs() < f64::from(1 << 24) && x.to_bits() != (-0.0f64).to_bits())
-                .then_some(Rewrite::Constant(sum))
+                .then_some(sum)?
         }
-        Reduce::Sum => Some(Rewrite::Constant(rounded((x as i64).wrapping_mul(count as i64) as f64, dtype))),
-        Reduce::Max => (count > 0).then_some(Rewrite::Constant(x)),
-    }
+        Reduce::Sum => integer((x as i64).wrapping_mul(count as i64), dtype),
+    };
+    Some(Rewrite::Constant(sum))
 }
 
 fn times_one(at: &Operation) -> Option<Rewrite> {
@@ -203,8 +218,8 @@ fn cast_of_cast(at: &Operation) -> Option<Rewrite> {
     let inner = at.behind(0)?;
     let Op::Cast(_) = inner.op() else { return None };
     let (from, between) = (inner.source_dtype(0), inner.spec().dtype);
-    let integer = |dtype: DType| matches!(dtype, DType::I32 | DType::U32);
-    let lossless = from == DType::Bool || (integer(from) && integer(between) && integer(to));
+    let is_integer = |dtype: DType| matches!(dtype, DType::I32 | DType::U32);
+    let lossless = from == DType::Bool || [from, between, to].into_iter().all(is_integer);
     match lossless {
         true if from == to => Some(Rewrite::Same(inner.source(0))),
         true => Some(Rewrite::Cast(inner.source(0), to)),

@@ -12,7 +12,7 @@ use std::fmt::Write;
 
 pub(crate) use self::together::together;
 use crate::dtype::DType;
-use crate::graph::{Reduce, View};
+use crate::graph::{Binary, Reduce, Unary, View};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
 use crate::ir::{Inst, Load, Program, Reduction, Reg};
 
@@ -26,7 +26,7 @@ const SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.wgsl");
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Word {
     Fixed(u32),
-    /// The user's number on an item of the cone.
+    /// The user's number on an item of the pending graph.
     Scalar {
         item: usize,
         dtype: DType,
@@ -109,7 +109,7 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
         members.push(format!("a{n}: {}", dtype.register()));
         let (a, b) = (format!("a.a{n}"), format!("b.a{n}"));
         let (identity, combine) = match (how, dtype) {
-            (Reduce::Sum, dtype) => (writer.number(0.0, *dtype), format!("{a} + {b}")),
+            (Reduce::Sum, dtype) => (writer.number(0.0, *dtype, false), format!("{a} + {b}")),
             (Reduce::Max, DType::F32) => {
                 let lowest = Word::Fixed(f32::NEG_INFINITY.to_bits());
                 (writer.param(&format!("lowest{n}"), "f32", lowest), format!("max_f32({a}, {b})"))
@@ -362,12 +362,18 @@ impl<'a> Writer<'a> {
         format!("params.{name}")
     }
 
-    /// A number that the library wrote. Few are text; the others would make a kernel for every 1/n.
-    fn number(&mut self, x: f64, dtype: DType) -> String {
+    /// A number that the library wrote. Few are text; the others would make a kernel for every 1/n. A driver may take
+    /// `x * 0.0` for 0 and `x + 0.0` for `x`, which they are not for NaN, infinities and -0: an `operand` of arithmetic
+    /// that is 0 is a uniform.
+    fn number(&mut self, x: f64, dtype: DType, operand: bool) -> String {
         let name = format!("c{}", self.words.len());
+        let is_text = match x {
+            0.0 => x.is_sign_positive() && !operand,
+            _ => [0.5, 1.0, 2.0].contains(&x),
+        };
         match dtype {
             DType::Bool => (x != 0.0).to_string(),
-            DType::F32 if [0.0, 0.5, 1.0, 2.0].contains(&x) && x.is_sign_positive() => format!("{x:?}"),
+            DType::F32 if is_text => format!("{x:?}"),
             DType::F32 => self.param(&name, "f32", Word::Fixed((x as f32).to_bits())),
             DType::I32 => self.param(&name, "i32", Word::Fixed(x as i32 as u32)),
             DType::U32 => self.param(&name, "u32", Word::Fixed(x as u32)),
@@ -449,7 +455,7 @@ impl<'a> Writer<'a> {
             let value = match inst {
                 Inst::Load(i) if self.fours.is_some() => format!("l{i}"),
                 Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { &linear }),
-                Inst::Const(x, dtype) => self.number(*x, *dtype),
+                Inst::Const(x, dtype) => self.number(*x, *dtype, is_arithmetic_operand(program, n)),
                 Inst::Accumulator(n, _) => format!("core{n}"),
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
@@ -578,6 +584,17 @@ impl<'a> Writer<'a> {
             places,
         }
     }
+}
+
+/// Whether a register is added, subtracted, multiplied or divided.
+fn is_arithmetic_operand(program: &Program, register: Reg) -> bool {
+    program.code.iter().any(|inst| match inst {
+        Inst::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, a, b, _) => {
+            [*a, *b].contains(&register)
+        }
+        Inst::Unary(Unary::Recip, x, _) => *x == register,
+        _ => false,
+    })
 }
 
 /// The register value that stands for nothing.

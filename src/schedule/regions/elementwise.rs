@@ -136,16 +136,20 @@ impl Planner<'_> {
         ours.iter().any(|&a| theirs.iter().any(|&b| self.same_iteration_space(a, b)))
     }
 
-    /// Older items of the same shape that must be written, and that no region computes yet; newest first.
+    /// Older items of the same shape that must be written, and that no region computes yet; newest first. What is computed
+    /// again for a gradient (`autograd::checkpoint`) is no sibling of what was computed before: both would have to be kept.
     pub(super) fn siblings(&self, item: usize, kind: impl Fn(&Op) -> bool) -> impl Iterator<Item = usize> {
-        let shape = &self.item(item).spec(0).shape;
+        let (shape, recomputation) = (&self.item(item).spec(0).shape, self.item(item).node.recomputation);
         self.unplaced
             .range(..item)
             .rev()
             .copied()
             .filter(move |&other| {
                 let other = self.item(other);
-                !other.is_alias && kind(other.op()) && other.spec(0).shape == *shape
+                !other.is_alias
+                    && kind(other.op())
+                    && other.spec(0).shape == *shape
+                    && other.node.recomputation == recomputation
             })
             .take(MAX_SIBLINGS)
     }

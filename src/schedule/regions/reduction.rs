@@ -110,7 +110,10 @@ impl Planner<'_> {
             };
             match body {
                 Ok(body) => return (body, boundaries),
-                Err(Boundary(item)) => boundaries.push(item),
+                Err(Boundary(item)) => {
+                    assert!(!boundaries.contains(&item), "a boundary is computed inside a region");
+                    boundaries.push(item);
+                }
             }
         }
     }
