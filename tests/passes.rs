@@ -189,3 +189,16 @@ fn the_forms_behind_each_pass() {
         }
     }
 }
+
+/// What ARCHITECTURE.md shows of a program is what the passes make of it.
+#[test]
+fn architecture_shows_the_forms_of_softmax() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md")).unwrap();
+    let golden = include_str!("passes/softmax.txt");
+    let blocks: Vec<&str> =
+        text.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 7, "{} blocks", blocks.len());
+    for line in blocks.iter().flat_map(|block| block.lines()) {
+        assert!(golden.lines().any(|known| known == line), "{line:?} is in no form of softmax");
+    }
+}

@@ -116,8 +116,8 @@ fn the_peak_of_memory_is_lower() {
 /// memory from the forward pass to the backward pass of its block.
 #[test]
 fn what_depends_on_captured_tensors_alone_is_computed_again() {
-    let table: [(&str, fn(&Tensor) -> Tensor); 2] =
-        [("w w^T", |w| w.matmul(&w.t())), ("exp(w)", Tensor::exp)];
+    type Case = (&'static str, fn(&Tensor) -> Tensor);
+    let table: [Case; 2] = [("w w^T", |w| w.matmul(&w.t())), ("exp(w)", Tensor::exp)];
     for (name, of_weight) in table {
         let cost = |again: bool| {
             let device = null();

@@ -37,7 +37,7 @@ impl fmt::Display for Kernel {
                 let batches = batch[0] * batch[1];
                 write!(f, "matmul {batches} x [{m}, {k}] x [{k}, {n}]{}", parts(*splits))?;
             }
-            Kernel::Fused(launch) => write!(f, "fused, {} workgroups", launch.workgroups)?,
+            Kernel::Fused(launch) => write!(f, "fused, workgroups: {}", launch.workgroups)?,
         }
         if let Some((program, outputs)) = self.elementwise_outputs() {
             let names = program.to_string();
@@ -46,7 +46,7 @@ impl fmt::Display for Kernel {
                 write!(f, ", elementwise outputs: {outputs}")?;
             }
         }
-        self.epilogue().map_or(Ok(()), |epilogue| write!(f, ", epilogue: {epilogue}"))
+        self.epilogue().map_or(Ok(()), |epilogue| write!(f, "; epilogue: {epilogue}"))
     }
 }
 
@@ -84,12 +84,13 @@ impl Plan {
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         if let Some(constants) = &self.constants {
-            push(&mut text, format_args!("computed once:\n{}", constants.listing(label).trim_end()));
+            push(&mut text, format_args!("computed once, in slots of its own:"));
+            constants.listing(label).lines().for_each(|line| push(&mut text, format_args!("  {line}")));
         }
         for step in &self.steps {
             let shares = if step.shares_dispatch { "same dispatch: " } else { "" };
-            let slots = format!("{:?} -> {:?}", step.reads, step.writes);
-            push(&mut text, format_args!("{shares}{} {slots}  # {}", step.kernel, label(step.item)));
+            push(&mut text, format_args!("{shares}{}  # {}", step.kernel, label(step.item)));
+            push(&mut text, format_args!("  slots {} to {}", joined(&step.reads), joined(&step.writes)));
         }
         for (i, slot) in self.slots.iter().enumerate() {
             let memory = match slot {
@@ -112,7 +113,8 @@ impl Plan {
 }
 
 impl KernelGraph {
-    /// Every kernel with its buffers, its code, and the `label` of its item; producers first.
+    /// Every kernel with its buffers, its code, and the `label` of its item. Before `order` the kernels stand where their
+    /// newest items do.
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         let mut listed: Vec<&KernelNode> = self.kernels.iter().collect();
@@ -124,7 +126,7 @@ impl KernelGraph {
             let shares = if node.shares_dispatch { "same dispatch: " } else { "" };
             push(&mut text, format_args!("{shares}{}  # {}", node.kernel, label(node.item)));
             push(&mut text, format_args!("  reads {} writes {}", joined(&node.reads), joined(&node.writes)));
-            text += &code(&node.kernel);
+            text += &code(node);
         }
         let mut aliases: Vec<_> = self.aliases.iter().collect();
         aliases.sort_unstable_by_key(|(item, _)| **item);
@@ -143,22 +145,41 @@ impl KernelGraph {
     }
 }
 
-/// The instructions of a kernel, a line each.
-fn code(kernel: &Kernel) -> String {
+/// The instructions of a kernel, a line each, and what it writes.
+fn code(node: &KernelNode) -> String {
     let mut text = String::new();
-    if let Kernel::MatMul(MatMul { a, b, .. }, _) = kernel {
+    let program = |text: &mut String, program: &Program| {
+        for (register, inst) in program.code.iter().enumerate() {
+            push(text, format_args!("    v{register} = {}", Line(inst, program)));
+        }
+    };
+    if let Kernel::MatMul(MatMul { a, b, .. }, _) = &node.kernel {
         push(&mut text, format_args!("    a = {}, b = {}", Operand(a), Operand(b)));
     }
-    for (n, program) in kernel.programs().enumerate() {
-        let is_epilogue = n > 0 || matches!(kernel, Kernel::MatMul(..));
-        if is_epilogue {
-            push(&mut text, format_args!("    epilogue over {:?}", program.space));
+    let mut writes = node.writes.iter();
+    if let Some((main, outputs)) = node.kernel.elementwise_outputs() {
+        program(&mut text, main);
+        let (elementwise, reduced) = main.results.split_at(outputs);
+        for (buffer, result) in writes.by_ref().take(outputs).zip(elementwise) {
+            push(&mut text, format_args!("    {buffer} = v{result}"));
         }
-        for (register, inst) in program.code.iter().enumerate() {
-            push(&mut text, format_args!("    v{register} = {}", Line(inst, program)));
+        let Kernel::Reduce(Reduction { reduce_ops, epilogue, .. }) = &node.kernel else { return text };
+        for (n, (how, result)) in reduce_ops.iter().zip(reduced).enumerate() {
+            match writes.clone().next().filter(|_| epilogue.is_none()) {
+                Some(buffer) => push(&mut text, format_args!("    {buffer} = {how:?} of v{result}")),
+                None => push(&mut text, format_args!("    accumulator {n} = {how:?} of v{result}")),
+            }
+            if epilogue.is_none() {
+                writes.next();
+            }
         }
-        let results: Vec<String> = program.results.iter().map(|result| format!("v{result}")).collect();
-        push(&mut text, format_args!("    results {}", results.join(" ")));
+    }
+    if let Some(epilogue) = node.kernel.epilogue() {
+        push(&mut text, format_args!("    epilogue over {:?}", epilogue.space));
+        program(&mut text, epilogue);
+        for (buffer, result) in writes.zip(&epilogue.results) {
+            push(&mut text, format_args!("    {buffer} = v{result}"));
+        }
     }
     text
 }
@@ -219,12 +240,16 @@ impl fmt::Display for Strides<'_> {
     }
 }
 
-/// An operand of a product.
+/// An operand of a product: the read, and the distances between rows, between columns and between batches.
 struct Operand<'a>(&'a Matrix);
 
 impl fmt::Display for Operand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Matrix { read, offset, batch, row, col } = self.0;
-        write!(f, "r{read} +{offset} batches {batch:?} row {row} col {col}")
+        write!(f, "r{read} rows {row} apart, cols {col}")?;
+        if *batch != [0, 0] {
+            write!(f, ", batches {batch:?}")?;
+        }
+        if *offset > 0 { write!(f, ", from {offset}") } else { Ok(()) }
     }
 }

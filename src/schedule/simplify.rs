@@ -58,13 +58,13 @@ type Rule = fn(&Operation) -> Option<Rewrite>;
 
 /// Each rule and its name, which the tests go by.
 const RULES: &[(&str, Rule)] = &[
-    ("constants are folded", fold),
-    ("a reduction of a constant is a constant", reduced_constant),
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
     ("--x, !!x", twice),
     ("a cast of a cast", cast_of_cast),
     ("a choice that is made", choice),
+    ("constants are folded", fold),
+    ("a reduction of a constant is a constant", reduced_constant),
 ];
 
 /// An item that a rule looks at.
