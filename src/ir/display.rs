@@ -118,8 +118,7 @@ impl KernelGraph {
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         let mut listed: Vec<&KernelNode> = self.kernels.iter().collect();
-        // Before `order` consumers come first.
-        if !self.is_ordered() {
+        if !self.is_ordered {
             listed.reverse();
         }
         for node in listed {
@@ -136,12 +135,6 @@ impl KernelGraph {
             }
         }
         text
-    }
-
-    fn is_ordered(&self) -> bool {
-        let position = |buffer: &BufferId| self.kernels.iter().position(|node| node.writes.contains(buffer));
-        let mut kernels = self.kernels.iter().enumerate();
-        kernels.all(|(i, node)| node.reads.iter().filter_map(position).all(|writer| writer <= i))
     }
 }
 

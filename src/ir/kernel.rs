@@ -89,8 +89,9 @@ pub(crate) struct KernelNode {
 /// Kernels, and the items that need none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelGraph {
-    /// Consumers before producers until `order` puts them in the order in which they run.
+    /// By their newest items, consumers before producers; in the order in which they run once `is_ordered`.
     pub kernels: Vec<KernelNode>,
+    pub is_ordered: bool,
     /// Items that are views of others: the source and the view of each of their outputs.
     pub aliases: FxHashMap<usize, SmallVec<[(Output, View); 1]>>,
     /// Items without elements, which no kernel writes.
@@ -164,7 +165,7 @@ impl Reduction {
 }
 
 impl MatMul {
-    /// Steps of K in each part, a multiple of four so that vectors stay whole.
+    /// Steps of K in each part, a multiple of 16, the slice of K that a tiled kernel loads at a time.
     pub fn part(&self) -> usize {
         self.k.div_ceil(self.splits).next_multiple_of(16)
     }

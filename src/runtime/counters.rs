@@ -36,8 +36,8 @@ pub struct Counters {
     pub bytes_idle: u64,
     /// Elements that `WGRAD_CHECK` compared with the reference.
     pub checked: usize,
-    /// Those among them of which that says little: either side of a jump (of `floor`, of `lt`) is right, or roundings may
-    /// have moved a float by over a hundredth of the largest in its tensor.
+    /// Of these, elements whose error bound is too loose to check: next to a discontinuity (of `floor`, of `lt`), or where
+    /// rounding may have moved a float by over a hundredth of the largest in its tensor.
     pub passed_over: usize,
     /// Time that threads worked on runs: finding the plan or making it, uniforms, recording, submitting. Building the
     /// graph before is not in it; nor is waiting for the device, where the system tells a thread's own time (Linux and
@@ -73,7 +73,7 @@ pub struct Memory {
     pub peak: u64,
     /// What tensors take now.
     pub in_use: u64,
-    /// What the buffers in use have beyond that: a buffer's size is one of four an octave.
+    /// What the buffers in use have beyond that: sizes are rounded up to one of four sizes per power of two.
     pub wasted: u64,
     /// Buffers that wait to be used again.
     pub idle: u64,

@@ -1,4 +1,4 @@
-//! `WGRAD_LOG`: what a plan does, for which lines, and why it is not fewer kernels.
+//! `WGRAD_LOG`: what a plan does, for which lines, and why kernels were not merged.
 //!
 //! In: a plan and its graph. Out: text.
 
@@ -25,8 +25,8 @@ pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
     }
 }
 
-/// A line a kernel, with the user's lines that it computes; below it why what it writes is not computed where it is
-/// read; and at last for whom each result is kept.
+/// A line for each kernel, with the user's lines that it computes; below it the likely reason why what it writes was not
+/// merged into its readers; finally why each result is kept.
 pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String {
     let mut text = String::new();
     let kept =

@@ -1,5 +1,5 @@
-//! The only module that knows the scheduler and every backend: collects what is pending, finds or makes its plan, has the
-//! backend run it, and gives the nodes their values.
+//! Connects the scheduler with the backends: collects what is pending, finds or makes its plan, has the backend run it, and
+//! gives the nodes their values.
 //!
 //! In: root nodes. Out: values on nodes.
 
@@ -111,13 +111,16 @@ impl Runtime {
                 let planned = prepare(plan)?;
                 if logs("plan") {
                     let text = log::plan(&planned.plan, graph, limits);
-                    eprintln!("wgrad: a plan\n{text}  {}; {} bytes at the most", planned.plan, planned.peak);
+                    eprintln!(
+                        "wgrad: a plan\n{text}  {}; {} bytes at the most",
+                        planned.plan, planned.predicted_bytes
+                    );
                 }
                 self.counters.plans += 1;
                 self.plans.insert(key, planned)
             }
         };
-        self.predicted = self.predicted.max(planned.peak + self.plans.constant_bytes());
+        self.predicted = self.predicted.max(planned.predicted_bytes + self.plans.constant_bytes());
         Ok(planned)
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Planned {
     /// The storage of each of the plan's constants.
     pub constants: Vec<SharedStorage>,
     /// Bytes of its operands and its fresh slots.
-    pub peak: u64,
+    pub predicted_bytes: u64,
 }
 
 #[derive(Default)]

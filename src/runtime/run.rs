@@ -28,8 +28,8 @@ pub(super) fn prepare_gpu(
         None => Vec::new(),
     };
     let compiled = Some(gpu::compile(gpu, &plan, graph)?);
-    let peak = peak(&plan, graph);
-    Ok(Planned { plan, compiled, constants, peak })
+    let predicted_bytes = predicted_bytes(&plan, graph);
+    Ok(Planned { plan, compiled, constants, predicted_bytes })
 }
 
 pub(super) fn gpu(
@@ -45,8 +45,8 @@ pub(super) fn gpu(
 pub(super) fn prepare_null(null: &Null, plan: Plan, graph: &PendingGraph) -> Result<Planned, Error> {
     let constants =
         plan.constants.as_ref().map_or(Ok(Vec::new()), |plan| self::null(null, plan, graph, &[]))?;
-    let peak = peak(&plan, graph);
-    Ok(Planned { plan, compiled: None, constants, peak })
+    let predicted_bytes = predicted_bytes(&plan, graph);
+    Ok(Planned { plan, compiled: None, constants, predicted_bytes })
 }
 
 pub(super) fn null(
@@ -80,7 +80,7 @@ fn storages(
 }
 
 /// Bytes that a run of the plan holds at a time, its constants apart.
-fn peak(plan: &Plan, graph: &PendingGraph) -> u64 {
+fn predicted_bytes(plan: &Plan, graph: &PendingGraph) -> u64 {
     let mut operands: FxHashMap<*const Storage, u64> = FxHashMap::default();
     for slot in &plan.slots {
         if let Slot::Input(output) = slot

@@ -26,7 +26,7 @@ pub(crate) struct Computed {
 
 /// What a region reads from memory.
 #[derive(Clone, Default)]
-pub(crate) struct Access {
+pub(crate) struct RegionReads {
     pub reads: Vec<Output>,
     /// Whether it consumes its accumulators with their last two dims exchanged.
     pub transposed: bool,
@@ -41,13 +41,13 @@ pub(super) type PathId = usize;
 /// The paths of one region.
 #[derive(Default)]
 pub(super) struct Paths {
-    steps: Vec<Step>,
+    steps: Vec<PathStep>,
     /// The path through each movement item on each path.
     known: FxHashMap<(PathId, usize), PathId>,
 }
 
 /// One movement on a path.
-struct Step {
+struct PathStep {
     parent: PathId,
     movement: Move,
     /// The item to have in memory if strides cannot express the path.
@@ -57,7 +57,7 @@ struct Step {
 impl Paths {
     /// The path through one more movement.
     pub fn extend(&mut self, parent: PathId, movement: Move, boundary: usize) -> PathId {
-        self.steps.push(Step { parent, movement, boundary });
+        self.steps.push(PathStep { parent, movement, boundary });
         self.steps.len()
     }
 
@@ -106,11 +106,6 @@ impl PendingGraph {
             None => View::contiguous(&self.spec(output).shape),
         }
     }
-
-    /// The coordinate along a dim of an item, as a view whose elements are their own positions.
-    pub fn coordinate(&self, item: usize, dim: usize) -> View {
-        coordinate(&self.items[item].spec(0).shape, dim)
-    }
 }
 
 /// The coordinate along a dim, as a view whose elements are their own positions.
@@ -119,7 +114,8 @@ pub(super) fn coordinate(shape: &Shape, dim: usize) -> View {
     View { shape: shape.clone(), strides, offset: 0, mask: None }
 }
 
-/// The memory that a gather reads at the gather's own coordinates, where its index adds `stride` for each of `size` steps.
+/// The memory that a gather reads, as a view over the output's coordinates whose stride along the dim is 0; and the dim's
+/// size and stride.
 pub(super) fn gathered(view: &View, out: &Shape, dim: usize) -> (View, usize, isize) {
     let (size, stride) = (view.shape[dim], view.strides[dim]);
     let mut view = view.clone();
@@ -128,9 +124,9 @@ pub(super) fn gathered(view: &View, out: &Shape, dim: usize) -> (View, usize, is
     (view, size, stride)
 }
 
-/// Each accumulator that is consumed has to be consumed at its own index: in order, or all of them transposed.
+/// The order in which an epilogue reads its accumulators. All must agree.
 #[derive(PartialEq)]
-enum Order {
+enum ConsumeOrder {
     InOrder,
     Transposed,
 }
@@ -143,15 +139,15 @@ pub(super) fn trace(
     paths: Paths,
     computed: &Computed,
     accumulators: &[usize],
-) -> Result<Access, Boundary> {
+) -> Result<RegionReads, Boundary> {
     let known = FxHashMap::default();
-    let access = Access::default();
+    let access = RegionReads::default();
     let mut tracer =
         Tracer { graph, space, computed, accumulators, paths, known, access, order: None, values: 0 };
     for &(result, path) in results {
         tracer.visit(result, path)?;
     }
-    tracer.access.transposed = tracer.order == Some(Order::Transposed);
+    tracer.access.transposed = tracer.order == Some(ConsumeOrder::Transposed);
     Ok(tracer.access)
 }
 
@@ -163,8 +159,8 @@ struct Tracer<'a> {
     paths: Paths,
     /// Whether each value is zero outside its mask.
     known: FxHashMap<(Output, PathId), bool>,
-    access: Access,
-    order: Option<Order>,
+    access: RegionReads,
+    order: Option<ConsumeOrder>,
     values: usize,
 }
 
@@ -207,7 +203,7 @@ impl Tracer<'_> {
                 }
                 return Ok(masked);
             }
-            Op::Iota(dim) => drop(self.paths.view(graph.coordinate(item, *dim), path)?),
+            Op::Iota(dim) => drop(self.paths.view(coordinate(&it.spec(0).shape, *dim), path)?),
             Op::Random { .. } => drop(self.paths.view(View::contiguous(&it.spec(0).shape), path)?),
             Op::Gather(dim) => self.gather(item, *dim, path)?,
             _ => {
@@ -239,9 +235,9 @@ impl Tracer<'_> {
         let layout = self.graph.layout(source);
         let view = self.paths.view(layout.clone(), path)?;
         let order = if view.is_contiguous() && view.shape.numel() == self.space.numel() {
-            Order::InOrder
+            ConsumeOrder::InOrder
         } else if view.shape == *self.space && layout.transposed().is_some_and(|other| other == view) {
-            Order::Transposed
+            ConsumeOrder::Transposed
         } else {
             return Err(Boundary(source.item));
         };

@@ -37,7 +37,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
     let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
     for (item, donatable) in graph.items.iter().zip(donatable) {
         (item.is_root, item.is_held, item.has_outside_refs, item.keeps_sources).hash(&mut key);
-        (item.is_alias, item.was_deferred, donatable).hash(&mut key);
+        (item.is_alias, item.was_deferred, donatable, item.is_pending()).hash(&mut key);
         match &item.values {
             Some(values) => {
                 (&item.node.outs, item.is_small_part()).hash(&mut key);
@@ -70,7 +70,7 @@ pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
         Op::Binary(op) => op.hash(key),
         Op::Cast(dtype) => dtype.hash(key),
         Op::Move(movement) => movement.hash(key),
-        Op::Reduce(how, dims) => (how, dims).hash(key),
+        Op::Reduce(reduce_op, dims) => (reduce_op, dims).hash(key),
         Op::ScatterAdd(dim, size) => (dim, size).hash(key),
         Op::Fused(op) => {
             // The type, not the name: a user's operation may have the name of another.

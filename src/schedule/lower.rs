@@ -23,7 +23,13 @@ pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> 
         graph,
         limits,
         materialized,
-        kernels: KernelGraph { kernels: Vec::with_capacity(list.len()), aliases, empty, scratch },
+        kernels: KernelGraph {
+            kernels: Vec::with_capacity(list.len()),
+            is_ordered: false,
+            aliases,
+            empty,
+            scratch,
+        },
     };
     list.into_iter().for_each(|region| lowering.region(region));
     lowering.kernels
@@ -111,11 +117,11 @@ impl Lowering<'_> {
                 (code, SmallVec::from_elem(Reduce::Sum, 1), position)
             }
             Op::Reduce(_, dims) => {
-                let how = accumulators.iter().map(|&item| match self.graph.items[item].op() {
-                    Op::Reduce(how, _) => *how,
+                let reduce_ops = accumulators.iter().map(|&item| match self.graph.items[item].op() {
+                    Op::Reduce(reduce_op, _) => *reduce_op,
                     op => unreachable!("{} is no sibling of a reduction", op.name()),
                 });
-                (self.body(prologue, &[]), how.collect(), dims.clone())
+                (self.body(prologue, &[]), reduce_ops.collect(), dims.clone())
             }
             op => unreachable!("{} is no reduction", op.name()),
         };
@@ -282,7 +288,7 @@ impl<'a> Emitter<'a> {
         let inst = match it.op() {
             Op::Const(x) => Inst::Const(*x, spec.dtype),
             Op::Scalar(_) => Inst::Scalar(item, spec.dtype),
-            Op::Iota(dim) => Inst::Index(self.view(graph.coordinate(item, *dim), path)),
+            Op::Iota(dim) => Inst::Index(self.view(coordinate(&spec.shape, *dim), path)),
             Op::Random { .. } => Inst::Random(item, self.view(View::contiguous(&spec.shape), path)),
             Op::Unary(op) => Inst::Unary(*op, self.emit(sources[0], path), spec.dtype),
             Op::Binary(op) => {

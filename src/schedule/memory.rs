@@ -11,8 +11,7 @@ use crate::graph::View;
 use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, Slot, Step};
 use crate::limits::Limits;
 
-/// `pending` is the graph as it was collected, `graph` the one that was planned: what outlives the run is a matter of the
-/// former's edges.
+/// `pending` is the graph as it was collected, `graph` the one that was planned. Lifetimes follow the edges of the former.
 pub(super) fn memory(
     pending: &PendingGraph,
     graph: &PendingGraph,
@@ -27,13 +26,13 @@ pub(super) fn memory(
         let item = &graph.items[i];
         item.is_pending() && item.is_held && !item.is_output && !has_value(i)
     };
-    // What a deferred value is computed from must not be overwritten; but nothing is kept in memory for its sake.
+    // Deferred items need their sources unchanged (`alive`), but no value is kept in memory for them alone (`keeps_value`).
     let alive = pending.alive(has_value);
     let keeps_value = pending.alive(|i| has_value(i) || is_deferred(i));
     let results = results(graph, &kernels, &written, &keeps_value);
     let deferred = (0..graph.items.len()).filter(|&i| is_deferred(i)).collect();
     let outputs = results.iter().flat_map(|result| &result.outs);
-    let mut memory = Memory {
+    let mut memory = MemoryPlanner {
         graph,
         scratch: &kernels.scratch,
         lasting: outputs.map(|(source, _)| BufferId::Item(*source)).collect(),
@@ -102,7 +101,7 @@ struct Donor {
     fit: (usize, Option<&'static str>),
 }
 
-struct Memory<'a> {
+struct MemoryPlanner<'a> {
     graph: &'a PendingGraph,
     scratch: &'a [usize],
     /// What results lie in.
@@ -127,7 +126,7 @@ fn items(node: &KernelNode) -> SmallVec<[usize; 2]> {
     node.writes.iter().map(item).collect()
 }
 
-impl Memory<'_> {
+impl MemoryPlanner<'_> {
     /// Whether a kernel computes the same in every run, and nothing that outlives it.
     fn is_constant(&self, node: &KernelNode) -> bool {
         let kept = |buffer| !self.lasting.contains(buffer) && self.bytes(*buffer) <= MAX_CONSTANT_BYTES;

@@ -170,7 +170,7 @@ impl<'a> KernelSet<'a> {
             if let Kernel::Reduce(reduction) = &mut first.kernel {
                 (reduction.dims, first.item) = (fewer.clone(), other.item);
             }
-            // What waits for the result would have to wait for the rest too.
+            // If the other kernel reads the final result, merging would make a cycle.
             let waits = other.reads_from(&rest);
             let merged = if waits { None } else { self.merged((i, &first), (j, other)) };
             if merged.is_none() {
@@ -183,10 +183,11 @@ impl<'a> KernelSet<'a> {
     /// Two kernels as one, unless one needs results of the other at other indices or by way of a third kernel.
     fn merged(&self, (i, a): (usize, &KernelNode), (j, b): (usize, &KernelNode)) -> Option<KernelNode> {
         let (first, second) = if a.reads_from(b) { (b, a) } else { (a, b) };
-        // What is computed again for a gradient comes late. With what shares no more than an operand it would come early.
+        // Recomputed nodes do not merge with the forward pass just because they share an operand: they would run too early,
+        // and their values would have to be kept.
         let recomputation = |node: &KernelNode| self.graph.items[node.item].node.recomputation;
-        let at_one_time = recomputation(a) == recomputation(b) || second.reads_from(first);
-        let fits = at_one_time
+        let same_pass = recomputation(a) == recomputation(b) || second.reads_from(first);
+        let fits = same_pass
             && reads_at_same_index(second, first)
             && !self.depends_on(i, j)
             && !self.depends_on(j, i);

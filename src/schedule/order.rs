@@ -1,5 +1,6 @@
 //! The order of the kernels: each after those that write what it reads. What nothing waits for, an update of a parameter,
-//! runs as early as possible, so that its operands' memory is free again. Small kernels of one kind that do not wait for
+//! runs right behind the last kernel that writes its operands, or that reads what it overwrites, so that their memory is
+//! free again. Small kernels of one kind that do not wait for
 //! one another are batched: they may share a dispatch.
 //!
 //! In: kernels, consumers before producers. Out: the same kernels in the order in which they run.
@@ -31,6 +32,7 @@ pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     let mut kernels: Vec<Option<KernelNode>> = graph.kernels.into_iter().map(Some).collect();
     let mut take = |i: usize| kernels[i].take().expect("each kernel is in one group");
     graph.kernels = Vec::with_capacity(groups.len());
+    graph.is_ordered = true;
     for group in groups {
         let nodes =
             group.into_iter().enumerate().map(|(n, i)| KernelNode { shares_dispatch: n > 0, ..take(i) });

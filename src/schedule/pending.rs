@@ -107,8 +107,11 @@ impl Item {
     }
 }
 
-/// What a node is computed from, and whether that is its decomposition.
-type Entered = (Edges, bool);
+/// A node whose sources are being listed: what it is computed from, and whether that is its decomposition.
+struct Entered {
+    edges: Edges,
+    is_alias: bool,
+}
 
 impl PendingGraph {
     /// Walks from the roots to the nodes that have values, without recursion. A fused node for which `has_kernel` is
@@ -121,13 +124,13 @@ impl PendingGraph {
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
         // References to each item that its consumers in the graph hold.
         let mut inner_refs: Vec<usize> = Vec::new();
-        // Whether a backward pass may walk from each item to a leaf: not every way has been freed.
+        // Whether a backward pass may walk from each item to a leaf: some path to one is not freed.
         let mut reaches_leaf: Vec<bool> = Vec::new();
         while let Some((node, entered)) = stack.pop() {
             if indices.contains_key(&node.id) {
                 continue;
             }
-            let Some((edges, is_alias)) = entered else {
+            let Some(Entered { edges, is_alias }) = entered else {
                 let pending = !node.is_computed();
                 let is_alias = pending && matches!(&node.op, Op::Fused(_)) && !has_kernel(&node);
                 let edges = match pending {
@@ -141,7 +144,7 @@ impl PendingGraph {
                     .filter(|edge| !indices.contains_key(&edge.node.id))
                     .map(|edge| edge.node.clone())
                     .collect();
-                stack.push((node, Some((edges, is_alias))));
+                stack.push((node, Some(Entered { edges, is_alias })));
                 stack.extend(unlisted.into_iter().map(|node| (node, None)));
                 continue;
             };

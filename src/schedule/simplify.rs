@@ -1,7 +1,7 @@
 //! Removes operations whose result is another's, or a constant: one row a rule, in `RULES`, and common subexpressions.
 //!
 //! A rule gives the same bits for every operand, NaN, infinities and -0 among them: `x * 0` is not 0, and `x + 0` is not
-//! `x` for x = -0. Rules look at `Const` alone, a number that the library wrote. A user's number is a uniform: it may be
+//! `x` for x = -0. Subnormals may differ: a device may flush them. Rules look at `Const` alone, a number that the library wrote. A user's number is a uniform: it may be
 //! 1 in this step and 2 in the next, and both run the same plan.
 //!
 //! In: the pending graph. Out: the same items; one that a rule removed is an alias of another, or a constant, and what is
@@ -56,11 +56,11 @@ enum Rewrite {
 
 type Rule = fn(&Operation) -> Option<Rewrite>;
 
-/// Each rule and its name, which the tests go by.
+/// Each rule and its name; `tests/simplify.rs` has cases for each name.
 const RULES: &[(&str, Rule)] = &[
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
-    ("--x, !!x", twice),
+    ("--x, !!x", double_negation),
     ("a cast of a cast", cast_of_cast),
     ("a choice that is made", choice),
     ("constants are folded", fold),
@@ -115,11 +115,12 @@ impl Operation<'_> {
     }
 }
 
-/// A float as f32 has it; an integer with the bits that 32 have room for.
+/// Rounded to f32.
 fn float(x: f64) -> f64 {
     f64::from(x as f32)
 }
 
+/// Wrapped to the 32 bits of an integer; a bool is 0 or 1.
 fn integer(x: i64, dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(x as i32),
@@ -141,6 +142,7 @@ fn is_exact(op: &Op) -> bool {
     }
 }
 
+/// An operation on constants alone.
 fn fold(at: &Operation) -> Option<Rewrite> {
     if !is_exact(at.op()) {
         return None;
@@ -157,9 +159,10 @@ fn fold(at: &Operation) -> Option<Rewrite> {
             let x = at.constant(0)?;
             // A float beyond an integer's range is the device's to convert.
             let fits = x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32);
-            match dtype.is_float() {
-                true => float(x),
-                false => fits.then(|| integer(x as i64, dtype))?,
+            match dtype {
+                DType::F32 => float(x),
+                DType::Bool => f64::from(u8::from(x != 0.0)),
+                DType::I32 | DType::U32 => fits.then(|| integer(x as i64, dtype))?,
             }
         }
         _ => return None,
@@ -168,11 +171,11 @@ fn fold(at: &Operation) -> Option<Rewrite> {
 }
 
 fn reduced_constant(at: &Operation) -> Option<Rewrite> {
-    let Op::Reduce(how, dims) = at.op() else { return None };
+    let Op::Reduce(reduce_op, dims) = at.op() else { return None };
     let (x, source) = (at.constant(0)?, at.graph.spec(at.source(0)));
     let count: usize = dims.iter().map(|&dim| source.shape[dim]).product();
     let dtype = at.spec().dtype;
-    let sum = match how {
+    let sum = match reduce_op {
         Reduce::Max => return (count > 0).then_some(Rewrite::Constant(x)),
         Reduce::Sum if count == 0 => 0.0,
         Reduce::Sum if dtype.is_float() => {
@@ -206,7 +209,7 @@ fn plus_zero(at: &Operation) -> Option<Rewrite> {
     }
 }
 
-fn twice(at: &Operation) -> Option<Rewrite> {
+fn double_negation(at: &Operation) -> Option<Rewrite> {
     let Op::Unary(op @ (Unary::Neg | Unary::Not)) = at.op() else { return None };
     let inner = at.behind(0)?;
     matches!(inner.op(), Op::Unary(other) if other == op).then(|| Rewrite::Same(inner.source(0)))
@@ -258,8 +261,8 @@ struct Known {
     backs_output: bool,
 }
 
-/// Common subexpressions. Two outputs of the run stay two, each with memory of its own: sharing it would keep either
-/// from being updated in place. What `autograd::checkpoint` computes again stays apart from what was computed before, or
+/// Common subexpressions. Equal expressions that are both outputs of the run keep memory of their own: sharing it would
+/// keep either from being updated in place. What `autograd::checkpoint` computes again stays apart from what was computed before, or
 /// it would have to be kept.
 fn merge_with_equal(
     graph: &mut PendingGraph,

@@ -5,6 +5,15 @@ use crate::limits::{AdapterKind, Limits};
 /// Elements of an output up to which a second stage costs more than it saves.
 const MAX_SINGLE_STAGE_LEN: usize = 4096;
 
+/// Parts of a column sum over a matrix larger than the cache.
+const MAX_TALL_PARTS: usize = 4096;
+
+/// Elements in one part of an output's elements at least, on a software adapter.
+const MIN_SOFTWARE_PART: usize = 256;
+
+/// Elements that one invocation of a GPU adds up at least.
+const MIN_INVOCATION_ELEMENTS: usize = 16;
+
 /// Partial results that keep a software adapter's few cores busy.
 const TARGET_SOFTWARE_PARTS: usize = 1024;
 
@@ -36,14 +45,16 @@ pub(super) fn reduction_splits(
     let longest = limits.loop_iterations as usize / 2;
     let is_tall = || !rows && length >= MIN_SPLIT_ROWS && operand > CACHE_ELEMENTS;
     let (lanes, wanted) = match limits.kind {
-        AdapterKind::Software if is_tall() => (1, (length / ROWS_PER_PART).min(MAX_SINGLE_STAGE_LEN)),
+        AdapterKind::Software if is_tall() => (1, (length / ROWS_PER_PART).min(MAX_TALL_PARTS)),
         AdapterKind::Software if length <= MAX_SINGLE_STAGE_LEN => (1, 1),
-        AdapterKind::Software => (1, length.div_ceil(256).min(TARGET_SOFTWARE_PARTS.div_ceil(outputs))),
+        AdapterKind::Software => {
+            (1, length.div_ceil(MIN_SOFTWARE_PART).min(TARGET_SOFTWARE_PARTS.div_ceil(outputs)))
+        }
         _ => {
             let lanes = lanes(outputs, length, rows);
             let idle = TARGET_INVOCATIONS / (outputs * lanes as usize);
             let long = length > MAX_SINGLE_STAGE_LEN;
-            (lanes, if long { idle.min(length / (16 * lanes as usize)) } else { 1 })
+            (lanes, if long { idle.min(length / (MIN_INVOCATION_ELEMENTS * lanes as usize)) } else { 1 })
         }
     };
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)

@@ -135,3 +135,19 @@ fn a_long_inner_dim_is_summed_to_its_end() {
         70_000.0
     );
 }
+
+/// Laying one operand out anew gives the other, which is a view of it, another memory.
+#[test]
+fn an_operand_that_is_a_view_of_the_other() {
+    let x = [Host::draw(1, &[2, 2, 2, 4, 4], -1.0..1.0)];
+    let flipped = |xs: &[Tensor]| {
+        let x = xs[0].flip(4);
+        x.matmul(&x.permute([2, 1, 0, 3, 4]))
+    };
+    check_gpu("a flip times a permutation of it", &x, &flipped, SUMS, SUMS);
+    let padded = |xs: &[Tensor]| {
+        let x = xs[0].pad([1, 1]);
+        x.matmul(&x.permute([2, 1, 0, 4, 3]))
+    };
+    check_gpu("a pad times a permutation of it", &x, &padded, SUMS, SUMS);
+}

@@ -1,4 +1,4 @@
-//! Elementwise regions: with what they take in and write besides, alone or as the epilogue of reductions or a product.
+//! Elementwise regions, placed alone or as the epilogue of reductions or of a product.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -154,8 +154,7 @@ impl Planner<'_> {
             .take(MAX_SIBLINGS)
     }
 
-    /// Reductions and products that no region computes yet and of whose every result the region makes one of its own;
-    /// newest first.
+    /// Unplaced reductions and products with as many elements as the region, newest first.
     fn unplaced_reductions(&self, item: usize, grown: &Grown) -> SmallVec<[usize; 4]> {
         let fits = |&n: &usize| {
             let other = self.item(n);
@@ -215,7 +214,8 @@ impl Planner<'_> {
         buffers <= self.limits.storage_buffers as usize && self.dependencies(&others, &targets).is_empty()
     }
 
-    /// Whether no other region can come to need the product: everything made of it is made here, or written here.
+    /// Whether no other region can need the product: every use of it, and of what is computed from it, is in this region,
+    /// or reads what this region writes.
     fn is_last_use(&self, product: usize, grown: &Grown) -> bool {
         let mut made: FxHashSet<usize> = std::iter::once(product).collect();
         let mut sorted: Vec<usize> = grown.items.iter().copied().collect();

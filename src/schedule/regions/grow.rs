@@ -89,7 +89,7 @@ impl Planner<'_> {
         let mut barred = FxHashSet::default();
         loop {
             let grown = self.grow_once(seed, boundaries, &barred);
-            // What the region reads must not depend on what it also writes, or each would wait for the other.
+            // What the region reads must not depend on what it also writes: it would wait for its own result.
             let dependencies = self.dependencies(&grown.loads, &grown.also_written);
             if dependencies.is_empty() {
                 return grown;
@@ -98,8 +98,8 @@ impl Planner<'_> {
         }
     }
 
-    /// The `targets` that the loads depend on. A region waits for everything that it reads, whichever of its results
-    /// is wanted.
+    /// The `targets` that the loads depend on. A region reads all its loads before it writes any result, so no load may
+    /// depend on a result.
     pub fn dependencies(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
         let Some(&oldest) = targets.iter().min() else { return Vec::new() };
         // Sources are older than their consumers; only a region leads from an old item to a newer one.

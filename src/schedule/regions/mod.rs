@@ -29,7 +29,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use self::grow::is_fusible;
-use super::access::{Access, Computed};
+use super::access::{Computed, RegionReads};
 use super::pending::{Item, PendingGraph};
 use crate::graph::{Move, Op, View};
 use crate::ir::{BufferId, Output};
@@ -88,7 +88,7 @@ pub(crate) struct Body {
     pub space: Shape,
     pub results: SmallVec<[Output; 2]>,
     pub computed: Computed,
-    pub access: Access,
+    pub access: RegionReads,
 }
 
 /// Elementwise computation that consumes accumulators at the index of each.
@@ -293,7 +293,7 @@ impl Planner<'_> {
         let moved =
             item.is_pending() && !self.is_materialized(source.item) && matches!(item.op(), Op::Move(_));
         let alias = if moved { self.movement_alias(source.item) } else { None };
-        alias.unwrap_or_else(|| (source, self.layout(source)))
+        alias.unwrap_or_else(|| (source, self.graph.layout(source)))
     }
 
     /// The memory that a movement item is a view of, if it can be one without another kernel.
@@ -328,23 +328,18 @@ impl Planner<'_> {
                 _ => break,
             }
         }
-        let mut view = self.layout(base);
+        let mut view = self.graph.layout(base);
         for movement in chain.into_iter().rev() {
             view = view.apply(movement)?;
         }
         Some((base, view))
     }
 
-    /// How the elements of an item that is read from memory lie there.
-    fn layout(&self, source: Output) -> View {
-        self.graph.layout(source)
-    }
-
     /// Where an operand that a kernel reads from memory lies: the item whose memory it is, and the view of it.
     fn resolve_view(&self, source: Output) -> (Output, View) {
         match self.through_movement(source, true) {
             Some((base, view)) if view.mask.is_none() => (base, view),
-            _ => (source, self.layout(source)),
+            _ => (source, self.graph.layout(source)),
         }
     }
 }

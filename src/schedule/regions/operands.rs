@@ -9,30 +9,36 @@ impl Planner<'_> {
     /// Places a matrix product. Its operands are read by strides; batches that two strides cannot express are laid out
     /// anew.
     pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<Epilogue>) {
-        let [left, right] = self.item(item).sources[..] else { unreachable!("two operands") };
+        let sources = [0, 1].map(|i| self.item(item).sources[i]);
         let out = self.item(item).spec(0).shape.clone();
-        let sizes = &out[..out.rank() - 2];
+        let mut copies = Vec::new();
         // Kernels count with unsigned numbers.
         let is_forward = |view: &View| view.strides.iter().all(|&stride| stride >= 0);
-        let [a, b] = [left, right].map(|source| match self.resolve_view(source).1 {
-            view if is_forward(&view) => view,
-            _ => View::contiguous(&self.graph.spec(source).shape),
-        });
-        let has_strides = batch_strides(sizes, [&a, &b]).is_some();
-        let fits = |view: &View| if has_strides { is_forward(view) } else { view.is_contiguous() };
-        let operands = [self.operand(left, fits), self.operand(right, fits)];
+        let mut operands = sources.map(|source| self.operand(source, is_forward, &mut copies));
+        if batch_strides(&out[..out.rank() - 2], [&operands[0].1, &operands[1].1]).is_none() {
+            operands = sources.map(|source| self.operand(source, View::is_contiguous, &mut copies));
+        }
         self.push(Region::MatMul { item, operands, epilogue });
+        copies.into_iter().for_each(|copy| self.push(copy));
     }
 
     /// Places a fused operation. Its kernels read whole buffers.
     pub(super) fn place_fused(&mut self, item: usize) {
         let sources = self.item(item).sources.clone();
-        let inputs = sources.iter().map(|&source| self.operand(source, View::is_contiguous).0).collect();
+        let mut copies = Vec::new();
+        let operand = |&source: &Output| self.operand(source, View::is_contiguous, &mut copies).0;
+        let inputs = sources.iter().map(operand).collect();
         self.push(Region::Fused { item, inputs });
+        copies.into_iter().for_each(|copy| self.push(copy));
     }
 
     /// An operand of a kernel that can read only views for which `fits` is true: where it lies, or else laid out anew.
-    fn operand(&mut self, source: Output, fits: impl Fn(&View) -> bool) -> (BufferId, View) {
+    fn operand(
+        &mut self,
+        source: Output,
+        fits: impl Fn(&View) -> bool,
+        copies: &mut Vec<Region>,
+    ) -> (BufferId, View) {
         let (base, view) = self.resolve_view(source);
         if fits(&view) {
             self.materialize(base.item);
@@ -47,7 +53,7 @@ impl Planner<'_> {
         // An input that is itself a view.
         let to = BufferId::Scratch(self.regions.scratch.len());
         self.regions.scratch.push(spec.bytes());
-        self.push(Region::Copy { source, view, to });
+        copies.push(Region::Copy { source, view, to });
         (to, contiguous)
     }
 }
