@@ -164,7 +164,30 @@ impl Reduction {
     }
 }
 
+/// Two batch sizes, and each operand's strides over them.
+type BatchStrides = ([usize; 2], [[usize; 2]; 2]);
+
 impl MatMul {
+    /// The batch dims of a product as two, if two strides can express them for both operands.
+    pub fn batch_strides(sizes: &[usize], views: [&View; 2]) -> Option<BatchStrides> {
+        let mut merged: SmallVec<[(usize, [usize; 2]); 4]> = SmallVec::new();
+        for (dim, &size) in sizes.iter().enumerate().filter(|(_, size)| **size != 1) {
+            let strides = views.map(|view| view.strides[dim] as usize);
+            match merged.last_mut() {
+                Some((all, outer)) if (0..2).all(|i| outer[i] == strides[i] * size) => {
+                    *all *= size;
+                    *outer = strides;
+                }
+                _ => merged.push((size, strides)),
+            }
+        }
+        while merged.len() < 2 {
+            merged.insert(0, (1, [0, 0]));
+        }
+        let [(outer, a), (inner, b)] = merged[..] else { return None };
+        Some(([outer, inner], [[a[0], b[0]], [a[1], b[1]]]))
+    }
+
     /// Steps of K in each part, a multiple of 16, the slice of K that a tiled kernel loads at a time.
     pub fn part(&self) -> usize {
         self.k.div_ceil(self.splits).next_multiple_of(16)

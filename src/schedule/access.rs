@@ -6,7 +6,6 @@
 //! `lower` walks the same paths and writes the code.
 
 use rustc_hash::{FxHashMap, FxHashSet};
-use smallvec::SmallVec;
 
 use super::pending::PendingGraph;
 use crate::graph::{Move, Op, View};
@@ -264,27 +263,4 @@ pub(super) fn scatter_paths(graph: &PendingGraph, item: usize, dim: usize) -> (P
         moves.iter().fold(0, |path, movement| paths.extend(path, movement.clone(), source.item))
     });
     (paths, ends, space)
-}
-
-/// Two batch sizes, and each operand's strides over them.
-pub(super) type BatchStrides = ([usize; 2], [[usize; 2]; 2]);
-
-/// The batch dims of a product as two, if two strides can express them for both operands.
-pub(super) fn batch_strides(sizes: &[usize], views: [&View; 2]) -> Option<BatchStrides> {
-    let mut merged: SmallVec<[(usize, [usize; 2]); 4]> = SmallVec::new();
-    for (dim, &size) in sizes.iter().enumerate().filter(|(_, size)| **size != 1) {
-        let strides = views.map(|view| view.strides[dim] as usize);
-        match merged.last_mut() {
-            Some((all, outer)) if (0..2).all(|i| outer[i] == strides[i] * size) => {
-                *all *= size;
-                *outer = strides;
-            }
-            _ => merged.push((size, strides)),
-        }
-    }
-    while merged.len() < 2 {
-        merged.insert(0, (1, [0, 0]));
-    }
-    let [(outer, a), (inner, b)] = merged[..] else { return None };
-    Some(([outer, inner], [[a[0], b[0]], [a[1], b[1]]]))
 }

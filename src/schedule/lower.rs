@@ -5,7 +5,7 @@
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::access::{Boundary, Computed, PathId, Paths, batch_strides, coordinate, gathered, scatter_paths};
+use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
 use super::pending::PendingGraph;
 use super::regions::{Body, Epilogue, Region, Regions};
 use crate::dtype::DType;
@@ -155,8 +155,8 @@ impl Lowering<'_> {
         let out = &self.graph.items[item].spec(0).shape;
         let rank = out.rank();
         let [(a, view_a), (b, view_b)] = operands;
-        let (batch, strides) =
-            batch_strides(&out[..rank - 2], [view_a, view_b]).expect("regions laid out what has no strides");
+        let (batch, strides) = MatMul::batch_strides(&out[..rank - 2], [view_a, view_b])
+            .expect("regions laid out what has no strides");
         let mut reads = vec![*a];
         let mut matrix = |buffer: BufferId, view: &View, batch: [usize; 2]| Matrix {
             read: index_of(&mut reads, buffer),

@@ -2,8 +2,7 @@
 
 use super::{Epilogue, Planner, Region};
 use crate::graph::View;
-use crate::ir::{BufferId, Output};
-use crate::schedule::access::batch_strides;
+use crate::ir::{BufferId, MatMul, Output};
 
 impl Planner<'_> {
     /// Places a matrix product. Its operands are read by strides; batches that two strides cannot express are laid out
@@ -15,7 +14,7 @@ impl Planner<'_> {
         // Kernels count with unsigned numbers.
         let is_forward = |view: &View| view.strides.iter().all(|&stride| stride >= 0);
         let mut operands = sources.map(|source| self.operand(source, is_forward, &mut copies));
-        if batch_strides(&out[..out.rank() - 2], [&operands[0].1, &operands[1].1]).is_none() {
+        if MatMul::batch_strides(&out[..out.rank() - 2], [&operands[0].1, &operands[1].1]).is_none() {
             operands = sources.map(|source| self.operand(source, View::is_contiguous, &mut copies));
         }
         self.push(Region::MatMul { item, operands, epilogue });
