@@ -130,13 +130,13 @@ fn integer(x: i64, dtype: DType) -> f64 {
     }
 }
 
-/// Operations whose result WGSL leaves no choice in; of others a device's last bit may differ.
+/// Operations whose result WGSL leaves no choice in; of others a device's last bit, or the sign of a zero, may differ.
 fn is_exact(op: &Op) -> bool {
     match op {
         Op::Unary(op) => {
             matches!(op, Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Relu | Unary::Not)
         }
-        Op::Binary(op) => !matches!(op, Binary::Div | Binary::Pow),
+        Op::Binary(op) => !matches!(op, Binary::Div | Binary::Pow | Binary::Max | Binary::Min),
         Op::Cast(_) => true,
         _ => false,
     }
