@@ -186,6 +186,45 @@ fn memory_held_for_a_deferred_value_is_bounded() {
     }
 }
 
+/// Of ten steps one value each is kept: no view of a large storage, and none of what a backward pass needed in between.
+#[test]
+fn what_a_deferred_value_keeps_is_bounded_over_steps() {
+    type Step = fn(&Device) -> Tensor;
+    let steps: [(&str, Step); 3] = [
+        ("a pending view of a large input", |device| {
+            let part = leaf(&[64 * LARGE], device).narrow(0, 0, LARGE);
+            let held = part.sin();
+            held.sum().item().unwrap();
+            held
+        }),
+        ("a pending view of a large value", |device| {
+            let x = leaf(&[64 * LARGE], device);
+            let part = (&x * 2.0).narrow(0, 0, LARGE);
+            let held = part.sin();
+            held.sum().item().unwrap();
+            held
+        }),
+        ("values that backward keeps", |device| {
+            let x = leaf(&[256, LARGE / 256], device).requires_grad();
+            let between: Vec<Tensor> = (0..8).map(|i| (&x * i).sin().exp()).collect();
+            let held = between.iter().cloned().reduce(|a, b| a + b).unwrap();
+            let products = between.iter().map(|x| x.matmul(&x.t()).sum());
+            let loss = products.reduce(|a, b| a + b).unwrap() + held.sum();
+            drop(between);
+            loss.item().unwrap();
+            loss.backward();
+            x.grad().unwrap().realize().unwrap();
+            held
+        }),
+    ];
+    for (name, step) in steps {
+        let device = null();
+        let kept: Vec<Tensor> = (0..10).map(|_| step(&device)).collect();
+        let (live, most) = (device.counters().bytes_live, 3 * kept.iter().map(bytes).sum::<u64>());
+        assert!(live <= most, "{name}: {live} bytes are held for ten of {}", bytes(&kept[0]));
+    }
+}
+
 /// A value that a run deferred is written by the next run that computes it.
 #[test]
 fn a_value_is_deferred_once() {

@@ -151,6 +151,8 @@ impl Total {
                     self.x = f64::NAN;
                 }
                 self.x = if self.x.is_nan() { self.x } else { self.x.max(term.x) };
+                // Of a term of which nothing is known, nothing is known of the maximum.
+                self.off += if term.off.is_infinite() { term.off } else { 0.0 };
                 self.range[0] = self.range[0].max(term.x - term.off);
                 self.range[1] = self.range[1].max(term.x + term.off);
             }
@@ -170,7 +172,7 @@ impl Total {
             (Reduce::Sum, _) => Ball { x: self.x, off: self.off },
             (Reduce::Max, _) => {
                 let off = (self.range[1] - self.x).max(self.x - self.range[0]);
-                Ball { x: self.x, off: if self.x.is_finite() { off } else { 0.0 } }
+                Ball { x: self.x, off: if self.x.is_finite() { off } else { self.off } }
             }
         }
     }

@@ -139,10 +139,19 @@ pub(super) fn trace(
     computed: &Computed,
     accumulators: &[usize],
 ) -> Result<RegionReads, Boundary> {
-    let known = FxHashMap::default();
-    let access = RegionReads::default();
-    let mut tracer =
-        Tracer { graph, space, computed, accumulators, paths, known, access, order: None, values: 0 };
+    let mut tracer = Tracer {
+        graph,
+        space,
+        results,
+        computed,
+        accumulators,
+        paths,
+        known: FxHashMap::default(),
+        loads: FxHashSet::default(),
+        values: 0,
+        access: RegionReads::default(),
+        order: None,
+    };
     for &(result, path) in results {
         tracer.visit(result, path)?;
     }
@@ -153,14 +162,17 @@ pub(super) fn trace(
 struct Tracer<'a> {
     graph: &'a PendingGraph,
     space: &'a Shape,
+    results: &'a [(Output, PathId)],
     computed: &'a Computed,
     accumulators: &'a [usize],
     paths: Paths,
     /// Whether each value is zero outside its mask.
     known: FxHashMap<(Output, PathId), bool>,
+    /// Distinct loads, and how many values there are with them.
+    loads: FxHashSet<(Output, View)>,
+    values: usize,
     access: RegionReads,
     order: Option<ConsumeOrder>,
-    values: usize,
 }
 
 impl Tracer<'_> {
@@ -176,7 +188,8 @@ impl Tracer<'_> {
             self.accumulate(source, path)?;
             false
         } else {
-            self.paths.view(self.graph.layout(source), path)?;
+            let view = self.paths.view(self.graph.layout(source), path)?;
+            self.values += usize::from(self.loads.insert((source, view)));
             index_of(&mut self.access.reads, source);
             true
         };
@@ -185,9 +198,8 @@ impl Tracer<'_> {
     }
 
     fn compute(&mut self, item: usize, path: PathId) -> Result<bool, Boundary> {
-        self.values += 1;
-        // A result of the region is at the end of path 0.
-        if self.values > MAX_VALUES && path > 0 {
+        let is_result = self.results.iter().any(|(result, _)| result.item == item);
+        if self.values > MAX_VALUES && !is_result {
             return Err(Boundary(item));
         }
         let graph = self.graph;
@@ -211,6 +223,7 @@ impl Tracer<'_> {
                 }
             }
         }
+        self.values += 1;
         Ok(false)
     }
 

@@ -7,7 +7,8 @@
 //! * it is elementwise, and larger than [`MIN_DEFERRED_BYTES`];
 //! * everything it is computed from stays in memory after the run for other reasons: an input that is held or referred
 //!   to from outside, so that no kernel overwrites it, or an output of the run;
-//! * that is at most [`MAX_SOURCE_RATIO`] times as large as the value, so that memory held for its sake stays bounded;
+//! * that, and what a backward pass may keep of the values in between, is at most [`MAX_SOURCE_RATIO`] times as large as
+//!   the value, so that memory held for its sake stays bounded;
 //! * no earlier run deferred it or what it is computed from: chains of held values do not grow, and nothing is computed
 //!   again more than once.
 //!
@@ -17,7 +18,7 @@
 
 use smallvec::SmallVec;
 
-use super::pending::{Item, PendingGraph};
+use super::pending::PendingGraph;
 use crate::graph::Op;
 
 /// Below, writing a value costs less than another kernel would later.
@@ -26,53 +27,63 @@ const MIN_DEFERRED_BYTES: usize = 64 << 10;
 /// How much larger than a deferred value the memory may be that it keeps from being freed.
 const MAX_SOURCE_RATIO: usize = 2;
 
-/// Inputs and outputs in memory that an item can be computed from by elementwise operations and movement alone.
-type Leaves = SmallVec<[usize; 4]>;
+/// Sources that an item may have in memory; with more, none is deferred.
+const MAX_SOURCES: usize = 8;
+
+/// The items whose memory an item holds if it is deferred: the inputs and outputs that it can be computed from by
+/// elementwise operations and movement alone, and values in between that may be kept.
+type Sources = SmallVec<[usize; 4]>;
 
 pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
-    // `None`: not all of what the item is computed from is known to stay.
-    let mut leaves: Vec<Option<Leaves>> = Vec::with_capacity(graph.items.len());
+    // `None`: not everything that the item is computed from is known to stay.
+    let mut sources: Vec<Option<Sources>> = Vec::with_capacity(graph.items.len());
     for i in 0..graph.items.len() {
-        let computed_from = sources_in_memory(&graph.items[i], &leaves);
-        let is_deferred =
-            computed_from.as_ref().is_some_and(|sources| is_worth_deferring(&graph, i, sources));
+        let computed_from = held_if_deferred(&graph, i, &sources);
+        let is_deferred = computed_from.as_ref().is_some_and(|held| is_worth_deferring(&graph, i, held));
         let item = &mut graph.items[i];
         item.is_output &= !is_deferred;
         let is_in_memory = match item.is_pending() {
-            true => item.is_output,
+            // An output that is movement is a view of its source's memory.
+            true => item.is_output && !matches!(item.op(), Op::Move(_)),
             false => (item.is_held || item.has_outside_refs) && !item.is_small_part(),
         };
-        leaves.push(if is_in_memory { Some(Leaves::from_slice(&[i])) } else { computed_from });
+        sources.push(if is_in_memory { Some(Sources::from_slice(&[i])) } else { computed_from });
     }
     graph
 }
 
-/// What the item is computed from, if it is elementwise or movement and all of that stays in memory.
-fn sources_in_memory(item: &Item, leaves: &[Option<Leaves>]) -> Option<Leaves> {
+/// What the item would hold, if it is elementwise or movement and all that it is computed from stays in memory.
+fn held_if_deferred(graph: &PendingGraph, item: usize, sources: &[Option<Sources>]) -> Option<Sources> {
+    let item = &graph.items[item];
     let elementwise = match item.op() {
-        Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_) | Op::Move(_) => true,
-        Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => true,
-        Op::Input | Op::Reduce(..) | Op::MatMul | Op::Gather(_) | Op::ScatterAdd(..) | Op::Fused(_) => false,
+        Op::Move(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => true,
+        op => computes(op),
     };
     if !item.is_pending() || !elementwise || item.was_deferred {
         return None;
     }
-    let mut all = Leaves::new();
+    let mut held = Sources::new();
     for source in &item.sources {
-        all.extend(leaves[source.item].as_ref()?.iter().copied());
+        held.extend(sources[source.item].as_ref()?.iter().copied());
+        let between = &graph.items[source.item];
+        let may_be_kept = between.is_pending() && (item.keeps_sources || between.has_outside_refs);
+        held.extend(Some(source.item).filter(|_| may_be_kept && computes(between.op())));
     }
-    all.sort_unstable();
-    all.dedup();
-    Some(all)
+    held.sort_unstable();
+    held.dedup();
+    (held.len() <= MAX_SOURCES).then_some(held)
 }
 
-fn is_worth_deferring(graph: &PendingGraph, item: usize, sources: &[usize]) -> bool {
+fn computes(op: &Op) -> bool {
+    matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_))
+}
+
+fn is_worth_deferring(graph: &PendingGraph, item: usize, held: &[usize]) -> bool {
     let bytes = |item: usize| graph.items[item].node.outs.iter().map(|spec| spec.bytes()).sum::<usize>();
     let it = &graph.items[item];
-    let computes = matches!(it.op(), Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_));
     it.is_held
         && !it.is_root
-        && computes
+        && computes(it.op())
         && bytes(item) > MIN_DEFERRED_BYTES
-        && sources.iter().map(|&source| bytes(source)).sum::<usize>() <= MAX_SOURCE_RATIO * bytes(item)
+        && held.iter().map(|&source| bytes(source)).sum::<usize>() <= MAX_SOURCE_RATIO * bytes(item)
 }

@@ -157,3 +157,12 @@ fn what_lies_on_a_jump_is_passed_over_and_counted() {
     let after = device.counters();
     assert_eq!((after.checked - checked, after.passed_over - passed_over), (64, 0));
 }
+
+/// An index that rounding may have moved selects an element that nothing is known of, and neither is of a maximum.
+#[test]
+fn a_maximum_of_an_unknown_element_is_passed_over() {
+    let device = checked(None);
+    let x = Tensor::new([1.0, 2.0, 3.0, 4.0], [4], &device);
+    let index = (Tensor::new([0.0, 1.0, 2.0], [3], &device) + 1.0).floor().to_dtype(DType::I32);
+    assert_eq!(x.index_select(0, &index).amax(0, false).item().unwrap(), 4.0);
+}

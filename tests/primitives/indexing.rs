@@ -1,6 +1,6 @@
 //! Gather, scatter and what is made of them; random numbers.
 
-use crate::common::{EXACT, F32, Host, SUMS, check, gpu, indices};
+use crate::common::{EXACT, F32, Host, SUMS, check, check_gpu, gpu, indices};
 use wgrad::{DType, Device, Generator, GpuOptions, Tensor};
 
 fn index(shape: &[usize], n: usize) -> (Vec<i32>, Vec<usize>) {
@@ -170,5 +170,30 @@ fn a_mask_is_the_same_in_both_passes() {
         assert_eq!(x.grad().unwrap().to_vec::<f32>().unwrap(), kept);
         let count = kept.iter().filter(|&&x| x != 0.0).count();
         assert!((400..600).contains(&count), "{count} of 1000 kept");
+    }
+}
+
+/// A kernel that reduces, or multiplies, cannot gather from its own results: other invocations compute them.
+#[test]
+fn a_gather_from_what_the_kernel_computes() {
+    let inputs = [Host::draw(1, &[16, 32], -1.0..1.0), Host::draw(2, &[32, 16], -1.0..1.0)];
+    let back = |x: &Tensor| {
+        let index = Tensor::new((0..16).rev().collect::<Vec<i32>>(), [16], x.device());
+        x.index_select(0, &index)
+    };
+    type Case<'a> = (&'a str, &'a dyn Fn(&[Tensor]) -> Tensor);
+    let sum = |x: &Tensor| x.sum_dim(1, false);
+    let cases: [Case; 4] = [
+        ("a sum", &|xs| sum(&xs[0]) - back(&sum(&xs[0]))),
+        ("two sums", &|xs| sum(&xs[0]) * back(&sum(&xs[0].square()))),
+        ("a product", &|xs| xs[0].matmul(&xs[1]) - back(&xs[0].matmul(&xs[1]))),
+        ("a scatter", &|xs| {
+            let index = Tensor::new(indices(3, 512, 32), [16, 32], xs[0].device());
+            let y = xs[0].scatter_add(1, &index, &xs[0]);
+            &y - y.gather(1, &index)
+        }),
+    ];
+    for (name, f) in cases {
+        check_gpu(name, &inputs, f, SUMS, SUMS);
     }
 }

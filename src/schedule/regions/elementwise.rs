@@ -189,6 +189,14 @@ impl Planner<'_> {
             return None;
         }
         let body = self.elementwise_body(item, grown, consumed).ok()?;
+        // A gather reads an accumulator at other indices, which other invocations compute.
+        if body.access.reads.iter().any(|read| consumed.contains(&read.item)) {
+            return None;
+        }
+        // A gather reads its accumulator at other indices, where the kernel may not have come to yet.
+        if body.access.reads.iter().any(|read| consumed.contains(&read.item)) {
+            return None;
+        }
         let writes: Items = std::iter::once(item).chain(grown.also_written.iter().copied()).collect();
         let epilogue = Epilogue { body, writes, consumed: consumed.len() };
         let transposed = epilogue.body.access.transposed;
