@@ -5,7 +5,7 @@
 //! lists what it reads, or names the item that has to be in memory because strides cannot express a path through it.
 //! `lower` walks the same paths and writes the code.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::pending::PendingGraph;
 use crate::graph::{Move, Op, View};
@@ -146,8 +146,7 @@ pub(super) fn trace(
         computed,
         accumulators,
         paths,
-        known: FxHashMap::default(),
-        loads: FxHashSet::default(),
+        known: FxHashMap::with_capacity_and_hasher(2 * computed.items.len(), FxBuildHasher),
         values: 0,
         access: RegionReads::default(),
         order: None,
@@ -168,8 +167,6 @@ struct Tracer<'a> {
     paths: Paths,
     /// Whether each value is zero outside its mask.
     known: FxHashMap<(Output, PathId), bool>,
-    /// Distinct loads, and how many values there are with them.
-    loads: FxHashSet<(Output, View)>,
     values: usize,
     access: RegionReads,
     order: Option<ConsumeOrder>,
@@ -188,8 +185,8 @@ impl Tracer<'_> {
             self.accumulate(source, path)?;
             false
         } else {
-            let view = self.paths.view(self.graph.layout(source), path)?;
-            self.values += usize::from(self.loads.insert((source, view)));
+            self.paths.view(self.graph.layout(source), path)?;
+            self.values += 1;
             index_of(&mut self.access.reads, source);
             true
         };

@@ -36,8 +36,18 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
     let mut storages: FxHashMap<*const Storage, usize> = FxHashMap::default();
     let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
     for (item, donatable) in graph.items.iter().zip(donatable) {
-        (item.is_root, item.is_held, item.has_outside_refs, item.keeps_sources).hash(&mut key);
-        (item.is_alias, item.was_deferred, donatable, item.is_pending()).hash(&mut key);
+        let flags = [
+            item.is_pending(),
+            item.is_root,
+            item.is_held,
+            item.has_outside_refs,
+            item.keeps_sources,
+            item.is_alias,
+            item.was_deferred,
+            item.node.recomputation != 0,
+            *donatable,
+        ];
+        flags.into_iter().fold(0u16, |bits, flag| bits << 1 | u16::from(flag)).hash(&mut key);
         match &item.values {
             Some(values) => {
                 (&item.node.outs, item.is_small_part()).hash(&mut key);
@@ -48,8 +58,10 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
                 }
             }
             None => {
-                let next = recomputations.len();
-                recomputations.entry(item.node.recomputation).or_insert(next).hash(&mut key);
+                if item.node.recomputation != 0 {
+                    let next = recomputations.len();
+                    recomputations.entry(item.node.recomputation).or_insert(next).hash(&mut key);
+                }
                 write_op(item.op(), &mut key);
                 item.node.outs.hash(&mut key);
                 item.sources.hash(&mut key);

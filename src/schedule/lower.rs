@@ -2,7 +2,7 @@
 //!
 //! In: regions. Out: kernels whose programs have the dims of their items. Every view exists, since `regions` has traced it.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
 use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
@@ -230,7 +230,7 @@ impl<'a> Emitter<'a> {
             computed,
             accumulators,
             paths: Paths::default(),
-            registers: FxHashMap::default(),
+            registers: FxHashMap::with_capacity_and_hasher(2 * computed.items.len(), FxBuildHasher),
             program: Program::default(),
             reads: Vec::new(),
         }

@@ -43,14 +43,20 @@ pub(super) fn memory(
         bindings: limits.storage_buffers as usize,
         plan: Plan { deferred, ..Plan::default() },
     };
-    let batches = || kernels.kernels.chunk_by(|_, next| next.shares_dispatch);
-    for (i, batch) in batches().enumerate() {
+    let mut batches: Vec<Vec<KernelNode>> = Vec::new();
+    for node in kernels.kernels {
+        match batches.last_mut().filter(|_| node.shares_dispatch) {
+            Some(batch) => batch.push(node),
+            None => batches.push(vec![node]),
+        }
+    }
+    for (i, batch) in batches.iter().enumerate() {
         memory.last_read.extend(batch.iter().flat_map(|node| &node.reads).map(|&buffer| (buffer, i)));
     }
-    for (i, batch) in batches().enumerate() {
-        match batch {
-            [node] if memory.is_constant(node) => memory.constant(node),
-            _ => memory.batch(i, batch, |item| donatable[item] && !alive[item]),
+    for (i, mut batch) in batches.into_iter().enumerate() {
+        match batch.pop_if(|node| memory.is_constant(node)) {
+            Some(node) => memory.constant(node),
+            None => memory.batch(i, batch, |item| donatable[item] && !alive[item]),
         }
     }
     for Outliving { item, outs } in results {
@@ -135,7 +141,7 @@ impl MemoryPlanner<'_> {
     }
 
     /// Moves a kernel to the plan's constants.
-    fn constant(&mut self, node: &KernelNode) {
+    fn constant(&mut self, node: KernelNode) {
         let mut writes = SmallVec::new();
         for &buffer in &node.writes {
             let bytes = self.bytes(buffer);
@@ -146,26 +152,22 @@ impl MemoryPlanner<'_> {
             self.slot_of.insert(buffer, self.plan.slots.len() - 1);
             self.constants.insert(buffer);
         }
-        let step = Step {
-            kernel: node.kernel.clone(),
-            reads: SmallVec::new(),
-            writes,
-            items: items(node),
-            item: node.item,
-            shares_dispatch: false,
-        };
+        let (items, item) = (items(&node), node.item);
+        let reads = SmallVec::new();
+        let step = Step { kernel: node.kernel, reads, writes, items, item, shares_dispatch: false };
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
     /// Kernels that may share dispatches: as many do as a dispatch can bind the buffers of. None of them may overwrite
     /// what another reads, nor write where another does.
-    fn batch(&mut self, at: usize, batch: &[KernelNode], donatable: impl Fn(usize) -> bool) {
-        let readers = |buffer| batch.iter().filter(|node| node.reads.contains(&buffer)).count();
+    fn batch(&mut self, at: usize, batch: Vec<KernelNode>, donatable: impl Fn(usize) -> bool) {
+        let readers: Vec<Vec<BufferId>> = batch.iter().map(|node| node.reads.clone()).collect();
+        let readers = |buffer| readers.iter().filter(|reads| reads.contains(&buffer)).count();
         let mut idle = Vec::new();
         let mut bound = usize::MAX; // buffers of the dispatch so far: the first kernel begins one
         for node in batch {
             let reads: SmallVec<[usize; 8]> = node.reads.iter().map(|&buffer| self.slot(buffer)).collect();
-            let mut donors = self.donors(at, node, |buffer| readers(buffer) == 1, &donatable);
+            let mut donors = self.donors(at, &node, |buffer| readers(buffer) == 1, &donatable);
             let writes: SmallVec<[usize; 2]> =
                 node.writes.iter().map(|&buffer| self.allocate(buffer, &mut donors)).collect();
             // Temporaries that nothing reads any more, unless they were overwritten.
@@ -186,8 +188,8 @@ impl MemoryPlanner<'_> {
             if !shares_dispatch {
                 bound = bindings;
             }
-            let (kernel, items, item) = (node.kernel.clone(), items(node), node.item);
-            self.plan.steps.push(Step { kernel, reads, writes, items, item, shares_dispatch });
+            let (items, item) = (items(&node), node.item);
+            self.plan.steps.push(Step { kernel: node.kernel, reads, writes, items, item, shares_dispatch });
         }
         self.idle.extend(idle);
     }

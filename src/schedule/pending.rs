@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::graph::{Edge, Edges, Node, Op, Value, with_recomputation};
+use crate::graph::{Edges, Node, Op, Value, with_recomputation};
 use crate::ir::{Output, joined};
 use crate::limits::Limits;
 use crate::no_grad;
@@ -26,7 +26,7 @@ pub(crate) struct PendingGraph {
 pub(crate) struct Item {
     pub node: Arc<Node>,
     /// What `simplify` replaced the node's operation by.
-    pub replaced: Option<Op>,
+    pub replaced: Option<Box<Op>>,
     pub values: Option<Arc<[Value]>>,
     pub sources: SmallVec<[Output; 3]>,
     /// Output `i` is source `i`: a fused operation that was decomposed, or an item that `simplify` found to be another.
@@ -64,7 +64,7 @@ pub(crate) fn has_kernel(node: &Node, limits: &Limits) -> bool {
 impl Item {
     /// What it computes.
     pub fn op(&self) -> &Op {
-        self.replaced.as_ref().unwrap_or(&self.node.op)
+        self.replaced.as_deref().unwrap_or(&self.node.op)
     }
 
     pub fn spec(&self, out: u8) -> &Spec {
@@ -88,8 +88,13 @@ impl Item {
         self.values.iter().flat_map(|values| values.iter().enumerate()).any(small)
     }
 
-    fn new(node: Arc<Node>, sources: SmallVec<[Output; 3]>, is_alias: bool, keeps_sources: bool) -> Item {
-        let values = node.state().values.clone();
+    fn new(
+        node: Arc<Node>,
+        values: Option<Arc<[Value]>>,
+        sources: SmallVec<[Output; 3]>,
+        is_alias: bool,
+        keeps_sources: bool,
+    ) -> Item {
         Item {
             values,
             keeps_sources,
@@ -149,21 +154,21 @@ impl PendingGraph {
                 continue;
             };
             let mut sources = SmallVec::new();
+            let mut source_reaches_leaf = false;
             for edge in &edges {
                 let index = indices[&edge.node.id];
+                source_reaches_leaf |= reaches_leaf[index];
                 // A decomposed node refers to its decomposition through `edges` alone, which are dropped here.
                 inner_refs[index] += usize::from(!is_alias);
                 let source = graph.resolve(Output { item: index, out: edge.out });
                 graph.items[source.item].uses += 1;
                 sources.push(source);
             }
-            let pending = !node.is_computed();
+            let values = node.state().values.clone();
+            let pending = values.is_none();
             let keeps_sources = match is_alias {
                 true => node.keeps_sources(),
-                false => {
-                    let reaches = |edge: &Edge| reaches_leaf[indices[&edge.node.id]];
-                    pending && node.tracks && !node.is_released() && edges.iter().any(reaches)
-                }
+                false => pending && node.tracks && !node.is_released() && source_reaches_leaf,
             };
             reaches_leaf.push(match pending {
                 true => keeps_sources || node.is_leaf(),
@@ -171,7 +176,7 @@ impl PendingGraph {
             });
             indices.insert(node.id, graph.items.len());
             inner_refs.push(0);
-            graph.items.push(Item::new(node, sources, is_alias, keeps_sources));
+            graph.items.push(Item::new(node, values, sources, is_alias, keeps_sources));
         }
         for root in roots {
             graph.items[indices[&root.id]].is_root = true;

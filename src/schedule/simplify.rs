@@ -22,6 +22,7 @@ use crate::shape::Spec;
 pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
     let backs_output = backs_output(&graph);
     let mut known: FxHashMap<Vec<u8>, Known> = FxHashMap::default();
+    let mut key = KeyWriter::default();
     for (i, backs_output) in backs_output.into_iter().enumerate() {
         for source in 0..graph.items[i].sources.len() {
             graph.items[i].sources[source] = graph.resolve(graph.items[i].sources[source]);
@@ -31,17 +32,17 @@ pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
         }
         match RULES.iter().find_map(|(_, rule)| rule(&Operation { graph: &graph, item: i })) {
             Some(Rewrite::Constant(x)) => {
-                graph.items[i].replaced = Some(Op::Const(x));
+                graph.items[i].replaced = Some(Box::new(Op::Const(x)));
                 graph.items[i].sources.clear();
             }
             Some(Rewrite::Cast(from, to)) => {
-                graph.items[i].replaced = Some(Op::Cast(to));
+                graph.items[i].replaced = Some(Box::new(Op::Cast(to)));
                 graph.items[i].sources[0] = from;
             }
             Some(Rewrite::Same(other)) => make_alias(&mut graph, i, [other]),
             None => {}
         }
-        merge_with_equal(&mut graph, i, backs_output, &mut known);
+        merge_with_equal(&mut graph, i, backs_output, &mut known, &mut key);
     }
     count_uses(&mut graph);
     graph
@@ -269,16 +270,17 @@ fn merge_with_equal(
     i: usize,
     backs_output: bool,
     known: &mut FxHashMap<Vec<u8>, Known>,
+    key: &mut KeyWriter,
 ) {
     let item = &graph.items[i];
     if item.is_alias || has_uniforms(item.op()) {
         return;
     }
-    let mut key = KeyWriter::default();
-    write_op(item.op(), &mut key);
+    key.0.clear();
+    write_op(item.op(), key);
     let sources: SmallVec<[Output; 3]> =
         item.sources.iter().map(|&source| behind_renaming(graph, source)).collect();
-    (&item.node.outs, sources, item.node.recomputation).hash(&mut key);
+    (&item.node.outs, sources, item.node.recomputation).hash(key);
     match known.get_mut(&key.0) {
         Some(first) if first.backs_output && backs_output => {}
         Some(first) => {
@@ -287,7 +289,7 @@ fn merge_with_equal(
             make_alias(graph, i, outs.map(|out| Output { item, out }));
         }
         None => {
-            known.insert(key.0, Known { item: i, backs_output });
+            known.insert(key.0.clone(), Known { item: i, backs_output });
         }
     }
 }

@@ -61,8 +61,9 @@ impl Planner<'_> {
             Op::Move(Move::Reshape(_)) => it.sources[0],
             _ => Output { item, out: 0 },
         };
-        let own = (first.item == item).then_some(item);
-        let computed = self.computed(grown.items.iter().copied().chain(own));
+        let mut items = grown.items.clone();
+        items.extend((first.item == item).then_some(item));
+        let computed = self.computed(items);
         let also = grown.also_written.iter().map(|&item| Output { item, out: 0 });
         let results: SmallVec<[Output; 2]> = std::iter::once(first).chain(also).collect();
         self.body(self.graph.spec(first).shape.clone(), results, computed, accumulators)
@@ -82,8 +83,7 @@ impl Planner<'_> {
     }
 
     /// What the region computes inside, and where each gather among that reads.
-    pub(super) fn computed(&self, items: impl Iterator<Item = usize>) -> Computed {
-        let items: FxHashSet<usize> = items.collect();
+    pub(super) fn computed(&self, items: FxHashSet<usize>) -> Computed {
         let gathers = items.iter().filter(|&&item| matches!(self.item(item).op(), Op::Gather(_)));
         let reads = gathers.map(|&item| (item, self.resolve_view(self.item(item).sources[0])));
         Computed { gathers: reads.collect(), items }

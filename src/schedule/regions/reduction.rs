@@ -105,7 +105,7 @@ impl Planner<'_> {
                 Op::ScatterAdd(dim, _) => self.scatter_body(accumulators[0], *dim, &sources, &grown),
                 _ => {
                     let space = self.graph.spec(sources[0]).shape.clone();
-                    self.body(space, sources.clone(), self.computed(grown.items.into_iter()), &[])
+                    self.body(space, sources.clone(), self.computed(grown.items), &[])
                 }
             };
             match body {
@@ -127,7 +127,7 @@ impl Planner<'_> {
         grown: &Grown,
     ) -> Result<Body, Boundary> {
         let (paths, ends, space) = scatter_paths(self.graph, item, dim);
-        let computed = self.computed(grown.items.iter().copied());
+        let computed = self.computed(grown.items.clone());
         let results = [(sources[0], ends[0]), (sources[1], ends[1])];
         let access = trace(self.graph, &space, &results, paths, &computed, &[])?;
         Ok(Body { space, results: sources.clone(), computed, access })
