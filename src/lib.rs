@@ -93,6 +93,7 @@ mod random;
 pub mod report;
 mod runtime;
 mod schedule;
+mod scoped;
 mod shape;
 mod tensor;
 mod tune;

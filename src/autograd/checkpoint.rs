@@ -167,7 +167,7 @@ impl Fused for Recorded {
             let own: Vec<Tensor> = operands
                 .map(|(i, x)| if i < self.inputs { after(x, [gradient]) } else { x.alias() })
                 .collect();
-            // What only captured tensors enter into is the same as in the forward pass, and must not be taken for it.
+            // Operations on captured tensors alone equal those of the forward pass. The number keeps them apart.
             static NEXT: AtomicU64 = AtomicU64::new(1);
             let output = with_recomputation(NEXT.fetch_add(1, Ordering::Relaxed), || self.build(&own));
             (own, output)

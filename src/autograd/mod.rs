@@ -15,6 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::device::Pending;
 use crate::graph::{Move, Node, Op};
+use crate::scoped::scoped;
 use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
 
@@ -47,15 +48,7 @@ pub fn is_grad_enabled() -> bool {
 }
 
 fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
-    /// Restores the mode also when `f` panics.
-    struct Restore(bool);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            GRAD_ENABLED.set(self.0);
-        }
-    }
-    let _restore = Restore(GRAD_ENABLED.replace(enabled));
-    f()
+    scoped(&GRAD_ENABLED, enabled, f)
 }
 
 /// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is

@@ -18,6 +18,7 @@ use super::view::{Move, View};
 use crate::device::{Device, Storage};
 use crate::dtype::DType;
 use crate::ops::Fused;
+use crate::scoped::scoped;
 use crate::shape::{Shape, Spec};
 use crate::tensor::Tensor;
 
@@ -134,18 +135,10 @@ thread_local! {
     static RECOMPUTATION: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Marks the nodes that `f` builds as one recomputation, whose number is not 0. Equal nodes of different recomputations are
-/// computed each by itself: that of a forward pass would have to be kept for the other.
+/// Marks the nodes that `f` builds as one recomputation, whose number is not 0. The scheduler does not merge equal nodes of
+/// different recomputations: it would keep the forward pass's value for the backward pass, which recomputation avoids.
 pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -> R {
-    /// Restores the number also when `f` panics.
-    struct Restore(u64);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            RECOMPUTATION.set(self.0);
-        }
-    }
-    let _restore = Restore(RECOMPUTATION.replace(recomputation));
-    f()
+    scoped(&RECOMPUTATION, recomputation, f)
 }
 
 #[derive(Default)]

@@ -42,7 +42,7 @@ pub(crate) struct Reduction {
     pub program: Program,
     /// The dims of the program's space that are reduced. Once the space is collapsed, they are the last ones.
     pub dims: SmallVec<[usize; 4]>,
-    /// Each output's elements are split into so many parts, whose partial results lie as `[splits, outputs]`.
+    /// Parts into which each output's elements are split. The partial results have the layout `[splits, outputs]`.
     pub splits: usize,
     /// Invocations that share one partial result.
     pub lanes: u32,
@@ -80,7 +80,7 @@ pub(crate) struct KernelNode {
     pub kernel: Kernel,
     pub reads: Vec<BufferId>,
     pub writes: SmallVec<[BufferId; 2]>,
-    /// The item whose name and line stand for the kernel.
+    /// The item that labels the kernel in logs and errors.
     pub item: usize,
     /// Whether it may share the dispatch of the kernel before it.
     pub shares_dispatch: bool,

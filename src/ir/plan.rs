@@ -28,7 +28,7 @@ pub(crate) struct Step {
     pub writes: SmallVec<[usize; 2]>,
     /// The item of each slot that it writes.
     pub items: SmallVec<[usize; 2]>,
-    /// The item whose name and line stand for the kernel.
+    /// The item that labels the kernel in logs and errors.
     pub item: usize,
     /// Whether it shares the dispatch of the step before it.
     pub shares_dispatch: bool,

@@ -16,7 +16,7 @@ pub(crate) struct Program {
     pub code: Vec<Inst>,
     /// The registers that are the results.
     pub results: SmallVec<[Reg; 2]>,
-    /// How the elementwise outputs of a reduction lie in memory, if it has any.
+    /// The memory layout of a reduction's elementwise outputs, if it has any.
     pub layout: Option<Box<View>>,
 }
 

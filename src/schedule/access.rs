@@ -98,7 +98,7 @@ impl Paths {
 }
 
 impl PendingGraph {
-    /// How the elements of an output lie in memory: a kernel writes them in order.
+    /// The memory layout of an output: an input's own view, or contiguous, as kernels write their results.
     pub fn layout(&self, output: Output) -> View {
         match &self.items[output.item].values {
             Some(values) => values[output.out as usize].view.clone(),
@@ -173,8 +173,8 @@ struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
-    /// Follows a value along a path. Returns whether it is zero outside its mask: what is loaded is, what is computed
-    /// is not until it is masked.
+    /// Follows a value along a path. Returns whether the value is already zero outside the path's mask: a load is, a
+    /// computed value needs a mask instruction.
     fn visit(&mut self, source: Output, path: PathId) -> Result<bool, Boundary> {
         if let Some(&masked) = self.known.get(&(source, path)) {
             return Ok(masked);

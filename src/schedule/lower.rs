@@ -309,7 +309,7 @@ impl<'a> Emitter<'a> {
         self.push(inst)
     }
 
-    /// Whether a value is zero outside its mask by itself.
+    /// Whether a register is already zero outside the path's mask, so that it needs no mask instruction.
     fn is_masked(&self, register: Reg) -> bool {
         matches!(self.program.code[register], Inst::Load(_) | Inst::Mask(..))
     }

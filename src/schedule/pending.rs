@@ -81,7 +81,7 @@ impl Item {
         self.sources.iter().map(|source| graph.spec(*source).clone()).collect()
     }
 
-    /// Whether it is an input that is less than half of the memory it lies in.
+    /// Whether it is an input whose storage is more than twice as large as itself.
     pub fn is_small_part(&self) -> bool {
         let bytes = |out: usize| self.node.outs[out].bytes() as u64;
         let small = |(out, value): (usize, &Value)| value.storage.bytes() > 2 * bytes(out);
@@ -278,7 +278,7 @@ fn decompose(node: &Arc<Node>) -> Edges {
     let inputs: Vec<Tensor> =
         node.sources().iter().map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
     let outputs = with_recomputation(node.recomputation, || no_grad(|| op.reference(&inputs)));
-    // What a kernel writes and what the decomposition gives must agree: a mismatch is a defect of the operation.
+    // The decomposition must have the outputs of the operation; if not, the operation is defective.
     let specs: Vec<_> = outputs.iter().map(Tensor::spec).collect();
     assert!(
         specs.iter().copied().eq(&node.outs),

@@ -47,8 +47,8 @@ fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph)
     [Some(sum), Some(node)]
 }
 
-/// `[outputs, splits]` of partial results that lie as `[splits, outputs]`: those of neighbouring outputs are written side by
-/// side.
+/// A view with the dims `[outputs, splits]` of partial results whose layout is `[splits, outputs]`, so that invocations of
+/// neighbouring outputs write side by side.
 fn partial_results(splits: usize, outputs: usize) -> View {
     let transpose = Move::Permute(SmallVec::from_slice(&[1, 0]));
     View::contiguous(&[splits, outputs].into()).apply(&transpose).expect("strides express a transpose")
@@ -77,8 +77,8 @@ fn split_reduction(
     both
 }
 
-/// A reduction in two stages: one over the `dims` of partial results that lie as the view says, and before it the kernel
-/// that writes those.
+/// Splits a reduction into two kernels: the first writes partial results with the layout `partial`, the second reduces those
+/// over `dims`. Returns the second, then the first.
 pub(super) fn stages(
     mut node: KernelNode,
     partial: View,

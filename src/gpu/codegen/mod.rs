@@ -5,14 +5,16 @@
 //! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in
 //! its buffer; only the indices that a tensor holds are checked.
 
+mod constants;
 mod fours;
 mod together;
 
 use std::fmt::Write;
 
+use self::constants::{is_arithmetic_operand, zero};
 pub(crate) use self::together::together;
 use crate::dtype::DType;
-use crate::graph::{Binary, Reduce, Unary, View};
+use crate::graph::{Reduce, View};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
 use crate::ir::{Inst, Load, Program, Reduction, Reg};
 
@@ -362,24 +364,6 @@ impl<'a> Writer<'a> {
         format!("params.{name}")
     }
 
-    /// A number that the library wrote. Few are text; the others would make a kernel for every 1/n. A driver may take
-    /// `x * 0.0` for 0 and `x + 0.0` for `x`, which they are not for NaN, infinities and -0: an `operand` of arithmetic
-    /// that is 0 is a uniform.
-    fn number(&mut self, x: f64, dtype: DType, operand: bool) -> String {
-        let name = format!("c{}", self.words.len());
-        let is_text = match x {
-            0.0 => x.is_sign_positive() && !operand,
-            _ => [0.5, 1.0, 2.0].contains(&x),
-        };
-        match dtype {
-            DType::Bool => (x != 0.0).to_string(),
-            DType::F32 if is_text => format!("{x:?}"),
-            DType::F32 => self.param(&name, "f32", Word::Fixed((x as f32).to_bits())),
-            DType::I32 => self.param(&name, "i32", Word::Fixed(x as i32 as u32)),
-            DType::U32 => self.param(&name, "u32", Word::Fixed(x as u32)),
-        }
-    }
-
     /// The coordinates `c0`, `c1`.. of dims within the linear index `index`.
     fn coordinates(&mut self, out: &mut String, index: &str, dims: std::ops::Range<usize>) {
         let mut rest = index.to_owned();
@@ -583,26 +567,5 @@ impl<'a> Writer<'a> {
             faults: self.faults,
             places,
         }
-    }
-}
-
-/// Whether a register is added, subtracted, multiplied or divided.
-fn is_arithmetic_operand(program: &Program, register: Reg) -> bool {
-    program.code.iter().any(|inst| match inst {
-        Inst::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, a, b, _) => {
-            [*a, *b].contains(&register)
-        }
-        Inst::Unary(Unary::Recip, x, _) => *x == register,
-        _ => false,
-    })
-}
-
-/// The register value that stands for nothing.
-fn zero(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "0.0",
-        DType::I32 => "0i",
-        DType::U32 => "0u",
-        DType::Bool => "false",
     }
 }

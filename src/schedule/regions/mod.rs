@@ -100,7 +100,7 @@ pub(crate) struct Epilogue {
 }
 
 impl Region {
-    /// The item whose name and line stand for the region.
+    /// The item that labels the region in logs and errors.
     pub fn item(&self) -> usize {
         match self {
             Region::Elementwise { writes, .. } => writes[0],
