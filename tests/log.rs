@@ -57,4 +57,9 @@ fn the_log_says_what_runs_and_why_it_is_not_less() {
         plans.contains("wgrad: a plan") && !plans.contains("wgrad: matmul") && !plans.contains("@compute")
     );
     assert!(!said("").contains("wgrad:"));
+
+    let forms = said("after:regions");
+    assert!(forms.contains("wgrad: after regions") && !forms.contains("wgrad: after lower"));
+    let unknown = said("after:region,plans");
+    assert!(unknown.contains("not after:region\n") && unknown.contains("not plans\n"), "{unknown}");
 }

@@ -9,13 +9,30 @@ use std::time::Duration;
 use crate::graph::Op;
 use crate::ir::{Kernel, Plan, Step};
 use crate::limits::Limits;
-use crate::schedule::{MAX_REGION_ITEMS, PendingGraph};
+use crate::schedule::{MAX_REGION_ITEMS, PASSES, PendingGraph};
 
 /// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `after:NAME` the form behind a
 /// pass, `wgsl` each kernel's text, `kernel` a line for each kernel that has run.
 pub(crate) fn logs(topic: &str) -> bool {
-    static TOPICS: LazyLock<String> = LazyLock::new(|| std::env::var("WGRAD_LOG").unwrap_or_default());
-    TOPICS.split(',').any(|other| other == topic)
+    static TOPICS: LazyLock<Vec<String>> = LazyLock::new(topics);
+    TOPICS.iter().any(|other| other == topic)
+}
+
+/// The topics that the variable names. One that does not exist would be silence otherwise.
+fn topics() -> Vec<String> {
+    let named = std::env::var("WGRAD_LOG").unwrap_or_default();
+    let topics: Vec<String> = named.split(',').filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
+    let exists = |topic: &str| match topic.strip_prefix("after:") {
+        Some(pass) => pass == "all" || PASSES.contains(&pass),
+        None => ["plan", "kernel", "wgsl"].contains(&topic),
+    };
+    for topic in topics.iter().filter(|topic| !exists(topic)) {
+        let passes = PASSES.join(", ");
+        eprintln!(
+            "wgrad: WGRAD_LOG takes plan, kernel, wgsl, after:all or after:NAME ({passes}), not {topic}"
+        );
+    }
+    topics
 }
 
 /// Prints the form behind a pass if that is asked for.

@@ -37,6 +37,10 @@ pub(crate) use regions::MAX_REGION_ITEMS;
 use crate::ir::{KernelGraph, Plan};
 use crate::limits::Limits;
 
+/// The passes by name.
+pub(crate) const PASSES: [&str; 9] =
+    ["pending", "defer", "simplify", "regions", "lower", "merge", "split_reductions", "order", "memory"];
+
 /// Whether operations share kernels and dispatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fusion {
