@@ -265,14 +265,10 @@ impl Device {
         };
         let (initial, others): (Vec<&Pending>, Vec<&Pending>) =
             pending.iter().partition(|pending| matches!(pending, Pending::Initial(_)));
-        let initial: Vec<Arc<Node>> = initial.into_iter().filter_map(node).collect();
-        let all = roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect();
-        let begun = if initial.is_empty() { Ok(()) } else { runtime.realize(self, initial) };
-        let realized = begun.and_then(|()| runtime.realize(self, all));
-        if realized.is_err() {
-            lock(&self.0.pending).extend(pending); // they still wait
+        if !initial.is_empty() {
+            runtime.realize(self, initial.into_iter().filter_map(node).collect())?;
         }
-        realized
+        runtime.realize(self, roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
     }
 
     /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.
