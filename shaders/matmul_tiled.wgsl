@@ -1,7 +1,8 @@
-// The matrix product for GPUs: a workgroup computes TILE_M x TILE_N results from slices of A and B, TILE_K deep, that it
-// keeps in workgroup memory; an invocation computes ROWS x COLS of them in registers. The next slices are fetched into
-// registers while the present ones are multiplied. An operand is fetched in blocks of 4 x 4, by fours along whichever of
-// its dims lies in order (the tiles and fetches are written by gpu/matmul/text.rs).
+// The matrix product for GPUs. A workgroup computes TILE_M x TILE_N results, an invocation ROWS x COLS of them in registers.
+// It goes along K by slices of A and B, TILE_K deep. Workgroup memory holds two slices of each: while one is multiplied,
+// the next is loaded from storage into registers, and then stored to the other. An operand is loaded in blocks of 4 x 4, as
+// vectors along whichever of its dims is contiguous. The steps of a slice are written out, since WGSL cannot ask a driver to
+// unroll a loop. gpu/matmul/text.rs writes the hooks for larger tiles.
 
 // hook tile
 const ROWS = 4u;
@@ -12,19 +13,21 @@ const THREADS_N = 8u;
 const THREADS = THREADS_M * THREADS_N;
 const TILE_M = THREADS_M * ROWS;
 const TILE_N = THREADS_N * COLS;
-const TILE_K = 16u;
-const BLOCKS_A = TILE_M * TILE_K / 16u;
-const BLOCKS_B = TILE_N * TILE_K / 16u;
+const TILE_K = 8u;
+const VECTORS_A = TILE_M / 4u; // in a step of K
+const VECTORS_B = TILE_N / 4u;
+const BLOCKS_A = VECTORS_A * TILE_K / 4u; // in a slice
+const BLOCKS_B = VECTORS_B * TILE_K / 4u;
 
-// Fours along m or n, one k after the other.
-var<workgroup> slice_a: array<vec4<f32>, TILE_K * TILE_M / 4u>;
-var<workgroup> slice_b: array<vec4<f32>, TILE_K * TILE_N / 4u>;
+// Vectors along m or n, one step of K after the other.
+var<workgroup> slices_a: array<vec4<f32>, 2u * TILE_K * VECTORS_A>;
+var<workgroup> slices_b: array<vec4<f32>, 2u * TILE_K * VECTORS_B>;
 
 // A block's column j holds four neighbours along m (or n) at k + j; zeros from `last` on.
-// hook fetches
+// hook loads
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 const A_IN_K = true;
-fn fetch_a(work: Work, i: u32, k: u32) -> mat4x4<f32> {
+fn load_a(work: Work, i: u32, k: u32) -> mat4x4<f32> {
     var block = mat4x4<f32>();
     let at = work.a + min(vec4(i) + vec4(0u, 1u, 2u, 3u), vec4(params.m - 1u)) * params.a_m;
     if (k + 0u < work.last) {
@@ -47,7 +50,7 @@ fn fetch_a(work: Work, i: u32, k: u32) -> mat4x4<f32> {
 }
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 const B_IN_K = true;
-fn fetch_b(work: Work, i: u32, k: u32) -> mat4x4<f32> {
+fn load_b(work: Work, i: u32, k: u32) -> mat4x4<f32> {
     var block = mat4x4<f32>();
     let at = work.b + min(vec4(i) + vec4(0u, 1u, 2u, 3u), vec4(params.n - 1u)) * params.b_n;
     if (k + 0u < work.last) {
@@ -68,11 +71,80 @@ fn fetch_b(work: Work, i: u32, k: u32) -> mat4x4<f32> {
     }
     return block;
 }
-// end fetches
+// end loads
 
-// Where block `i` of a slice lies, counted in fours, as (m or n, k): invocations side by side read side by side.
-fn block_at(i: u32, fours: u32, in_k: bool) -> vec2<u32> {
-    return select(vec2(i % fours, i / fours), vec2(i / (TILE_K / 4u), i % (TILE_K / 4u)), in_k);
+// The blocks that an invocation loads, as (m or n, k) in a slice. The first invocations load A, the last ones B: where
+// there are as many blocks as invocations, all load both.
+struct Share { loads_a: bool, loads_b: bool, a: vec2<u32>, b: vec2<u32> }
+struct Blocks { a: mat4x4<f32>, b: mat4x4<f32> }
+
+fn share_of(id: u32) -> Share {
+    let loads_a = id < BLOCKS_A;
+    let first_b = THREADS - BLOCKS_B;
+    let a = block_at(id, VECTORS_A, A_IN_K);
+    let b = block_at(id - first_b, VECTORS_B, B_IN_K);
+    return Share(loads_a, id >= first_b, a, b);
+}
+
+// Neighbouring invocations load neighbouring blocks.
+fn block_at(i: u32, vectors: u32, in_k: bool) -> vec2<u32> {
+    return select(vec2(i % vectors, i / vectors), vec2(i / (TILE_K / 4u), i % (TILE_K / 4u)), in_k);
+}
+
+fn load(work: Work, share: Share, k: u32) -> Blocks {
+    var blocks = Blocks();
+    if (share.loads_a) { blocks.a = load_a(work, work.tile_m * TILE_M + 4u * share.a.x, k + 4u * share.a.y); }
+    if (share.loads_b) { blocks.b = load_b(work, work.tile_n * TILE_N + 4u * share.b.x, k + 4u * share.b.y); }
+    return blocks;
+}
+
+fn stage(blocks: Blocks, share: Share, slice: u32) {
+    if (share.loads_a) {
+        let at = (slice * TILE_K + 4u * share.a.y) * VECTORS_A + share.a.x;
+        slices_a[at] = blocks.a[0];
+        slices_a[at + VECTORS_A] = blocks.a[1];
+        slices_a[at + 2u * VECTORS_A] = blocks.a[2];
+        slices_a[at + 3u * VECTORS_A] = blocks.a[3];
+    }
+    if (share.loads_b) {
+        let at = (slice * TILE_K + 4u * share.b.y) * VECTORS_B + share.b.x;
+        slices_b[at] = blocks.b[0];
+        slices_b[at + VECTORS_B] = blocks.b[1];
+        slices_b[at + 2u * VECTORS_B] = blocks.b[2];
+        slices_b[at + 3u * VECTORS_B] = blocks.b[3];
+    }
+}
+
+// An invocation's results: `c3_1` is row 3, columns 4 to 7.
+// hook step
+struct Results {
+    c0_0: vec4<f32>,
+    c1_0: vec4<f32>,
+    c2_0: vec4<f32>,
+    c3_0: vec4<f32>,
+}
+
+fn step(at_a: u32, at_b: u32, c: ptr<function, Results>) {
+    let a0 = slices_a[at_a + 0u * THREADS_M];
+    let b0 = slices_b[at_b + 0u * THREADS_N];
+    (*c).c0_0 = fma(vec4(a0[0]), b0, (*c).c0_0);
+    (*c).c1_0 = fma(vec4(a0[1]), b0, (*c).c1_0);
+    (*c).c2_0 = fma(vec4(a0[2]), b0, (*c).c2_0);
+    (*c).c3_0 = fma(vec4(a0[3]), b0, (*c).c3_0);
+}
+// end step
+
+fn multiply(slice: u32, thread: vec3<u32>, c: ptr<function, Results>) {
+    let a = slice * TILE_K * VECTORS_A + thread.y;
+    let b = slice * TILE_K * VECTORS_B + thread.x;
+    step(a, b, c);
+    step(a + VECTORS_A, b + VECTORS_B, c);
+    step(a + 2u * VECTORS_A, b + 2u * VECTORS_B, c);
+    step(a + 3u * VECTORS_A, b + 3u * VECTORS_B, c);
+    step(a + 4u * VECTORS_A, b + 4u * VECTORS_B, c);
+    step(a + 5u * VECTORS_A, b + 5u * VECTORS_B, c);
+    step(a + 6u * VECTORS_A, b + 6u * VECTORS_B, c);
+    step(a + 7u * VECTORS_A, b + 7u * VECTORS_B, c);
 }
 
 fn store_four(work: Work, row: u32, col: u32, v: vec4<f32>) {
@@ -91,61 +163,25 @@ fn main(
     @builtin(local_invocation_index) id: u32,
 ) {
     let work = work_of(group, groups);
-    // The first invocations fetch A, the last ones B: all of them both, or one half each.
-    let fetches_a = id < BLOCKS_A;
-    let fetches_b = id >= THREADS - BLOCKS_B;
-    let at_a = block_at(id, TILE_M / 4u, A_IN_K);
-    let at_b = block_at(id - (THREADS - BLOCKS_B), TILE_N / 4u, B_IN_K);
+    let share = share_of(id);
+    var c = Results();
+    stage(load(work, share, work.first), share, 0u);
+    for (var k = work.first; k < work.last; k += 2u * TILE_K) {
+        workgroupBarrier();
+        var next = load(work, share, k + TILE_K);
+        multiply(0u, thread, &c);
+        stage(next, share, 1u);
+        workgroupBarrier();
+        next = load(work, share, k + 2u * TILE_K);
+        multiply(1u, thread, &c);
+        stage(next, share, 0u);
+    }
     let row = work.tile_m * TILE_M;
     let col = work.tile_n * TILE_N;
-    var block_a = mat4x4<f32>();
-    var block_b = mat4x4<f32>();
-    if (fetches_a) { block_a = fetch_a(work, row + 4u * at_a.x, work.first + 4u * at_a.y); }
-    if (fetches_b) { block_b = fetch_b(work, col + 4u * at_b.x, work.first + 4u * at_b.y); }
-    // hook start
-    var c0_0 = vec4<f32>();
-    var c1_0 = vec4<f32>();
-    var c2_0 = vec4<f32>();
-    var c3_0 = vec4<f32>();
-    // end start
-    for (var k = work.first; k < work.last; k += TILE_K) {
-        workgroupBarrier();
-        if (fetches_a) {
-            let at = 4u * at_a.y * (TILE_M / 4u) + at_a.x;
-            slice_a[at] = block_a[0];
-            slice_a[at + TILE_M / 4u] = block_a[1];
-            slice_a[at + 2u * (TILE_M / 4u)] = block_a[2];
-            slice_a[at + 3u * (TILE_M / 4u)] = block_a[3];
-        }
-        if (fetches_b) {
-            let at = 4u * at_b.y * (TILE_N / 4u) + at_b.x;
-            slice_b[at] = block_b[0];
-            slice_b[at + TILE_N / 4u] = block_b[1];
-            slice_b[at + 2u * (TILE_N / 4u)] = block_b[2];
-            slice_b[at + 3u * (TILE_N / 4u)] = block_b[3];
-        }
-        workgroupBarrier();
-        if (fetches_a) { block_a = fetch_a(work, row + 4u * at_a.x, k + TILE_K + 4u * at_a.y); }
-        if (fetches_b) { block_b = fetch_b(work, col + 4u * at_b.x, k + TILE_K + 4u * at_b.y); }
-        for (var l = 0u; l < TILE_K; l += 1u) {
-            // hook step
-            let a0 = slice_a[l * (TILE_M / 4u) + thread.y + 0u * THREADS_M];
-            let b0 = slice_b[l * (TILE_N / 4u) + thread.x + 0u * THREADS_N];
-            let x0 = vec4(a0[0]);
-            c0_0 = fma(x0, b0, c0_0);
-            let x1 = vec4(a0[1]);
-            c1_0 = fma(x1, b0, c1_0);
-            let x2 = vec4(a0[2]);
-            c2_0 = fma(x2, b0, c2_0);
-            let x3 = vec4(a0[3]);
-            c3_0 = fma(x3, b0, c3_0);
-            // end step
-        }
-    }
     // hook stores
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 0u, col + 4u * (thread.x + 0u * THREADS_N), c0_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 1u, col + 4u * (thread.x + 0u * THREADS_N), c1_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 2u, col + 4u * (thread.x + 0u * THREADS_N), c2_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 3u, col + 4u * (thread.x + 0u * THREADS_N), c3_0);
+    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 0u, col + 4u * (thread.x + 0u * THREADS_N), c.c0_0);
+    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 1u, col + 4u * (thread.x + 0u * THREADS_N), c.c1_0);
+    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 2u, col + 4u * (thread.x + 0u * THREADS_N), c.c2_0);
+    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 3u, col + 4u * (thread.x + 0u * THREADS_N), c.c3_0);
     // end stores
 }

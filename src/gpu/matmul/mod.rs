@@ -7,7 +7,7 @@
 //! |---|---|
 //! | software, fixed subgroups | registers 64 x 64 and 16 x 32 (for subgroups of 8), A broadcast in the subgroup |
 //! | software, otherwise | registers 16 x 64 and 4 x 32 |
-//! | discrete | tiled 128 x 128, 64 x 64 and 32 x 32, skinny |
+//! | discrete | tiled 128 x 128, 64 x 128, 64 x 64 and 32 x 32, skinny |
 //! | integrated, other | tiled 64 x 64 and 32 x 32, skinny |
 //!
 //! Skinny is for up to four rows or columns; among the others the one that costs least is taken. All but skinny add up in
@@ -46,12 +46,13 @@ pub(crate) struct Registers {
     subgroup: bool,
 }
 
-/// An invocation's tile where a workgroup of `threads` x `threads` shares slices in workgroup memory.
+/// An invocation's tile where a workgroup shares slices in workgroup memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Tiled {
     rows: usize,
     cols: usize,
-    threads: usize,
+    /// Invocations of a workgroup along m and n.
+    threads: [usize; 2],
 }
 
 /// The dim along which an operand can be read by fours.
@@ -79,11 +80,12 @@ impl Costs {
             let loads = if subgroup { rows / lanes + cols } else { rows + cols };
             (Variant::Registers(Registers { rows, cols, lanes, subgroup }), (rows * cols + 20 * loads) as f64)
         };
-        let tiled = |rows, cols, threads, factor| {
-            let results = (rows * cols * threads * threads) as f64;
-            (Variant::Tiled(Tiled { rows, cols, threads }), results * factor)
+        let tiled = |size, threads: [usize; 2], factor| {
+            let results = (size * size * threads[0] * threads[1]) as f64;
+            (Variant::Tiled(Tiled { rows: size, cols: size, threads }), results * factor)
         };
-        let small = [tiled(8, 8, 8, 1.15), tiled(4, 4, 8, 1.6)];
+        let small = [tiled(8, [8, 8], 1.15), tiled(4, [8, 8], 1.6)];
+        let large = [tiled(8, [16, 16], 1.0), tiled(8, [8, 16], 1.02)];
         let (variants, side_by_side) = match (limits.kind, limits.subgroup) {
             (AdapterKind::Software, subgroup) => {
                 let variants = match subgroup {
@@ -95,7 +97,7 @@ impl Costs {
                 };
                 (variants, std::thread::available_parallelism().map_or(1, NonZero::get))
             }
-            (AdapterKind::Discrete, _) => ([&[tiled(8, 8, 16, 1.0)], &small[..]].concat(), 128),
+            (AdapterKind::Discrete, _) => ([large, small].concat(), 128),
             (AdapterKind::Integrated | AdapterKind::Other, _) => (small.to_vec(), 16),
         };
         Costs { variants, side_by_side }
@@ -141,7 +143,7 @@ impl Variant {
     fn tile(&self, product: &MatMul) -> (usize, usize) {
         match *self {
             Variant::Registers(Registers { rows, cols, lanes, .. }) => (rows, cols * lanes),
-            Variant::Tiled(Tiled { rows, cols, threads }) => (rows * threads, cols * threads),
+            Variant::Tiled(Tiled { rows, cols, threads: [m, n] }) => (rows * m, cols * n),
             // Along K if the matrix lies in order there.
             Variant::Skinny => (FEW, if product.b.row == 1 { 1 } else { 16 }),
         }
@@ -162,8 +164,8 @@ impl fmt::Display for Variant {
                 let how = if *subgroup { "broadcast" } else { "alone" };
                 write!(f, "registers {rows} x {cols}, {lanes} lanes, {how}")
             }
-            Variant::Tiled(Tiled { rows, cols, threads }) => {
-                write!(f, "tiled {rows} x {cols}, {threads} x {threads} threads")
+            Variant::Tiled(Tiled { rows, cols, threads: [m, n] }) => {
+                write!(f, "tiled {rows} x {cols}, {m} x {n} threads")
             }
             Variant::Skinny => f.write_str("skinny"),
         }

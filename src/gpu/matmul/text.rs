@@ -85,31 +85,29 @@ pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
     let mut consts = String::new();
     line!(consts, 0, "const ROWS = {rows}u;");
     line!(consts, 0, "const COLS = {cols}u;");
-    line!(consts, 0, "const THREADS_M = {threads}u;");
-    line!(consts, 0, "const THREADS_N = {threads}u;");
+    line!(consts, 0, "const THREADS_M = {}u;", threads[0]);
+    line!(consts, 0, "const THREADS_N = {}u;", threads[1]);
 
-    let fetches = fetch("a", 1, "m", orders[0]) + &fetch("b", 2, "n", orders[1]);
-    let mut start = String::new();
-    zeros(&mut start, rows, fours);
-
-    let mut body = String::new();
-    for i in 0..rows / 4 {
-        line!(body, 3, "let a{i} = slice_a[l * (TILE_M / 4u) + thread.y + {i}u * THREADS_M];");
+    let loads = load("a", 1, "m", orders[0]) + &load("b", 2, "n", orders[1]);
+    let results = || (0..rows).flat_map(|row| (0..fours).map(move |j| (row, j)));
+    let mut step = String::from("struct Results {\n");
+    results().for_each(|(row, j)| line!(step, 1, "c{row}_{j}: vec4<f32>,"));
+    line!(step, 0, "}}\n\nfn step(at_a: u32, at_b: u32, c: ptr<function, Results>) {{");
+    (0..rows / 4).for_each(|i| line!(step, 1, "let a{i} = slices_a[at_a + {i}u * THREADS_M];"));
+    (0..fours).for_each(|j| line!(step, 1, "let b{j} = slices_b[at_b + {j}u * THREADS_N];"));
+    for (row, j) in results() {
+        let a = format!("vec4(a{}[{}])", row / 4, row % 4);
+        line!(step, 1, "(*c).c{row}_{j} = fma({a}, b{j}, (*c).c{row}_{j});");
     }
-    for j in 0..fours {
-        line!(body, 3, "let b{j} = slice_b[l * (TILE_N / 4u) + thread.x + {j}u * THREADS_N];");
-    }
-    multiply(&mut body, 3, rows, fours, |row| format!("a{}[{}]", row / 4, row % 4));
+    line!(step, 0, "}}");
 
     let mut stores = String::new();
-    for (row, j) in (0..rows).flat_map(|row| (0..fours).map(move |j| (row, j))) {
+    for (row, j) in results() {
         let r = format!("row + 4u * (thread.y + {}u * THREADS_M) + {}u", row / 4, row % 4);
         let c = format!("col + 4u * (thread.x + {j}u * THREADS_N)");
-        line!(stores, 1, "store_four(work, {r}, {c}, c{row}_{j});");
+        line!(stores, 1, "store_four(work, {r}, {c}, c.c{row}_{j});");
     }
-    let hooks =
-        [("tile", consts), ("fetches", fetches), ("start", start), ("step", body), ("stores", stores)];
-    whole(TILED, &hooks)
+    whole(TILED, &[("tile", consts), ("loads", loads), ("step", step), ("stores", stores)])
 }
 
 pub(super) fn skinny() -> String {
@@ -135,8 +133,8 @@ fn multiply(out: &mut String, indent: usize, rows: usize, fours: usize, value: i
     }
 }
 
-/// The binding of an operand and the function that reads a block of it. `size` is the dim that is not K.
-fn fetch(operand: &str, binding: u32, size: &str, order: Order) -> String {
+/// The binding of an operand and the function that loads a block of it. `size` is the dim that is not K.
+fn load(operand: &str, binding: u32, size: &str, order: Order) -> String {
     let element = if order == Order::Strided { "f32" } else { "vec4<f32>" };
     let upper = operand.to_uppercase();
     let start = format!("work.{operand}");
@@ -146,7 +144,7 @@ fn fetch(operand: &str, binding: u32, size: &str, order: Order) -> String {
     let mut out = String::new();
     line!(out, 0, "@group(0) @binding({binding}) var<storage, read> {operand}: array<{element}>;");
     line!(out, 0, "const {upper}_IN_K = {};", order != Order::AlongSize);
-    line!(out, 0, "fn fetch_{operand}(work: Work, i: u32, k: u32) -> mat4x4<f32> {{");
+    line!(out, 0, "fn load_{operand}(work: Work, i: u32, k: u32) -> mat4x4<f32> {{");
     line!(out, 1, "var block = mat4x4<f32>();");
     match order {
         Order::AlongK => {
@@ -189,7 +187,7 @@ mod tests {
     fn the_templates_hold_the_smallest_tiles() {
         let small = Registers { rows: 2, cols: 4, lanes: 8, subgroup: false };
         assert_eq!(registers(&small), whole(REGISTERS, &[]));
-        let small = Tiled { rows: 4, cols: 4, threads: 8 };
+        let small = Tiled { rows: 4, cols: 4, threads: [8, 8] };
         assert_eq!(tiled(&small, [Order::Strided; 2]), whole(TILED, &[]));
     }
 }
