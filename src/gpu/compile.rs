@@ -121,7 +121,8 @@ fn lower(step: &Step, graph: &PendingGraph, gpu: &Gpu) -> Lowered {
     match &step.kernel {
         Kernel::Elementwise(program) => {
             let text = codegen::map(program, &step.reads, &step.writes);
-            let group = 64;
+            // GPUs start workgroups of 64 too slowly to keep memory busy.
+            let group = if gpu.limits().kind == AdapterKind::Software { 64 } else { 128 };
             let workgroups = text.places.div_ceil(group);
             lowered(label, text, vec![("GROUP", group as f64)], workgroups, cost(program))
         }

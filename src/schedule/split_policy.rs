@@ -2,8 +2,14 @@
 
 use crate::limits::{AdapterKind, Limits};
 
-/// Elements of an output up to which a second stage costs more than it saves.
+/// Elements of an output up to which a second stage costs a software adapter more than it saves.
 const MAX_SINGLE_STAGE_LEN: usize = 4096;
+
+/// Elements that one invocation of a GPU adds up before a second stage, which adds a dispatch, saves time.
+const MAX_SINGLE_STAGE_LOOP: usize = 64;
+
+/// Parts of a sum on a GPU: one workgroup adds their results.
+const MAX_PARTS: usize = 1024;
 
 /// Parts of a column sum over a matrix larger than the cache.
 const MAX_TALL_PARTS: usize = 4096;
@@ -29,8 +35,17 @@ const MIN_SPLIT_ROWS: usize = 64 * ROWS_PER_PART;
 /// Steps of K in one part of a product at least, where K is split to keep a GPU busy.
 const MIN_SPLIT_K: usize = 1024;
 
-/// Invocations that keep a GPU busy.
-const TARGET_INVOCATIONS: usize = 1 << 14;
+/// Columns that one invocation of a GPU adds up, where they are read as vectors.
+const COLUMNS_PER_INVOCATION: usize = 4;
+
+/// Results of a product that one invocation computes at least.
+const RESULTS_PER_INVOCATION: usize = 16;
+
+/// Invocations that keep a GPU busy. A large one (NVIDIA H200, measured) needs 2^17 of them to read memory at full speed;
+/// more than a small one needs cost it little.
+fn target_invocations(kind: AdapterKind) -> usize {
+    if kind == AdapterKind::Discrete { 1 << 17 } else { 1 << 14 }
+}
 
 /// Parts of each output's elements, and invocations per part, for a reduction of `length` elements to each of `outputs`.
 /// Its largest operand has `operand` elements; `rows`: neighbours along the reduced dim are neighbours in memory.
@@ -51,10 +66,13 @@ pub(super) fn reduction_splits(
             (1, length.div_ceil(MIN_SOFTWARE_PART).min(TARGET_SOFTWARE_PARTS.div_ceil(outputs)))
         }
         _ => {
-            let lanes = lanes(outputs, length, rows);
-            let idle = TARGET_INVOCATIONS / (outputs * lanes as usize);
-            let long = length > MAX_SINGLE_STAGE_LEN;
-            (lanes, if long { idle.min(length / (MIN_INVOCATION_ELEMENTS * lanes as usize)) } else { 1 })
+            let target = target_invocations(limits.kind);
+            let lanes = lanes(outputs, length, rows, target);
+            let (lane_len, columns) =
+                (length / lanes as usize, if rows { 1 } else { COLUMNS_PER_INVOCATION });
+            let idle = columns * target / (outputs * lanes as usize);
+            let long = lane_len > MAX_SINGLE_STAGE_LOOP;
+            (lanes, if long { idle.min(lane_len / MIN_INVOCATION_ELEMENTS).min(MAX_PARTS) } else { 1 })
         }
     };
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
@@ -62,11 +80,11 @@ pub(super) fn reduction_splits(
 
 /// Invocations that share an output on a GPU, where one alone would leave it idle: a workgroup of them for a long row, a
 /// few for a column, since a workgroup reads columns side by side.
-fn lanes(outputs: usize, length: usize, rows: bool) -> u32 {
+fn lanes(outputs: usize, length: usize, rows: bool, target: usize) -> u32 {
     match length {
         256.. if rows => 64,
         32.. if rows => 8,
-        64.. if outputs < TARGET_INVOCATIONS => 16,
+        64.. if outputs < target => 16,
         _ => 1,
     }
 }
@@ -76,8 +94,7 @@ pub(super) fn k_splits(limits: &Limits, results: usize, k: usize) -> usize {
     let longest = limits.loop_iterations as usize / 2;
     let wanted = match limits.kind {
         AdapterKind::Software => 1,
-        // An invocation has at least 16 results.
-        _ => (16 * TARGET_INVOCATIONS / results).min(k / MIN_SPLIT_K),
+        kind => (RESULTS_PER_INVOCATION * target_invocations(kind) / results).min(k / MIN_SPLIT_K),
     };
     wanted.max(k.div_ceil(longest)).max(1)
 }
@@ -89,7 +106,7 @@ mod tests {
     #[test]
     fn no_invocation_loops_past_the_limit() {
         let mut limits = Limits::webgpu();
-        for kind in [AdapterKind::Software, AdapterKind::Integrated] {
+        for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
             limits.kind = kind;
             for outputs in [1, 7, 1000, 100_000] {
                 for length in [1, 31, 1025, 65_536, 1 << 20, (1 << 25) + 1] {
@@ -112,6 +129,9 @@ mod tests {
         limits.kind = AdapterKind::Software;
         assert_eq!([32_767, 70_000].map(|k| k_splits(&limits, 1, k)), [1, 3]);
         limits.kind = AdapterKind::Discrete;
-        assert_eq!([(64, 512), (64, 4096), (512, 4096)].map(|(m, k)| k_splits(&limits, m * m, k)), [1, 4, 1]);
+        assert_eq!(
+            [(64, 512), (64, 4096), (2048, 4096)].map(|(m, k)| k_splits(&limits, m * m, k)),
+            [1, 4, 1]
+        );
     }
 }
