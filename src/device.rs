@@ -123,17 +123,31 @@ pub struct GpuOptions {
 
 impl Default for GpuOptions {
     /// The adapter's own limits, trusted shaders; fused unless the variable `WGRAD_FUSE` is `0`, checked and eager if
-    /// `WGRAD_CHECK` and `WGRAD_EAGER` are `1`.
+    /// `WGRAD_CHECK` and `WGRAD_EAGER` are `1`. The variable `WGRAD_KIND` (`discrete`, `integrated`, `software`) is the
+    /// kind.
+    ///
+    /// # Panics
+    ///
+    /// If `WGRAD_KIND` names another kind.
     fn default() -> GpuOptions {
         let is = |name: &str, value: &str| std::env::var(name).as_deref() == Ok(value);
         GpuOptions {
             restricted: false,
             checked: false,
-            kind: None,
+            kind: kind_from_environment(),
             fuse: !is("WGRAD_FUSE", "0"),
             check: is("WGRAD_CHECK", "1"),
             eager: is("WGRAD_EAGER", "1"),
         }
+    }
+}
+
+fn kind_from_environment() -> Option<AdapterKind> {
+    match std::env::var("WGRAD_KIND").ok()?.as_str() {
+        "discrete" => Some(AdapterKind::Discrete),
+        "integrated" => Some(AdapterKind::Integrated),
+        "software" => Some(AdapterKind::Software),
+        other => panic!("WGRAD_KIND takes discrete, integrated or software, not {other}"),
     }
 }
 

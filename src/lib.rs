@@ -67,7 +67,8 @@
 //! `WGRAD_LOG=plan,kernel,wgsl` prints plans, the kernels that ran (those that share a dispatch in one line), and their
 //! text; `WGRAD_LOG=after:NAME` the form behind a pass of the scheduler (`pending`, `defer`, `simplify`, `regions`, `lower`,
 //! `merge`, `split_reductions`, `order`, `memory`), `after:all` all of them. `WGRAD_FUSE=0` gives each node a kernel of its own, `WGRAD_EAGER=1` runs it as soon as it is built, `WGRAD_CHECK=1` follows each kernel with the CPU
-//! reference and fails with [`Error::Check`] where they differ.
+//! reference and fails with [`Error::Check`] where they differ. `WGRAD_KIND` (`discrete`, `integrated`, `software`) chooses
+//! kernels as for an adapter of that kind: so those for real GPUs are tested on a software adapter.
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]

@@ -58,7 +58,8 @@ groups! {
 }
 
 /// Kernels carry no sizes, so all the cases together need a bounded number of them: about 1,280 fused, since what fuses
-/// differs from case to case, and 570 with one kernel a node, those that go by fours where a case is large among them.
+/// differs from case to case, and 570 with one kernel a node, vectorized ones of large cases among them. GPUs need 60 more,
+/// for products and sums by several lanes.
 #[test]
 fn webgpus_default_limits_are_enough_and_kernels_are_bounded() {
     let options = wgrad::GpuOptions { restricted: true, ..wgrad::GpuOptions::default() };
@@ -66,7 +67,7 @@ fn webgpus_default_limits_are_enough_and_kernels_are_bounded() {
     for name in case::groups(folder()).unwrap_or_else(|error| panic!("{error:?}")) {
         check(&name, &device);
     }
-    let (kernels, bound) = (device.counters().pipelines, if options.fuse { 1320 } else { 600 });
+    let (kernels, bound) = (device.counters().pipelines, if options.fuse { 1400 } else { 660 });
     println!("{kernels} kernels");
     assert!(kernels <= bound, "{kernels} kernels, over the bound of {bound}");
 }
