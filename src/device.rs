@@ -6,14 +6,17 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use crate::cpu::{Array, Rounding};
-use crate::dtype::Element;
-use crate::error::Error;
+use crate::core::array::Array;
+use crate::core::dtype::Element;
+use crate::core::error::Error;
+use crate::core::extremes::Extremes;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::sync::lock;
+use crate::cpu::Rounding;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Edges, Node, Value};
-use crate::limits::{AdapterKind, Limits};
 use crate::runtime::{Counters, Memory, Null, NullBuffer, Runtime};
 use crate::schedule::Fusion;
 use crate::tensor::var::Cell;
@@ -55,45 +58,6 @@ pub(crate) struct Storage {
     pub data: Data,
     /// What the host knows of integers that it uploaded.
     extremes: Option<Extremes>,
-}
-
-/// The two least and the two largest values among integers, each pair of two values unless all are the same one.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Extremes {
-    least: [i64; 2],
-    largest: [i64; 2],
-}
-
-impl Extremes {
-    pub fn of(values: impl Iterator<Item = i64>) -> Option<Extremes> {
-        values.fold(None, |found: Option<Extremes>, x| {
-            let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
-                return Some(Extremes { least: [x; 2], largest: [x; 2] });
-            };
-            // A pair of one value twice has room for another.
-            let least = if x < a {
-                [x, a]
-            } else if x > a && (x < b || a == b) {
-                [a, x]
-            } else {
-                [a, b]
-            };
-            let largest = if x > z {
-                [x, z]
-            } else if x < z && (x > y || z == y) {
-                [z, x]
-            } else {
-                [z, y]
-            };
-            Some(Extremes { least, largest })
-        })
-    }
-
-    /// The least and the largest value other than `but`; `None` if there is no other.
-    pub fn without(&self, but: i64) -> Option<(i64, i64)> {
-        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != but);
-        other(self.least).zip(other(self.largest))
-    }
 }
 
 pub(crate) enum Data {
@@ -400,10 +364,6 @@ impl Storage {
             _ => None,
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PartialEq for Device {

@@ -73,39 +73,33 @@
 #![deny(unsafe_code)]
 
 pub mod autograd;
-mod clock;
+mod core;
 mod cpu;
 pub mod data;
 mod device;
-mod dtype;
-mod error;
 mod gpu;
 mod graph;
 pub mod io;
 mod ir;
-mod limits;
 pub mod metrics;
 pub mod nn;
 pub mod ops;
 pub mod optim;
-mod random;
 #[cfg(any(feature = "logs", feature = "plots", feature = "progress"))]
 pub mod report;
 mod runtime;
 mod schedule;
-mod scoped;
-mod shape;
 mod tensor;
 mod tune;
 
-pub use autograd::{enable_grad, is_grad_enabled, no_grad};
+pub use crate::core::dtype::{DType, Element};
+pub use crate::core::error::Error;
+pub use crate::core::grad_mode::{enable_grad, is_grad_enabled, no_grad};
+pub use crate::core::limits::{AdapterKind, Limits};
+pub use crate::core::random::{Generator, generator, manual_seed, set_generator};
+pub use crate::core::shape::{Dims, Mismatch, Shape, Spec};
 pub use device::{Device, GpuOptions};
-pub use dtype::{DType, Element};
-pub use error::Error;
-pub use limits::{AdapterKind, Limits};
-pub use random::{Generator, generator, manual_seed, set_generator};
 pub use runtime::{Counters, Memory};
-pub use shape::{Dims, Mismatch, Shape, Spec};
 pub use tensor::conv::Conv;
 pub use tensor::loss::{Classes, Reduction};
 pub use tensor::norm::BatchNorm;

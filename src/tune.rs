@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use rustc_hash::FxHasher;
 
+use crate::core::error::Error;
+use crate::core::files::{file_error, write_whole};
+use crate::core::limits::AdapterKind;
+use crate::core::random::Generator;
 use crate::device::{Backend, Device};
-use crate::error::Error;
 use crate::gpu::matmul::{Costs, Variant};
-use crate::io::{file_error, write_whole};
-use crate::limits::AdapterKind;
-use crate::random::Generator;
 use crate::tensor::Tensor;
 
 /// Times that a variant is measured; the fastest counts.

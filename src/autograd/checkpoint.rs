@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{enable_grad, is_grad_enabled, partial_gradients};
+use super::partial_gradients;
+use crate::core::grad_mode::{enable_grad, is_grad_enabled};
+use crate::core::shape::{Mismatch, Spec};
 use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::ops::{Fused, Io};
-use crate::shape::{Mismatch, Spec};
 use crate::tensor::{Const, Tensor};
 
 /// `f(inputs)`, of which only the inputs are kept until the backward pass, not what `f` computed on the way: that is

@@ -8,48 +8,18 @@ mod checkpoint;
 pub mod functional;
 pub(crate) mod rules;
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::core::grad_mode::{no_grad, with_grad};
+use crate::core::shape::{Spec, refuse};
 use crate::device::Pending;
 use crate::graph::{Move, Node, Op};
-use crate::scoped::scoped;
-use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
 
 pub use check::gradcheck;
 pub use checkpoint::checkpoint;
-
-thread_local! {
-    static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };
-}
-
-/// Runs `f` without recording history: what it builds needs no gradient. The mode is this thread's.
-///
-/// ```
-/// use wgrad::{Device, Tensor, no_grad};
-/// let x = Tensor::ones([2], &Device::cpu()).requires_grad();
-/// assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
-/// ```
-pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
-    with_grad(false, f)
-}
-
-/// Runs `f` with recording switched on again, inside [`no_grad`].
-pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
-    with_grad(true, f)
-}
-
-/// Whether this thread records history.
-pub fn is_grad_enabled() -> bool {
-    GRAD_ENABLED.get()
-}
-
-fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
-    scoped(&GRAD_ENABLED, enabled, f)
-}
 
 /// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is
 /// retained. With `create_graph` the gradients can be differentiated again. `None`: the output does not depend on

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::core::grad_mode::enable_grad;
+use crate::core::shape::Shape;
 use crate::graph::{Move, Node, Op, Reduce};
 use crate::ops::{Fused, Io};
-use crate::shape::Shape;
 use crate::tensor::{Const, Tensor};
 
 /// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
@@ -117,7 +118,7 @@ fn fused(
         return gradients;
     }
     // Each input on a node of its own: the walk ends there, and a tensor given twice has two partial derivatives.
-    let (own, reference) = crate::enable_grad(|| {
+    let (own, reference) = enable_grad(|| {
         let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
         let reference = op.reference(&own);
         (own, reference)

@@ -2,12 +2,12 @@
 
 use smallvec::SmallVec;
 
-use super::Array;
-use crate::dtype::DType;
-use crate::error::Error;
+use crate::core::array::Array;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::random;
+use crate::core::shape::{Shape, Spec};
 use crate::graph::{Binary, Move, Node, Op, Reduce, Unary};
-use crate::random;
-use crate::shape::{Shape, Spec};
 
 /// Applies one body to the elements of an array of any dtype; the result is of the same dtype.
 macro_rules! on_elements {

@@ -14,21 +14,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::core::array::Array;
+use crate::core::error::Error;
 use crate::device::{Data, Storage};
-use crate::error::Error;
 use crate::graph::{Value, View};
 use crate::ir::Output;
 use crate::schedule::PendingGraph;
-
-/// A tensor's elements in row-major order.
-#[derive(Clone, Debug, PartialEq)]
-#[doc(hidden)]
-pub enum Array {
-    Float(Vec<f64>),
-    Int(Vec<i32>),
-    Uint(Vec<u32>),
-    Bool(Vec<bool>),
-}
 
 /// What becomes of a float result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

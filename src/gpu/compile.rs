@@ -5,11 +5,11 @@ use smallvec::SmallVec;
 use super::codegen::{self, Text, Word};
 use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
-use crate::dtype::DType;
-use crate::error::Error;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::limits::{AdapterKind, Limits};
 use crate::graph::Op;
 use crate::ir::{Kernel, MatMul, Plan, Program, Step};
-use crate::limits::{AdapterKind, Limits};
 use crate::ops;
 use crate::runtime::logs;
 use crate::schedule::PendingGraph;
@@ -71,7 +71,7 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Co
 
 #[cfg(test)]
 fn break_as_asked(mut shaders: Vec<Shader>, gpu: &Gpu) -> Vec<Shader> {
-    if let Some((from, to)) = *super::lock(&gpu.broken) {
+    if let Some((from, to)) = *crate::core::sync::lock(&gpu.broken) {
         shaders.iter_mut().for_each(|shader| shader.source = shader.source.replace(from, to));
     }
     shaders

@@ -15,11 +15,12 @@ use smallvec::SmallVec;
 
 use super::table::{Binary, Unary};
 use super::view::{Move, View};
+use crate::core::dtype::DType;
+use crate::core::scoped::scoped;
+use crate::core::shape::{Shape, Spec};
+use crate::core::sync::lock;
 use crate::device::{Device, Storage};
-use crate::dtype::DType;
 use crate::ops::Fused;
-use crate::scoped::scoped;
-use crate::shape::{Shape, Spec};
 use crate::tensor::Tensor;
 
 /// A pending chain deeper than this realises itself, so that plans and their walks stay bounded.
@@ -218,7 +219,7 @@ impl Node {
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub fn sources(&self) -> Edges {

@@ -13,7 +13,7 @@
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 use std::ops::Range;
 
-use crate::dtype::DType;
+use crate::core::dtype::DType;
 use crate::tensor::elementwise::{binary, unary};
 use crate::tensor::{Const, Operand, Tensor};
 

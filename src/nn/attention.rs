@@ -3,8 +3,8 @@
 use super::linear::value;
 use super::summary::note;
 use super::{Dropout, Linear, Module, Visitor, init};
+use crate::core::shape::refuse;
 use crate::device::Device;
-use crate::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

@@ -3,8 +3,8 @@
 use super::linear::value;
 use super::summary::note;
 use super::{Module, Visitor, init};
+use crate::core::shape::{Shape, refuse};
 use crate::device::Device;
-use crate::shape::{Shape, refuse};
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
 use crate::tensor::var::Var;

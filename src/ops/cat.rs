@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::limits::Limits;
-use crate::shape::{Mismatch, Spec};
+use crate::core::limits::Limits;
+use crate::core::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 
 /// Operands of a dispatch: with the result as many storage buffers as every adapter binds.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Fused;
 use crate::autograd::grad_with;
+use crate::core::error::Error;
+use crate::core::random::Generator;
+use crate::core::shape::{Mismatch, Shape};
 use crate::device::Device;
-use crate::error::Error;
-use crate::random::Generator;
-use crate::shape::{Mismatch, Shape};
 use crate::tensor::Tensor;
 
 /// How far a kernel may be off: `atol + rtol * |meaning|`.

@@ -9,9 +9,9 @@ use super::conv::{
 };
 use super::launch::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Mismatch, Spec};
 use crate::graph::Move;
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
 

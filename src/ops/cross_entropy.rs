@@ -3,9 +3,9 @@
 
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::dtype::DType;
-use crate::limits::Limits;
-use crate::shape::{Mismatch, Spec};
+use crate::core::dtype::DType;
+use crate::core::limits::Limits;
+use crate::core::shape::{Mismatch, Spec};
 use crate::tensor::{Const, Tensor};
 
 impl Tensor {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Dims, Mismatch, Spec, refuse};
 use crate::tensor::Tensor;
 
 impl Tensor {

@@ -30,8 +30,8 @@ pub use check::{Tolerance, check};
 pub(crate) use launch::validate;
 pub use launch::{Buffer, Launch, Word};
 
-use crate::limits::Limits;
-use crate::shape::{Mismatch, Spec};
+use crate::core::limits::Limits;
+use crate::core::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 
 /// An operation with kernels of its own: WGSL, and its meaning in primitives.
@@ -138,11 +138,11 @@ pub(crate) struct Sample {
 #[cfg(test)]
 #[derive(Clone)]
 pub(crate) enum Draw {
-    Floats(crate::shape::Shape, std::ops::Range<f32>),
+    Floats(crate::core::shape::Shape, std::ops::Range<f32>),
     /// True for some two of three.
-    Bools(crate::shape::Shape),
+    Bools(crate::core::shape::Shape),
     /// Integers from 0 to below a number.
-    Below(crate::shape::Shape, usize),
+    Below(crate::core::shape::Shape, usize),
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! padded and added up, each would be looked at for every element.
 
 use super::{Fused, Io};
-use crate::shape::{Mismatch, Spec};
+use crate::core::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
 use crate::tensor::rearrange::FEW;
 

@@ -9,19 +9,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::core::array::Array;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
+use crate::core::limits::Limits;
+use crate::core::shape::Spec;
 use crate::cpu::ball::Ball;
-use crate::cpu::{Array, kernel};
+use crate::cpu::kernel;
 use crate::device::{Data, Device, Storage};
-use crate::dtype::DType;
-use crate::error::Error;
 use crate::gpu::{self, Gpu};
 use crate::graph::{Node, Op, View};
 use crate::ir::{Kernel, Placement, Plan, Program, Slot, Step};
-use crate::limits::Limits;
-use crate::no_grad;
 use crate::ops::Buffer;
 use crate::schedule::{self, Fusion, PendingGraph};
-use crate::shape::Spec;
 use crate::tensor::Tensor;
 
 /// A fused operation's kernels round in other places than its decomposition: they may be off by this many times as much.

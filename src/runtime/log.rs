@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::core::limits::Limits;
 use crate::graph::Op;
 use crate::ir::{Kernel, Plan, Step};
-use crate::limits::Limits;
 use crate::schedule::{MAX_REGION_ITEMS, PASSES, PendingGraph};
 
 /// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `after:NAME` the form behind a

@@ -19,13 +19,13 @@ pub(crate) use null::{Null, NullBuffer};
 
 use self::check::Tally;
 use self::plans::{Planned, Plans};
-use crate::clock::thread_time;
+use crate::core::clock::thread_time;
+use crate::core::error::Error;
+use crate::core::limits::Limits;
 use crate::cpu;
 use crate::device::{Backend, Device};
-use crate::error::Error;
 use crate::graph::{Node, Value};
 use crate::ir::Plan;
-use crate::limits::Limits;
 use crate::schedule::{self, Fusion, PendingGraph, has_kernel};
 
 /// A device's plans, and what it has done.

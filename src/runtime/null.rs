@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Counters, Memory};
+use crate::core::limits::Limits;
 use crate::ir::{Plan, Slot};
-use crate::limits::Limits;
 
 pub(crate) struct Null {
     pub limits: Limits,

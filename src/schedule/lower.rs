@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
 use super::pending::PendingGraph;
 use super::regions::{Body, Epilogue, Region, Regions};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::limits::Limits;
 use crate::graph::{Binary, Move, Op, Reduce, View};
 use crate::ir::{
     BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
     index_of,
 };
-use crate::limits::Limits;
 use crate::ops::{self, Buffer};
 
 pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> KernelGraph {

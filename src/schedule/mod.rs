@@ -34,8 +34,8 @@ pub(crate) use key::{Key, key};
 pub(crate) use pending::{PendingGraph, has_kernel};
 pub(crate) use regions::MAX_REGION_ITEMS;
 
+use crate::core::limits::Limits;
 use crate::ir::{KernelGraph, Plan};
-use crate::limits::Limits;
 
 /// The passes by name.
 pub(crate) const PASSES: [&str; 9] =

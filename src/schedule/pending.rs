@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use crate::core::grad_mode::no_grad;
+use crate::core::limits::Limits;
+use crate::core::shape::Spec;
 use crate::graph::{Edges, Node, Op, Value, with_recomputation};
 use crate::ir::{Output, joined};
-use crate::limits::Limits;
-use crate::no_grad;
-use crate::shape::Spec;
 use crate::tensor::Tensor;
 
 #[derive(Clone)]

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::{PendingGraph, has_kernel, kernels};
 use crate::autograd::grad;
+use crate::core::limits::Limits;
 use crate::device::Device;
 use crate::ir::{Kernel, MatMul};
-use crate::limits::Limits;
 use crate::nn::{GRU, Module};
 use crate::tensor::Tensor;
 

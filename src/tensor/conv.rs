@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::{Tensor, check_operands};
+use crate::core::shape::refuse;
 use crate::graph::Accepts;
 use crate::ops::conv::{ConvTranspose, Convolution};
-use crate::shape::refuse;
 
 /// How a convolution moves over its input, for each spatial dim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

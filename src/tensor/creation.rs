@@ -1,12 +1,12 @@
 //! Where tensors come from: the host's data, fills, ranges, random draws.
 
 use super::Tensor;
+use crate::core::dtype::{DType, Element};
+use crate::core::grad_mode::no_grad;
+use crate::core::random;
+use crate::core::shape::{Dims, Shape, Spec, refuse};
 use crate::device::Device;
-use crate::dtype::{DType, Element};
 use crate::graph::{Move, Node, Op};
-use crate::no_grad;
-use crate::random;
-use crate::shape::{Dims, Shape, Spec, refuse};
 
 impl Tensor {
     /// A tensor of the host's data, row-major: `data.len()` is the product of the sizes.

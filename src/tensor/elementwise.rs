@@ -3,9 +3,9 @@
 use std::ops;
 
 use super::{Tensor, check_operands, same_device};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Shape, Spec, refuse};
 use crate::graph::{Accepts, Binary, Op, Unary};
-use crate::shape::{Shape, Spec, refuse};
 
 /// What an elementwise method takes beside its tensor: another tensor, or a number.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Indexing by tensors of indices (i32 or u32), checked in the user's line where the host knows the indices.
 
 use super::{Tensor, same_device};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Spec, refuse};
 use crate::graph::Op;
-use crate::shape::{Spec, refuse};
 
 impl Tensor {
     /// Along `dim`, the elements that `index` names: `out[i][j] = self[index[i][j]][j]` for dim 0.

@@ -4,10 +4,10 @@ use smallvec::SmallVec;
 
 use super::elementwise::binary_as;
 use super::{Const, Tensor, check_operands, same_device};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Shape, refuse};
 use crate::graph::{Accepts, Binary, Move};
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::shape::{Shape, refuse};
 
 /// What becomes of the losses of the elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -26,12 +26,12 @@ use smallvec::SmallVec;
 pub(crate) use elementwise::Const;
 pub use elementwise::Operand;
 
-use crate::autograd::is_grad_enabled;
+use crate::core::dtype::DType;
+use crate::core::grad_mode::is_grad_enabled;
+use crate::core::shape::{Mismatch, Shape, Spec, refuse};
 use crate::device::Device;
-use crate::dtype::DType;
 use crate::graph::{Accepts, Edge, Move, Node, Op};
 use crate::ops::Fused;
-use crate::shape::{Mismatch, Shape, Spec, refuse};
 
 /// An n-dimensional array on a device, or the promise of one: a handle on a node of the graph.
 ///

@@ -1,8 +1,8 @@
 //! Normalisations and dropout.
 
 use super::{Const, Tensor, check_operands};
+use crate::core::shape::{Shape, refuse};
 use crate::graph::{Accepts, Move};
-use crate::shape::{Shape, refuse};
 
 /// What training makes of a batch: the output and the running statistics to go on with.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Pooling: a reduction over windows, which are views.
 
 use super::{Tensor, check_operands};
+use crate::core::shape::refuse;
 use crate::graph::{Accepts, Move};
 use crate::ops::max_pool::MaxPool;
-use crate::shape::refuse;
 
 /// The windows of a pool over two dims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Pieces of tensors and tensors of pieces: cat, stack, split, chunk, unbind, repeat, roll, triangles.
 
 use super::{Const, Operand, Tensor, same_device};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Dims, Shape, refuse};
 use crate::graph::Move;
 use crate::ops::cat::Cat;
 use crate::ops::split::Split;
-use crate::shape::{Dims, Shape, refuse};
 
 /// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
 pub(crate) const FEW: usize = 8;

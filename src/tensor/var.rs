@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::Tensor;
+use crate::core::shape::refuse;
+use crate::core::sync::lock;
 use crate::device::Pending;
-use crate::shape::refuse;
 
 /// A named place that holds a tensor: a parameter, a running statistic, an optimizer's state.
 ///
@@ -52,7 +53,7 @@ impl Var {
 
     /// The tensor that the place holds now.
     pub fn tensor(&self) -> Tensor {
-        self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.tensor).clone()
     }
 
     /// Puts another tensor of the same shape and dtype in: detached from its history and with no gradient yet. It is
@@ -73,8 +74,7 @@ impl Var {
         let new = Cell::own(self.trains(), &tensor);
         let is_first = tensor.node.sources().is_empty() && old.node.value(old.out).is_none();
         drop(tensor);
-        let replaced =
-            std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
+        let replaced = std::mem::replace(&mut *lock(&self.0.tensor), new);
         drop(replaced);
         self.register(is_first);
     }
@@ -150,7 +150,7 @@ impl Cell {
     }
 
     pub fn tensor(&self) -> Tensor {
-        self.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.tensor).clone()
     }
 }
 
