@@ -5,6 +5,7 @@
 
 mod check;
 mod checkpoint;
+mod elementwise;
 pub mod functional;
 pub(crate) mod rules;
 

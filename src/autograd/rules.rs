@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::elementwise::{binary_rules, unary_rule};
 use crate::core::grad_mode::enable_grad;
 use crate::core::shape::Shape;
 use crate::graph::{Move, Node, Op, Reduce};
@@ -29,10 +30,10 @@ pub(crate) fn gradients(
     let wanted = |i: usize| sources[i].requires_grad_enabled();
     match &node.op {
         Op::Input | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
-        Op::Unary(op) => vec![Some((op.row().grad)(&sources[0], &output(), g))],
+        Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
         Op::Binary(op) => {
-            let grads = op.row().grads;
-            let rule = |i: usize| wanted(i).then(|| grads[i](&sources[0], &sources[1], &output(), g));
+            let rules = binary_rules(*op);
+            let rule = |i: usize| wanted(i).then(|| rules[i](&sources[0], &sources[1], &output(), g));
             vec![rule(0), rule(1)]
         }
         Op::Where => {

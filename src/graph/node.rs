@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::table::{Binary, Unary};
+use super::elementwise::{Binary, Unary};
 use super::view::{Move, View};
 use crate::core::dtype::DType;
 use crate::core::scoped::scoped;

@@ -1,7 +1,9 @@
 //! The elementwise operations, one row each: everything the crate knows of `tanh` is in the row `Tanh`.
 //!
-//! From a row follow the enum variant, the `Tensor` method with its docs, the WGSL in every generated kernel, the CPU
-//! reference, the gradient, and the tests of ring 1 (values, gradients by central differences, GPU against CPU).
+//! From a row follow the enum variant, the WGSL in every generated kernel and the CPU reference (`graph/elementwise`), the
+//! `Tensor` method with its docs (`tensor/elementwise`), the gradient (`autograd/elementwise`), and the tests of ring 1
+//! (values, gradients by central differences, GPU against CPU). Each of these places calls [`unary_rows`] and
+//! [`binary_rows`] with a macro of its own, which picks from the rows what it needs.
 //!
 //! * `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions live in
 //!   `shaders/common.wgsl` and `shaders/math.wgsl`; built-ins that WGSL leaves inaccurate are not for rows.
@@ -10,314 +12,190 @@
 //! * `domain`: where the tests draw operands from.
 //! * `jumps`: the result jumps somewhere, so a test must not compare elements too close to the jump.
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
-use std::ops::Range;
-
-use crate::core::dtype::DType;
-use crate::tensor::elementwise::{binary, unary};
-use crate::tensor::{Const, Operand, Tensor};
-
-/// The dtypes that a row accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepts {
-    Float,
-    Signed,
-    Numeric,
-    Logic,
-    Any,
-}
-
-impl Accepts {
-    pub fn dtype(self, dtype: DType) -> bool {
-        match self {
-            Accepts::Float => dtype.is_float(),
-            Accepts::Signed => dtype.is_float() || dtype == DType::I32,
-            Accepts::Numeric => dtype != DType::Bool,
-            Accepts::Logic => dtype == DType::Bool,
-            Accepts::Any => true,
-        }
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
-pub(crate) struct UnaryRow {
-    pub name: &'static str,
-    pub accepts: Accepts,
-    pub wgsl: &'static str,
-    pub float: fn(f64) -> f64,
-    pub int: fn(i64) -> i64,
-    pub grad: fn(&Tensor, &Tensor, &Tensor) -> Tensor,
-    pub domain: Range<f64>,
-    pub jumps: bool,
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
-pub(crate) struct BinaryRow {
-    pub name: &'static str,
-    pub accepts: Accepts,
-    /// The result is a bool whatever the operands are.
-    pub compares: bool,
-    pub wgsl: &'static str,
-    pub float: fn(f64, f64) -> f64,
-    pub int: fn(i64, i64) -> i64,
-    #[allow(clippy::type_complexity)]
-    pub grads: [fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor; 2],
-    pub domain: Range<f64>,
-    pub jumps: bool,
-}
-
-/// For a row whose `accepts` rules the other kind of operand out.
-fn never<T, R>(_: T) -> R {
-    unreachable!("the row does not accept this dtype")
-}
-
+/// Calls the macro `with` with the operations of one operand.
 macro_rules! unary_rows {
-    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident {
-        wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grad: $grad:expr,
-        domain: $domain:expr, jumps: $jumps:literal,
-    })*) => {
-        /// Elementwise operations of one operand.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) enum Unary { $($op,)* }
-
-        impl Unary {
-            #[cfg(test)]
-            pub const ALL: &[Unary] = &[$(Unary::$op),*];
-
-            pub fn row(self) -> &'static UnaryRow {
-                match self { $(Unary::$op => {
-                    const ROW: UnaryRow = UnaryRow {
-                        name: stringify!($method), accepts: Accepts::$accepts, wgsl: $wgsl, float: $float, int: $int,
-                        grad: $grad, domain: $domain, jumps: $jumps,
-                    };
-                    &ROW
-                })* }
+    ($with:ident) => {
+        $with! {
+            /// `-x`
+            Neg neg Signed {
+                wgsl: "-({x})", float: |x| -x, int: |x| -x, grad: |_x, _y, g| -g,
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `1 / x`
+            Recip reciprocal Float {
+                wgsl: "1.0 / ({x})", float: |x| 1.0 / x, int: never, grad: |_x, y, g| -(g * y * y),
+                domain: 0.5..3.0, jumps: false,
+            }
+            /// `e^x`
+            Exp exp Float {
+                wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Natural logarithm.
+            Log log Float {
+                wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
+                domain: 0.2..5.0, jumps: false,
+            }
+            /// `ln(1 + x)`, accurate for small x.
+            Log1p log1p Float {
+                wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
+                domain: -0.9..3.0, jumps: false,
+            }
+            /// `e^x - 1`, accurate for small x.
+            Expm1 expm1 Float {
+                wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Square root.
+            Sqrt sqrt Float {
+                wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
+                domain: 0.2..5.0, jumps: false,
+            }
+            /// Sine of radians, accurate for every finite x.
+            Sin sin Float {
+                wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Cosine of radians, accurate for every finite x.
+            Cos cos Float {
+                wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Hyperbolic tangent.
+            Tanh tanh Float {
+                wgsl: "tanh_({x})", float: f64::tanh, int: never, grad: |_x, y, g| g * (Const(1.0) - y * y),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `1 / (1 + e^-x)`
+            Sigmoid sigmoid Float {
+                wgsl: "sigmoid_({x})", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
+                grad: |_x, y, g| g * y * (Const(1.0) - y),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `max(x, 0)`; NaN stays NaN, and the gradient at 0 is 0.
+            Relu relu Float {
+                wgsl: "relu_({x})", float: |x| if x <= 0.0 { 0.0 } else { x }, int: never,
+                grad: |_x, y, g| y.eq(Const(0.0)).where_(Const(0.0), g),
+                domain: 0.1..3.0, jumps: false,
+            }
+            /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
+            Erf erf Float {
+                wgsl: "erf_({x})", float: libm::erf, int: never,
+                grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
+            Ndtr ndtr Float {
+                wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
+                grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// Absolute value; its gradient at 0 is 0.
+            Abs abs Signed {
+                wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
+                domain: 0.1..3.0, jumps: false,
+            }
+            /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
+            Sign sign Signed {
+                wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
+                grad: |x, _y, _g| x.zeros_like(),
+                domain: -3.0..3.0, jumps: true,
+            }
+            /// The largest integer not above x. Its gradient is 0.
+            Floor floor Float {
+                wgsl: "floor({x})", float: f64::floor, int: never, grad: |x, _y, _g| x.zeros_like(),
+                domain: -3.0..3.0, jumps: true,
+            }
+            /// Logical not.
+            Not logical_not Logic {
+                wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
+                domain: 0.0..1.0, jumps: true,
             }
         }
-
-        /// Elementwise operations of one operand.
-        impl Tensor { $(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $method(&self) -> Tensor {
-                unary(Unary::$op, self)
-            }
-        )* }
     };
 }
+pub(crate) use unary_rows;
 
+/// Calls the macro `with` with the operations of two operands.
 macro_rules! binary_rows {
-    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident compares $compares:literal {
-        wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grads: $grads:expr,
-        domain: $domain:expr, jumps: $jumps:literal,
-    })*) => {
-        /// Elementwise operations of two operands.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) enum Binary { $($op,)* }
-
-        impl Binary {
-            #[cfg(test)]
-            pub const ALL: &[Binary] = &[$(Binary::$op),*];
-
-            pub fn row(self) -> &'static BinaryRow {
-                match self { $(Binary::$op => {
-                    const ROW: BinaryRow = BinaryRow {
-                        name: stringify!($method), accepts: Accepts::$accepts, compares: $compares, wgsl: $wgsl,
-                        float: $float, int: $int, grads: $grads, domain: $domain, jumps: $jumps,
-                    };
-                    &ROW
-                })* }
+    ($with:ident) => {
+        $with! {
+            /// `a + b`
+            Add add Numeric compares false {
+                wgsl: "({a} + {b})", float: |a, b| a + b, int: |a, b| a + b,
+                grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| g.clone()],
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `a - b`
+            Sub sub Numeric compares false {
+                wgsl: "({a} - {b})", float: |a, b| a - b, int: |a, b| a - b,
+                grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| -g],
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `a * b`
+            Mul mul Numeric compares false {
+                wgsl: "({a} * {b})", float: |a, b| a * b, int: i64::wrapping_mul,
+                grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `a / b`, of floats.
+            Div div Float compares false {
+                wgsl: "({a} / {b})", float: |a, b| a / b, int: |_, _| never(()),
+                grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
+                domain: 0.5..3.0, jumps: false,
+            }
+            /// `a` to the power `b`: `0^0` is 1, and a negative base wants a whole exponent.
+            ///
+            /// Where the exponent is 0 the base's gradient is 0; where the base is 0 and the exponent is not negative, the
+            /// exponent's is 0 (PyTorch's conventions).
+            Pow powf Float compares false {
+                wgsl: "pow_({a}, {b})", float: f64::powf, int: |_, _| never(()),
+                grads: [
+                    |a, b, _y, g| b.eq(Const(0.0)).where_(Const(0.0), g * b * a.powf(b - Const(1.0))),
+                    |a, b, y, g| {
+                        let flat = a.eq(Const(0.0)).logical_and(b.ge(Const(0.0)));
+                        flat.where_(Const(0.0), g * y * a.log())
+                    },
+                ],
+                domain: 0.5..3.0, jumps: false,
+            }
+            /// The larger one; NaN if either is. Equal operands share the gradient.
+            Max maximum Numeric compares false {
+                wgsl: "max_{t}({a}, {b})", float: |a, b| if a.is_nan() || a > b { a } else { b }, int: i64::max,
+                grads: [|a, b, _y, g| share(a.gt(b), a.eq(b), g), |a, b, _y, g| share(b.gt(a), a.eq(b), g)],
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// The smaller one; NaN if either is. Equal operands share the gradient.
+            Min minimum Numeric compares false {
+                wgsl: "min_{t}({a}, {b})", float: |a, b| if a.is_nan() || a < b { a } else { b }, int: i64::min,
+                grads: [|a, b, _y, g| share(a.lt(b), a.eq(b), g), |a, b, _y, g| share(b.lt(a), a.eq(b), g)],
+                domain: -3.0..3.0, jumps: false,
+            }
+            /// `a < b`, a bool.
+            Lt lt Numeric compares true {
+                wgsl: "({a} < {b})", float: |a, b| f64::from(a < b), int: |a, b| i64::from(a < b),
+                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+                domain: -3.0..3.0, jumps: true,
+            }
+            /// `a == b`, a bool; NaN equals nothing.
+            Eq eq Any compares true {
+                wgsl: "({a} == {b})", float: |a, b| f64::from(a == b), int: |a, b| i64::from(a == b),
+                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+                domain: -3.0..3.0, jumps: true,
+            }
+            /// Both, of bools.
+            And logical_and Logic compares true {
+                wgsl: "({a} && {b})", float: |_, _| never(()), int: |a, b| a & b,
+                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+                domain: 0.0..1.0, jumps: true,
+            }
+            /// Either or both, of bools.
+            Or logical_or Logic compares true {
+                wgsl: "({a} || {b})", float: |_, _| never(()), int: |a, b| a | b,
+                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+                domain: 0.0..1.0, jumps: true,
             }
         }
-
-        /// Elementwise operations of two operands, which broadcast; the second may be a number.
-        impl Tensor { $(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $method(&self, other: impl Into<Operand>) -> Tensor {
-                binary(Binary::$op, self.into(), other.into())
-            }
-        )* }
     };
 }
-
-unary_rows! {
-    /// `-x`
-    Neg neg Signed {
-        wgsl: "-({x})", float: |x| -x, int: |x| -x, grad: |_x, _y, g| -g,
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `1 / x`
-    Recip reciprocal Float {
-        wgsl: "1.0 / ({x})", float: |x| 1.0 / x, int: never, grad: |_x, y, g| -(g * y * y),
-        domain: 0.5..3.0, jumps: false,
-    }
-    /// `e^x`
-    Exp exp Float {
-        wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Natural logarithm.
-    Log log Float {
-        wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
-        domain: 0.2..5.0, jumps: false,
-    }
-    /// `ln(1 + x)`, accurate for small x.
-    Log1p log1p Float {
-        wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
-        domain: -0.9..3.0, jumps: false,
-    }
-    /// `e^x - 1`, accurate for small x.
-    Expm1 expm1 Float {
-        wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Square root.
-    Sqrt sqrt Float {
-        wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
-        domain: 0.2..5.0, jumps: false,
-    }
-    /// Sine of radians, accurate for every finite x.
-    Sin sin Float {
-        wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Cosine of radians, accurate for every finite x.
-    Cos cos Float {
-        wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Hyperbolic tangent.
-    Tanh tanh Float {
-        wgsl: "tanh_({x})", float: f64::tanh, int: never, grad: |_x, y, g| g * (Const(1.0) - y * y),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `1 / (1 + e^-x)`
-    Sigmoid sigmoid Float {
-        wgsl: "sigmoid_({x})", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
-        grad: |_x, y, g| g * y * (Const(1.0) - y),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `max(x, 0)`; NaN stays NaN, and the gradient at 0 is 0.
-    Relu relu Float {
-        wgsl: "relu_({x})", float: |x| if x <= 0.0 { 0.0 } else { x }, int: never,
-        grad: |_x, y, g| y.eq(Const(0.0)).where_(Const(0.0), g),
-        domain: 0.1..3.0, jumps: false,
-    }
-    /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
-    Erf erf Float {
-        wgsl: "erf_({x})", float: libm::erf, int: never,
-        grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
-    Ndtr ndtr Float {
-        wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
-        grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// Absolute value; its gradient at 0 is 0.
-    Abs abs Signed {
-        wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
-        domain: 0.1..3.0, jumps: false,
-    }
-    /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
-    Sign sign Signed {
-        wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
-        grad: |x, _y, _g| x.zeros_like(),
-        domain: -3.0..3.0, jumps: true,
-    }
-    /// The largest integer not above x. Its gradient is 0.
-    Floor floor Float {
-        wgsl: "floor({x})", float: f64::floor, int: never, grad: |x, _y, _g| x.zeros_like(),
-        domain: -3.0..3.0, jumps: true,
-    }
-    /// Logical not.
-    Not logical_not Logic {
-        wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
-        domain: 0.0..1.0, jumps: true,
-    }
-}
-
-binary_rows! {
-    /// `a + b`
-    Add add Numeric compares false {
-        wgsl: "({a} + {b})", float: |a, b| a + b, int: |a, b| a + b,
-        grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| g.clone()],
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `a - b`
-    Sub sub Numeric compares false {
-        wgsl: "({a} - {b})", float: |a, b| a - b, int: |a, b| a - b,
-        grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| -g],
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `a * b`
-    Mul mul Numeric compares false {
-        wgsl: "({a} * {b})", float: |a, b| a * b, int: i64::wrapping_mul,
-        grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `a / b`, of floats.
-    Div div Float compares false {
-        wgsl: "({a} / {b})", float: |a, b| a / b, int: |_, _| never(()),
-        grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
-        domain: 0.5..3.0, jumps: false,
-    }
-    /// `a` to the power `b`: `0^0` is 1, and a negative base wants a whole exponent.
-    ///
-    /// Where the exponent is 0 the base's gradient is 0; where the base is 0 and the exponent is not negative, the
-    /// exponent's is 0 (PyTorch's conventions).
-    Pow powf Float compares false {
-        wgsl: "pow_({a}, {b})", float: f64::powf, int: |_, _| never(()),
-        grads: [
-            |a, b, _y, g| b.eq(Const(0.0)).where_(Const(0.0), g * b * a.powf(b - Const(1.0))),
-            |a, b, y, g| {
-                let flat = a.eq(Const(0.0)).logical_and(b.ge(Const(0.0)));
-                flat.where_(Const(0.0), g * y * a.log())
-            },
-        ],
-        domain: 0.5..3.0, jumps: false,
-    }
-    /// The larger one; NaN if either is. Equal operands share the gradient.
-    Max maximum Numeric compares false {
-        wgsl: "max_{t}({a}, {b})", float: |a, b| if a.is_nan() || a > b { a } else { b }, int: i64::max,
-        grads: [|a, b, _y, g| share(a.gt(b), a.eq(b), g), |a, b, _y, g| share(b.gt(a), a.eq(b), g)],
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// The smaller one; NaN if either is. Equal operands share the gradient.
-    Min minimum Numeric compares false {
-        wgsl: "min_{t}({a}, {b})", float: |a, b| if a.is_nan() || a < b { a } else { b }, int: i64::min,
-        grads: [|a, b, _y, g| share(a.lt(b), a.eq(b), g), |a, b, _y, g| share(b.lt(a), a.eq(b), g)],
-        domain: -3.0..3.0, jumps: false,
-    }
-    /// `a < b`, a bool.
-    Lt lt Numeric compares true {
-        wgsl: "({a} < {b})", float: |a, b| f64::from(a < b), int: |a, b| i64::from(a < b),
-        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-        domain: -3.0..3.0, jumps: true,
-    }
-    /// `a == b`, a bool; NaN equals nothing.
-    Eq eq Any compares true {
-        wgsl: "({a} == {b})", float: |a, b| f64::from(a == b), int: |a, b| i64::from(a == b),
-        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-        domain: -3.0..3.0, jumps: true,
-    }
-    /// Both, of bools.
-    And logical_and Logic compares true {
-        wgsl: "({a} && {b})", float: |_, _| never(()), int: |a, b| a & b,
-        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-        domain: 0.0..1.0, jumps: true,
-    }
-    /// Either or both, of bools.
-    Or logical_or Logic compares true {
-        wgsl: "({a} || {b})", float: |_, _| never(()), int: |a, b| a | b,
-        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-        domain: 0.0..1.0, jumps: true,
-    }
-}
-
-/// The gradient of the operand that won: all of it, or half where both are equal.
-fn share(won: Tensor, tied: Tensor, g: &Tensor) -> Tensor {
-    won.where_(g, tied.where_(g * Const(0.5), Const(0.0)))
-}
+pub(crate) use binary_rows;
