@@ -73,16 +73,17 @@
 #![deny(unsafe_code)]
 
 pub mod autograd;
+mod backend;
 mod core;
 mod cpu;
 pub mod data;
-mod device;
 mod gpu;
 mod graph;
 pub mod io;
 mod ir;
 pub mod metrics;
 pub mod nn;
+mod null;
 pub mod ops;
 pub mod optim;
 #[cfg(any(feature = "logs", feature = "plots", feature = "progress"))]
@@ -90,7 +91,6 @@ pub mod report;
 mod runtime;
 mod schedule;
 mod tensor;
-mod tune;
 
 pub use crate::core::dtype::{DType, Element};
 pub use crate::core::error::Error;
@@ -98,8 +98,9 @@ pub use crate::core::grad_mode::{enable_grad, is_grad_enabled, no_grad};
 pub use crate::core::limits::{AdapterKind, Limits};
 pub use crate::core::random::{Generator, generator, manual_seed, set_generator};
 pub use crate::core::shape::{Dims, Mismatch, Shape, Spec};
-pub use device::{Device, GpuOptions};
-pub use runtime::{Counters, Memory};
+pub use backend::{Counters, Memory};
+pub use graph::Device;
+pub use runtime::GpuOptions;
 pub use tensor::conv::Conv;
 pub use tensor::loss::{Classes, Reduction};
 pub use tensor::norm::BatchNorm;

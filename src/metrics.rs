@@ -9,7 +9,7 @@ use crate::core::dtype::DType;
 use crate::core::error::Error;
 use crate::core::grad_mode::no_grad;
 use crate::core::shape::refuse;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::io::{State, Stateful};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;

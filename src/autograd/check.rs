@@ -5,7 +5,7 @@ use crate::core::error::Error;
 use crate::core::grad_mode::no_grad;
 use crate::core::random::Generator;
 use crate::core::shape::{Mismatch, Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Step of the differences: their error is about `step²` and `1e-16 / step`, 1e-10 in all.

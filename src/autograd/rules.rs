@@ -11,7 +11,7 @@ use super::elementwise::{binary_rules, unary_rule};
 use crate::core::grad_mode::enable_grad;
 use crate::core::shape::Shape;
 use crate::graph::{Move, Node, Op, Reduce};
-use crate::ops::{Fused, Io};
+use crate::tensor::fused::{Fused, Io, fused};
 use crate::tensor::{Const, Tensor};
 
 /// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
@@ -24,12 +24,12 @@ pub(crate) fn gradients(
     if let Op::Fused(op) = &node.op {
         let outputs: Vec<Tensor> =
             (0..node.outs.len()).map(|out| Tensor::from_node(node.clone(), out as u8)).collect();
-        return fused(op.as_ref(), sources, &outputs, grads);
+        return fused_rule(&**fused(&**op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
     let wanted = |i: usize| sources[i].requires_grad_enabled();
     match &node.op {
-        Op::Input | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
+        Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
         Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
         Op::Binary(op) => {
             let rules = binary_rules(*op);
@@ -109,7 +109,7 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
 }
 
 /// The operation's own rule, or its meaning in primitives differentiated.
-fn fused(
+fn fused_rule(
     op: &dyn Fused,
     inputs: &[Tensor],
     outputs: &[Tensor],

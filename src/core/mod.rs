@@ -9,6 +9,7 @@ pub(crate) mod error;
 pub(crate) mod extremes;
 pub(crate) mod files;
 pub(crate) mod grad_mode;
+pub(crate) mod host;
 pub(crate) mod limits;
 pub(crate) mod random;
 pub(crate) mod scoped;

@@ -3,7 +3,7 @@
 use super::Dataset;
 use crate::core::dtype::Element;
 use crate::core::shape::{Dims, Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Samples of a fixed shape in one array on the host, the first dim counting them.

@@ -3,7 +3,7 @@
 use super::Dataset;
 use crate::core::random;
 use crate::core::shape::{Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Images of one size as bytes on the host, `[images, channels, height, width]`; their batches are tensors from 0 to 1.

@@ -7,7 +7,7 @@ use super::Dataset;
 use super::prefetch::Prefetch;
 use crate::core::random::{self, Generator};
 use crate::core::shape::refuse;
-use crate::device::Device;
+use crate::graph::Device;
 
 /// Brings a dataset to a device batch by batch.
 ///

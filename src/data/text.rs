@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Dataset;
 use crate::core::shape::refuse;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// The characters of a text, each with its number: in the order of Unicode, so the same text gives the same numbers.

@@ -11,8 +11,7 @@ use crate::core::limits::{AdapterKind, Limits};
 use crate::graph::Op;
 use crate::ir::{Kernel, MatMul, Plan, Program, Step};
 use crate::ops;
-use crate::runtime::logs;
-use crate::schedule::PendingGraph;
+use crate::schedule::{PendingGraph, logs};
 
 /// Dispatches in order, and their uniforms.
 pub(crate) struct Compiled {

@@ -12,6 +12,7 @@
 //! ```
 
 mod adapter;
+mod backend;
 mod bind_groups;
 pub(crate) mod codegen;
 mod compile;
@@ -34,7 +35,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub(crate) use compile::{Compiled, compile};
 pub use pipeline::{Access, Pipeline, Shader};
 pub use pool::Buffer;
 pub use run::Dispatch;

@@ -1,15 +1,27 @@
-//! The graph: nodes that say what is to be computed, and cache what has been.
+//! The graph: nodes that say what is to be computed, and cache what has been; and the device that computes them.
 //!
 //! In: checked operations from `tensor`. Out: a DAG for `autograd` to lengthen and `schedule` to plan. Nothing here
-//! computes an element.
+//! computes an element, or knows who does.
 
+pub(crate) mod device;
 mod elementwise;
+mod fused;
+mod handle;
+pub(crate) mod launch;
 pub(crate) mod node;
-pub(crate) mod print;
+mod print;
+mod storage;
 mod table;
 pub(crate) mod view;
 
+pub use device::Device;
+pub(crate) use device::{Engine, Pending, Variable};
 pub(crate) use elementwise::{Accepts, Binary, Unary};
-pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value, with_recomputation};
+pub(crate) use fused::FusedOp;
+pub(crate) use handle::Handle;
+pub use launch::{Buffer, Launch, Word};
+pub(crate) use node::{Edge, Edges, Node, Op, Reduce, with_recomputation};
+pub(crate) use print::print;
+pub(crate) use storage::{Storage, Value};
 pub(crate) use table::{binary_rows, unary_rows};
 pub(crate) use view::{Move, View, Windows};

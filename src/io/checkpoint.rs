@@ -17,7 +17,7 @@ use crate::core::dtype::DType;
 use crate::core::error::Error;
 use crate::core::files::{file_error, write_whole};
 use crate::core::random;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Where in the metadata the numbers are.

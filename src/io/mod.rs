@@ -18,7 +18,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 use crate::core::dtype::{DType, Element};
 use crate::core::error::Error;
 use crate::core::files::{file_error, write_whole};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::nn::Module;
 use crate::tensor::Tensor;
 
@@ -38,7 +38,7 @@ fn read_all(
 ) -> Result<Vec<(&String, Contents)>, Error> {
     if let Some(tensor) = tensors.values().next() {
         let on_device = tensors.values().filter(|other| other.device() == tensor.device());
-        let nodes: Vec<_> = on_device.map(|tensor| tensor.node.clone()).collect();
+        let nodes: Vec<_> = on_device.map(|tensor| tensor.node().clone()).collect();
         tensor.device().realize(&nodes)?;
     }
     tensors.iter().map(|(name, tensor)| Ok((name, read(tensor)?))).collect()

@@ -4,7 +4,7 @@ use super::linear::value;
 use super::summary::note;
 use super::{Module, Visitor, init};
 use crate::core::shape::{Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
 use crate::tensor::var::Var;

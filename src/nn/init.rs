@@ -14,7 +14,7 @@
 
 use crate::core::random::next_stream;
 use crate::core::shape::{Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

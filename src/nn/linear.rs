@@ -3,7 +3,7 @@
 use super::summary::note;
 use super::{Module, Visitor, init};
 use crate::core::shape::refuse;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

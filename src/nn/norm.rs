@@ -5,7 +5,7 @@ use super::summary::note;
 use super::{Mode, Module, Visitor, init};
 use crate::core::dtype::DType;
 use crate::core::shape::{Dims, Shape, refuse};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::norm::BatchNorm;
 use crate::tensor::var::Var;

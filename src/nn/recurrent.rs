@@ -8,7 +8,7 @@ use super::linear::value;
 use super::summary::note;
 use super::{Dropout, Module, Visitor, init};
 use crate::core::shape::refuse;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

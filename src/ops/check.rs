@@ -7,7 +7,7 @@ use crate::autograd::grad_with;
 use crate::core::error::Error;
 use crate::core::random::Generator;
 use crate::core::shape::{Mismatch, Shape};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// How far a kernel may be off: `atol + rtol * |meaning|`.

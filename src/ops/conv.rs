@@ -6,11 +6,11 @@
 use smallvec::SmallVec;
 
 use super::conv_weight::ConvWeight;
-use super::launch::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec};
 use crate::graph::Move;
+use crate::graph::launch::with_constants;
 use crate::tensor::Tensor;
 use crate::tensor::conv::Conv;
 

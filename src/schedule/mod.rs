@@ -18,6 +18,7 @@
 mod access;
 mod defer;
 mod key;
+mod log;
 mod lower;
 mod memory;
 mod merge;
@@ -31,6 +32,7 @@ mod split_reductions;
 mod tests;
 
 pub(crate) use key::{Key, key};
+pub(crate) use log::logs;
 pub(crate) use pending::{PendingGraph, has_kernel};
 pub(crate) use regions::MAX_REGION_ITEMS;
 

@@ -6,14 +6,14 @@ use std::path::Path;
 use super::{PendingGraph, has_kernel, kernels};
 use crate::autograd::grad;
 use crate::core::limits::Limits;
-use crate::device::Device;
+use crate::graph::Device;
 use crate::ir::{Kernel, MatMul};
 use crate::nn::{GRU, Module};
 use crate::tensor::Tensor;
 
 /// Elements that the kernels of these tensors load, a product's factors each time that it multiplies them.
 fn loads(tensors: &[Tensor], limits: &Limits) -> usize {
-    let roots = tensors.iter().map(|x| x.node.clone()).collect();
+    let roots = tensors.iter().map(|x| x.node().clone()).collect();
     let graph = PendingGraph::collect(roots, |node| has_kernel(node, limits));
     let of = |kernel: &Kernel| match kernel {
         Kernel::Elementwise(program) => program.space.numel() * program.loads.len(),

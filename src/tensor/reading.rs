@@ -10,7 +10,7 @@ use crate::graph::{Op, Value};
 impl Tensor {
     /// Computes the value if nothing has yet, without waiting for the GPU, and returns the tensor.
     pub fn realize(&self) -> Result<&Tensor, Error> {
-        self.device().realize(std::slice::from_ref(&self.node))?;
+        self.device().realize(std::slice::from_ref(self.node()))?;
         Ok(self)
     }
 
@@ -78,6 +78,6 @@ impl Tensor {
 
     /// The value, once realised.
     pub(crate) fn value(&self) -> Value {
-        self.node.value(self.out).expect("the tensor was realised")
+        self.node().value(self.out()).expect("the tensor was realised")
     }
 }

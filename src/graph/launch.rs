@@ -103,7 +103,7 @@ pub enum Word {
 }
 
 /// The program with the values of some constants, which size its arrays: an `override` cannot.
-pub(super) fn with_constants(source: &str, constants: &[(&str, usize)]) -> String {
+pub(crate) fn with_constants(source: &str, constants: &[(&str, usize)]) -> String {
     constants.iter().fold(source.to_owned(), |text, (name, value)| {
         let declared = format!("const {name}: u32 = ");
         let (head, rest) = text.split_once(&declared).expect("the program has the constant");
