@@ -4,6 +4,7 @@
 //! say what one node does; this driver alone orders, accumulates and stores.
 
 mod check;
+pub(crate) mod check_fused;
 mod checkpoint;
 mod elementwise;
 pub mod functional;
@@ -18,7 +19,7 @@ use crate::core::shape::{Spec, refuse};
 use crate::graph::Pending;
 use crate::graph::{Move, Node, Op};
 use crate::tensor::Tensor;
-use crate::tensor::fused::fused;
+use crate::tensor::fused::as_fused;
 
 pub use check::gradcheck;
 pub use checkpoint::checkpoint;
@@ -268,7 +269,7 @@ fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
         node = &mut node.sole_sources()?[0].node;
     }
     let Op::Fused(op) = &node.op else { return None };
-    let (op, shape) = (fused(&**op).plus()?, node.outs[0].shape.clone());
+    let (op, shape) = (as_fused(op).plus()?, node.outs[0].shape.clone());
     let edges = node.sole_sources()?.iter();
     let mut inputs: Vec<Tensor> = edges.map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
     inputs.push(sum.reshape(&shape));

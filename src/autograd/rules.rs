@@ -11,7 +11,7 @@ use super::elementwise::{binary_rules, unary_rule};
 use crate::core::grad_mode::enable_grad;
 use crate::core::shape::Shape;
 use crate::graph::{Move, Node, Op, Reduce};
-use crate::tensor::fused::{Fused, Io, fused};
+use crate::tensor::fused::{Fused, Io, as_fused};
 use crate::tensor::{Const, Tensor};
 
 /// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
@@ -24,7 +24,7 @@ pub(crate) fn gradients(
     if let Op::Fused(op) = &node.op {
         let outputs: Vec<Tensor> =
             (0..node.outs.len()).map(|out| Tensor::from_node(node.clone(), out as u8)).collect();
-        return fused_rule(&**fused(&**op), sources, &outputs, grads);
+        return fused(as_fused(op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
     let wanted = |i: usize| sources[i].requires_grad_enabled();
@@ -109,7 +109,7 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
 }
 
 /// The operation's own rule, or its meaning in primitives differentiated.
-fn fused_rule(
+fn fused(
     op: &dyn Fused,
     inputs: &[Tensor],
     outputs: &[Tensor],

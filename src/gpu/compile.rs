@@ -8,9 +8,8 @@ use super::{Access, Dispatch, Gpu, Shader};
 use crate::core::dtype::DType;
 use crate::core::error::Error;
 use crate::core::limits::{AdapterKind, Limits};
-use crate::graph::Op;
+use crate::graph::{self, Op};
 use crate::ir::{Kernel, MatMul, Plan, Program, Step};
-use crate::ops;
 use crate::schedule::{PendingGraph, logs};
 
 /// Dispatches in order, and their uniforms.
@@ -204,24 +203,24 @@ fn matmul(label: &str, product: &MatMul, epilogue: Option<&Program>, step: &Step
     lowered(label, text, constants, workgroups, work)
 }
 
-fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {
+fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
     let (mut reads, mut writes) = (step.reads.iter(), step.writes.iter());
     let mut faults = false;
     let mut bindings = Vec::new();
     for buffer in &launch.buffers {
         match buffer {
-            ops::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
-            ops::Buffer::Output(_) | ops::Buffer::Scratch { .. } => {
+            graph::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
+            graph::Buffer::Output(_) | graph::Buffer::Scratch { .. } => {
                 bindings.push((*writes.next().expect("a slot for each result"), true));
             }
-            ops::Buffer::Fault => faults = true,
+            graph::Buffer::Fault => faults = true,
         }
     }
     let item = step.item;
-    let word = |word: &ops::Word| match *word {
-        ops::Word::Size(size) => Word::Fixed(size),
-        ops::Word::Scalar(scalar) => Word::Attribute { item, scalar },
-        ops::Word::Site => Word::Site { item },
+    let word = |word: &graph::Word| match *word {
+        graph::Word::Size(size) => Word::Fixed(size),
+        graph::Word::Scalar(scalar) => Word::Attribute { item, scalar },
+        graph::Word::Site => Word::Site { item },
     };
     let text = Text {
         source: codegen::whole(&launch.source),

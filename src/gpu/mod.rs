@@ -10,6 +10,8 @@
 //! run       dispatches -> submissions      bind_groups
 //! upload    host -> GPU                    read, staging, poller   GPU -> host
 //! ```
+//!
+//! Above it `backend`, `compile`, `codegen` and `matmul` turn plans into dispatches.
 
 mod adapter;
 mod backend;

@@ -13,189 +13,183 @@
 //! * `jumps`: the result jumps somewhere, so a test must not compare elements too close to the jump.
 
 /// Calls the macro `with` with the operations of one operand.
-macro_rules! unary_rows {
-    ($with:ident) => {
-        $with! {
-            /// `-x`
-            Neg neg Signed {
-                wgsl: "-({x})", float: |x| -x, int: |x| -x, grad: |_x, _y, g| -g,
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `1 / x`
-            Recip reciprocal Float {
-                wgsl: "1.0 / ({x})", float: |x| 1.0 / x, int: never, grad: |_x, y, g| -(g * y * y),
-                domain: 0.5..3.0, jumps: false,
-            }
-            /// `e^x`
-            Exp exp Float {
-                wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Natural logarithm.
-            Log log Float {
-                wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
-                domain: 0.2..5.0, jumps: false,
-            }
-            /// `ln(1 + x)`, accurate for small x.
-            Log1p log1p Float {
-                wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
-                domain: -0.9..3.0, jumps: false,
-            }
-            /// `e^x - 1`, accurate for small x.
-            Expm1 expm1 Float {
-                wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Square root.
-            Sqrt sqrt Float {
-                wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
-                domain: 0.2..5.0, jumps: false,
-            }
-            /// Sine of radians, accurate for every finite x.
-            Sin sin Float {
-                wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Cosine of radians, accurate for every finite x.
-            Cos cos Float {
-                wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Hyperbolic tangent.
-            Tanh tanh Float {
-                wgsl: "tanh_({x})", float: f64::tanh, int: never, grad: |_x, y, g| g * (Const(1.0) - y * y),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `1 / (1 + e^-x)`
-            Sigmoid sigmoid Float {
-                wgsl: "sigmoid_({x})", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
-                grad: |_x, y, g| g * y * (Const(1.0) - y),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `max(x, 0)`; NaN stays NaN, and the gradient at 0 is 0.
-            Relu relu Float {
-                wgsl: "relu_({x})", float: |x| if x <= 0.0 { 0.0 } else { x }, int: never,
-                grad: |_x, y, g| y.eq(Const(0.0)).where_(Const(0.0), g),
-                domain: 0.1..3.0, jumps: false,
-            }
-            /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
-            Erf erf Float {
-                wgsl: "erf_({x})", float: libm::erf, int: never,
-                grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
-            Ndtr ndtr Float {
-                wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
-                grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// Absolute value; its gradient at 0 is 0.
-            Abs abs Signed {
-                wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
-                domain: 0.1..3.0, jumps: false,
-            }
-            /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
-            Sign sign Signed {
-                wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
-                grad: |x, _y, _g| x.zeros_like(),
-                domain: -3.0..3.0, jumps: true,
-            }
-            /// The largest integer not above x. Its gradient is 0.
-            Floor floor Float {
-                wgsl: "floor({x})", float: f64::floor, int: never, grad: |x, _y, _g| x.zeros_like(),
-                domain: -3.0..3.0, jumps: true,
-            }
-            /// Logical not.
-            Not logical_not Logic {
-                wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
-                domain: 0.0..1.0, jumps: true,
-            }
-        }
-    };
-}
+#[rustfmt::skip]
+macro_rules! unary_rows { ($with:ident) => { $with! {
+    /// `-x`
+    Neg neg Signed {
+        wgsl: "-({x})", float: |x| -x, int: |x| -x, grad: |_x, _y, g| -g,
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `1 / x`
+    Recip reciprocal Float {
+        wgsl: "1.0 / ({x})", float: |x| 1.0 / x, int: never, grad: |_x, y, g| -(g * y * y),
+        domain: 0.5..3.0, jumps: false,
+    }
+    /// `e^x`
+    Exp exp Float {
+        wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Natural logarithm.
+    Log log Float {
+        wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
+        domain: 0.2..5.0, jumps: false,
+    }
+    /// `ln(1 + x)`, accurate for small x.
+    Log1p log1p Float {
+        wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
+        domain: -0.9..3.0, jumps: false,
+    }
+    /// `e^x - 1`, accurate for small x.
+    Expm1 expm1 Float {
+        wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Square root.
+    Sqrt sqrt Float {
+        wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
+        domain: 0.2..5.0, jumps: false,
+    }
+    /// Sine of radians, accurate for every finite x.
+    Sin sin Float {
+        wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Cosine of radians, accurate for every finite x.
+    Cos cos Float {
+        wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Hyperbolic tangent.
+    Tanh tanh Float {
+        wgsl: "tanh_({x})", float: f64::tanh, int: never, grad: |_x, y, g| g * (Const(1.0) - y * y),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `1 / (1 + e^-x)`
+    Sigmoid sigmoid Float {
+        wgsl: "sigmoid_({x})", float: |x| 1.0 / (1.0 + (-x).exp()), int: never,
+        grad: |_x, y, g| g * y * (Const(1.0) - y),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `max(x, 0)`; NaN stays NaN, and the gradient at 0 is 0.
+    Relu relu Float {
+        wgsl: "relu_({x})", float: |x| if x <= 0.0 { 0.0 } else { x }, int: never,
+        grad: |_x, y, g| y.eq(Const(0.0)).where_(Const(0.0), g),
+        domain: 0.1..3.0, jumps: false,
+    }
+    /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
+    Erf erf Float {
+        wgsl: "erf_({x})", float: libm::erf, int: never,
+        grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
+    Ndtr ndtr Float {
+        wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
+        grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// Absolute value; its gradient at 0 is 0.
+    Abs abs Signed {
+        wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
+        domain: 0.1..3.0, jumps: false,
+    }
+    /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
+    Sign sign Signed {
+        wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
+        grad: |x, _y, _g| x.zeros_like(),
+        domain: -3.0..3.0, jumps: true,
+    }
+    /// The largest integer not above x. Its gradient is 0.
+    Floor floor Float {
+        wgsl: "floor({x})", float: f64::floor, int: never, grad: |x, _y, _g| x.zeros_like(),
+        domain: -3.0..3.0, jumps: true,
+    }
+    /// Logical not.
+    Not logical_not Logic {
+        wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
+        domain: 0.0..1.0, jumps: true,
+    }
+} } }
 pub(crate) use unary_rows;
 
 /// Calls the macro `with` with the operations of two operands.
-macro_rules! binary_rows {
-    ($with:ident) => {
-        $with! {
-            /// `a + b`
-            Add add Numeric compares false {
-                wgsl: "({a} + {b})", float: |a, b| a + b, int: |a, b| a + b,
-                grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| g.clone()],
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `a - b`
-            Sub sub Numeric compares false {
-                wgsl: "({a} - {b})", float: |a, b| a - b, int: |a, b| a - b,
-                grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| -g],
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `a * b`
-            Mul mul Numeric compares false {
-                wgsl: "({a} * {b})", float: |a, b| a * b, int: i64::wrapping_mul,
-                grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `a / b`, of floats.
-            Div div Float compares false {
-                wgsl: "({a} / {b})", float: |a, b| a / b, int: |_, _| never(()),
-                grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
-                domain: 0.5..3.0, jumps: false,
-            }
-            /// `a` to the power `b`: `0^0` is 1, and a negative base wants a whole exponent.
-            ///
-            /// Where the exponent is 0 the base's gradient is 0; where the base is 0 and the exponent is not negative, the
-            /// exponent's is 0 (PyTorch's conventions).
-            Pow powf Float compares false {
-                wgsl: "pow_({a}, {b})", float: f64::powf, int: |_, _| never(()),
-                grads: [
-                    |a, b, _y, g| b.eq(Const(0.0)).where_(Const(0.0), g * b * a.powf(b - Const(1.0))),
-                    |a, b, y, g| {
-                        let flat = a.eq(Const(0.0)).logical_and(b.ge(Const(0.0)));
-                        flat.where_(Const(0.0), g * y * a.log())
-                    },
-                ],
-                domain: 0.5..3.0, jumps: false,
-            }
-            /// The larger one; NaN if either is. Equal operands share the gradient.
-            Max maximum Numeric compares false {
-                wgsl: "max_{t}({a}, {b})", float: |a, b| if a.is_nan() || a > b { a } else { b }, int: i64::max,
-                grads: [|a, b, _y, g| share(a.gt(b), a.eq(b), g), |a, b, _y, g| share(b.gt(a), a.eq(b), g)],
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// The smaller one; NaN if either is. Equal operands share the gradient.
-            Min minimum Numeric compares false {
-                wgsl: "min_{t}({a}, {b})", float: |a, b| if a.is_nan() || a < b { a } else { b }, int: i64::min,
-                grads: [|a, b, _y, g| share(a.lt(b), a.eq(b), g), |a, b, _y, g| share(b.lt(a), a.eq(b), g)],
-                domain: -3.0..3.0, jumps: false,
-            }
-            /// `a < b`, a bool.
-            Lt lt Numeric compares true {
-                wgsl: "({a} < {b})", float: |a, b| f64::from(a < b), int: |a, b| i64::from(a < b),
-                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-                domain: -3.0..3.0, jumps: true,
-            }
-            /// `a == b`, a bool; NaN equals nothing.
-            Eq eq Any compares true {
-                wgsl: "({a} == {b})", float: |a, b| f64::from(a == b), int: |a, b| i64::from(a == b),
-                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-                domain: -3.0..3.0, jumps: true,
-            }
-            /// Both, of bools.
-            And logical_and Logic compares true {
-                wgsl: "({a} && {b})", float: |_, _| never(()), int: |a, b| a & b,
-                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-                domain: 0.0..1.0, jumps: true,
-            }
-            /// Either or both, of bools.
-            Or logical_or Logic compares true {
-                wgsl: "({a} || {b})", float: |_, _| never(()), int: |a, b| a | b,
-                grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
-                domain: 0.0..1.0, jumps: true,
-            }
-        }
-    };
-}
+#[rustfmt::skip]
+macro_rules! binary_rows { ($with:ident) => { $with! {
+    /// `a + b`
+    Add add Numeric compares false {
+        wgsl: "({a} + {b})", float: |a, b| a + b, int: |a, b| a + b,
+        grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| g.clone()],
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `a - b`
+    Sub sub Numeric compares false {
+        wgsl: "({a} - {b})", float: |a, b| a - b, int: |a, b| a - b,
+        grads: [|_a, _b, _y, g| g.clone(), |_a, _b, _y, g| -g],
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `a * b`
+    Mul mul Numeric compares false {
+        wgsl: "({a} * {b})", float: |a, b| a * b, int: i64::wrapping_mul,
+        grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `a / b`, of floats.
+    Div div Float compares false {
+        wgsl: "({a} / {b})", float: |a, b| a / b, int: |_, _| never(()),
+        grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
+        domain: 0.5..3.0, jumps: false,
+    }
+    /// `a` to the power `b`: `0^0` is 1, and a negative base wants a whole exponent.
+    ///
+    /// Where the exponent is 0 the base's gradient is 0; where the base is 0 and the exponent is not negative, the
+    /// exponent's is 0 (PyTorch's conventions).
+    Pow powf Float compares false {
+        wgsl: "pow_({a}, {b})", float: f64::powf, int: |_, _| never(()),
+        grads: [
+            |a, b, _y, g| b.eq(Const(0.0)).where_(Const(0.0), g * b * a.powf(b - Const(1.0))),
+            |a, b, y, g| {
+                let flat = a.eq(Const(0.0)).logical_and(b.ge(Const(0.0)));
+                flat.where_(Const(0.0), g * y * a.log())
+            },
+        ],
+        domain: 0.5..3.0, jumps: false,
+    }
+    /// The larger one; NaN if either is. Equal operands share the gradient.
+    Max maximum Numeric compares false {
+        wgsl: "max_{t}({a}, {b})", float: |a, b| if a.is_nan() || a > b { a } else { b }, int: i64::max,
+        grads: [|a, b, _y, g| share(a.gt(b), a.eq(b), g), |a, b, _y, g| share(b.gt(a), a.eq(b), g)],
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// The smaller one; NaN if either is. Equal operands share the gradient.
+    Min minimum Numeric compares false {
+        wgsl: "min_{t}({a}, {b})", float: |a, b| if a.is_nan() || a < b { a } else { b }, int: i64::min,
+        grads: [|a, b, _y, g| share(a.lt(b), a.eq(b), g), |a, b, _y, g| share(b.lt(a), a.eq(b), g)],
+        domain: -3.0..3.0, jumps: false,
+    }
+    /// `a < b`, a bool.
+    Lt lt Numeric compares true {
+        wgsl: "({a} < {b})", float: |a, b| f64::from(a < b), int: |a, b| i64::from(a < b),
+        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+        domain: -3.0..3.0, jumps: true,
+    }
+    /// `a == b`, a bool; NaN equals nothing.
+    Eq eq Any compares true {
+        wgsl: "({a} == {b})", float: |a, b| f64::from(a == b), int: |a, b| i64::from(a == b),
+        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+        domain: -3.0..3.0, jumps: true,
+    }
+    /// Both, of bools.
+    And logical_and Logic compares true {
+        wgsl: "({a} && {b})", float: |_, _| never(()), int: |a, b| a & b,
+        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+        domain: 0.0..1.0, jumps: true,
+    }
+    /// Either or both, of bools.
+    Or logical_or Logic compares true {
+        wgsl: "({a} || {b})", float: |_, _| never(()), int: |a, b| a | b,
+        grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
+        domain: 0.0..1.0, jumps: true,
+    }
+} } }
 pub(crate) use binary_rows;

@@ -4,8 +4,8 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again, shares,
-    sharing, windows, word,
+    Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
+    shares, sharing, windows, word,
 };
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
@@ -13,7 +13,6 @@ use crate::core::shape::{Mismatch, Spec};
 use crate::graph::Move;
 use crate::graph::launch::with_constants;
 use crate::tensor::Tensor;
-use crate::tensor::conv::Conv;
 
 /// Chunks at most: their sums are added one after the other.
 const MOST_CHUNKS: usize = 512;

@@ -10,7 +10,6 @@
 
 pub(crate) mod attention;
 pub(crate) mod cat;
-mod check;
 pub(crate) mod conv;
 mod conv_weight;
 pub(crate) mod cross_entropy;
@@ -23,10 +22,8 @@ pub(crate) mod softmax;
 pub(crate) mod split;
 
 #[cfg(test)]
-pub(crate) use check::check_shared;
-pub use check::{Tolerance, check};
-#[cfg(test)]
 pub(crate) use samples::{Draw, Sample, samples};
 
+pub use crate::autograd::check_fused::{Tolerance, check};
 pub use crate::graph::{Buffer, Launch, Word};
 pub use crate::tensor::fused::{Fused, Io};

@@ -173,8 +173,9 @@ impl FusedOp for Arc<dyn Fused> {
     }
 }
 
-/// The operation of a fused node.
-pub(crate) fn fused(op: &dyn FusedOp) -> &Arc<dyn Fused> {
-    let op: &dyn Any = op;
-    op.downcast_ref().expect("Tensor::fused builds every fused node")
+/// The operation of a fused node, with its gradient rule.
+pub(crate) fn as_fused(op: &Arc<dyn FusedOp>) -> &dyn Fused {
+    let op: &dyn Any = op.as_ref();
+    let op: &Arc<dyn Fused> = op.downcast_ref().expect("Tensor::fused builds every fused node");
+    op.as_ref()
 }

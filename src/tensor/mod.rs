@@ -3,7 +3,6 @@
 //! In: calls. Out: nodes. Nothing is computed until a value is read or a step is taken.
 
 pub(crate) mod activation;
-pub(crate) mod conv;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
 pub(crate) mod fused;

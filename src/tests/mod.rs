@@ -5,6 +5,7 @@ mod check;
 mod common;
 mod extremes;
 mod fused;
+mod layers;
 mod matmul;
 mod rows;
 mod shaders;

@@ -37,11 +37,11 @@ fn identifier(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The methods of the elementwise rows: `Tanh tanh Float {`.
+/// The methods of the elementwise rows: `    Tanh tanh Float {`.
 pub fn rows() -> Names {
     let table = file("src/graph/table.rs");
     let row = |line: &str| {
-        let mut words = line.trim_start().strip_suffix('{')?.split_whitespace();
+        let mut words = line.strip_prefix("    ")?.strip_suffix('{')?.split_whitespace();
         let (variant, method, accepts) = (words.next()?, words.next()?, words.next()?);
         let named = variant == identifier(variant) && method == identifier(method);
         (named && ["Float", "Signed", "Numeric", "Logic", "Any"].contains(&accepts))
