@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::backend::{Backend, Compiled, Counters, Executor, Memory, Observer, PlanExecutor, Run};
+use crate::backend::{Backend, CompiledPlan, Counters, Executor, Memory, Observer, PlanExecutor, PlanRun};
 use crate::core::error::Error;
 use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
@@ -77,12 +77,12 @@ impl PlanExecutor for Null {
         Ok(Arc::new(NullBuffer { bytes, all: self.bytes.clone() }))
     }
 
-    fn compile(&self, _plan: &Plan, _graph: &PendingGraph) -> Result<Box<Compiled>, Error> {
+    fn compile(&self, _plan: &Plan, _graph: &PendingGraph) -> Result<Box<CompiledPlan>, Error> {
         Ok(Box::new(()))
     }
 
     /// Nothing is dispatched, so there is nothing to observe.
-    fn run(&self, run: &Run, _observer: Option<&mut dyn Observer>) -> Result<(), Error> {
+    fn run(&self, run: &PlanRun, _observer: Option<&mut dyn Observer>) -> Result<(), Error> {
         self.kernels.fetch_add(run.plan.dispatches().count(), Ordering::Relaxed);
         Ok(())
     }

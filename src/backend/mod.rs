@@ -65,7 +65,7 @@ pub(crate) trait NodeExecutor {
 }
 
 /// A plan as its backend compiled it.
-pub(crate) type Compiled = dyn Any + Send + Sync;
+pub(crate) type CompiledPlan = dyn Any + Send + Sync;
 
 pub(crate) trait PlanExecutor {
     /// What plans must keep to.
@@ -78,20 +78,20 @@ pub(crate) trait PlanExecutor {
 
     fn allocate(&self, bytes: usize) -> Result<Arc<dyn Storage>, Error>;
 
-    fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<Compiled>, Error>;
+    fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<CompiledPlan>, Error>;
 
     /// Runs a plan once, with a storage for each of its slots. An observer is called around each dispatch, and each is
     /// waited for then.
-    fn run(&self, run: &Run, observer: Option<&mut dyn Observer>) -> Result<(), Error>;
+    fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error>;
 
     /// What storages hold, whatever went wrong on the way: for observers.
     fn peek(&self, storages: &[&dyn Storage]) -> Result<Vec<Vec<u8>>, Error>;
 }
 
 /// One run of a plan.
-pub(crate) struct Run<'a> {
+pub(crate) struct PlanRun<'a> {
     pub plan: &'a Plan,
-    pub compiled: &'a Compiled,
+    pub compiled: &'a CompiledPlan,
     /// The graph that is computed: it has the user's numbers.
     pub graph: &'a PendingGraph,
     /// One for each slot.

@@ -79,11 +79,14 @@ impl Backend for Cpu {
     }
 }
 
+/// The storages of a node's outputs, for as long as something reads them.
+type Outputs = SmallVec<[Option<Arc<dyn Storage>>; 1]>;
+
 impl NodeExecutor for Cpu {
     fn run(&self, graph: &PendingGraph) -> Result<(), Error> {
         let alive = graph.alive(|_| true);
         let mut left: Vec<u32> = graph.items.iter().map(|item| item.uses).collect();
-        let mut arrays: Vec<SmallVec<[Option<Arc<dyn Storage>>; 1]>> = Vec::with_capacity(graph.items.len());
+        let mut arrays: Vec<Outputs> = Vec::with_capacity(graph.items.len());
         for (i, item) in graph.items.iter().enumerate() {
             if let Some(values) = &item.values {
                 arrays.push(values.iter().map(|value| Some(value.storage.clone())).collect());

@@ -1,6 +1,7 @@
 //! The GPU as a backend: plans become dispatches over its buffers.
 //!
-//! In: what `backend` asks of every backend. Out: calls of the GPU runtime, which knows neither plans nor storages.
+//! In: what `backend` asks of every backend. Out: calls of the GPU runtime, which knows neither plans nor storages: where a
+//! method of a trait calls one of the same name, it is `Gpu`'s own.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,9 @@ use futures::future::BoxFuture;
 use super::Gpu;
 use super::compile::{Compiled, compile};
 use super::pool::Buffer;
-use crate::backend::{self, Backend, Counters, Dispatched, Executor, Memory, Observer, PlanExecutor, Run};
+use crate::backend::{
+    Backend, CompiledPlan, Counters, Dispatched, Executor, Memory, Observer, PlanExecutor, PlanRun,
+};
 use crate::core::error::Error;
 use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
@@ -91,12 +94,12 @@ impl PlanExecutor for Gpu {
         Ok(Arc::new(self.allocate(bytes as u64)?))
     }
 
-    fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<backend::Compiled>, Error> {
+    fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<CompiledPlan>, Error> {
         Ok(Box::new(compile(self, plan, graph)?))
     }
 
     /// Everything that can fail comes before the first dispatch, so a failed run changes no value.
-    fn run(&self, run: &Run, observer: Option<&mut dyn Observer>) -> Result<(), Error> {
+    fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error> {
         let compiled: &Compiled = run.compiled.downcast_ref().expect("this backend compiled it");
         let buffers = run.storages.iter().map(|storage| buffer(&**storage));
         let buffers = buffers.collect::<Result<Vec<&Buffer>, _>>()?;

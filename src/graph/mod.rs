@@ -3,16 +3,16 @@
 //! In: checked operations from `tensor`. Out: a DAG for `autograd` to lengthen and `schedule` to plan. Nothing here
 //! computes an element, or knows who does.
 
-pub(crate) mod device;
+mod device;
 mod elementwise;
 mod fused;
 mod handle;
 pub(crate) mod launch;
-pub(crate) mod node;
+mod node;
 mod print;
 mod storage;
 mod table;
-pub(crate) mod view;
+mod view;
 
 pub use device::Device;
 pub(crate) use device::{Engine, Pending, Variable};

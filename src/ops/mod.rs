@@ -8,18 +8,18 @@
 //! [`Tensor::fused`](crate::Tensor::fused) and proven by [`check`]. `examples/custom_op` is one, with a backward kernel that
 //! uses what the forward one saved.
 
-pub(crate) mod attention;
-pub(crate) mod cat;
+mod attention;
+mod cat;
 pub(crate) mod conv;
 mod conv_weight;
 pub(crate) mod cross_entropy;
-pub(crate) mod layer_norm;
-pub(crate) mod max_pool;
+mod layer_norm;
+mod max_pool;
 mod rows;
 #[cfg(test)]
 mod samples;
-pub(crate) mod softmax;
-pub(crate) mod split;
+mod softmax;
+mod split;
 
 #[cfg(test)]
 pub(crate) use samples::{Draw, Sample, samples};

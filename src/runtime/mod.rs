@@ -34,12 +34,12 @@ pub(crate) struct Runtime {
     fusion: Fusion,
     /// With it the reference computes after each kernel what the kernel should have.
     check: Option<Tally>,
-    state: Mutex<State>,
+    state: Mutex<RuntimeState>,
 }
 
 /// What a device has planned and done.
 #[derive(Default)]
-struct State {
+struct RuntimeState {
     plans: Plans,
     counters: Counters,
     /// The most bytes that a run so far was predicted to hold, the constants of all plans among them.
@@ -108,7 +108,7 @@ impl Runtime {
         Memory { predicted: lock(&self.state).predicted, ..self.backend.memory() }
     }
 
-    fn run(&self, state: &mut State, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+    fn run(&self, state: &mut RuntimeState, roots: Vec<Arc<Node>>) -> Result<(), Error> {
         let executor = self.backend.executor();
         let has_kernel = |node: &Node| match &executor {
             Executor::Plans(executor) => has_kernel(node, executor.limits()),
@@ -135,7 +135,7 @@ impl Runtime {
     /// The graph's plan, made only if no graph of the same key was planned before.
     fn planned(
         &self,
-        state: &mut State,
+        state: &mut RuntimeState,
         graph: &PendingGraph,
         executor: &dyn PlanExecutor,
     ) -> Result<Arc<Planned>, Error> {

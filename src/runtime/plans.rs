@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::backend::Compiled;
+use crate::backend::CompiledPlan;
 use crate::graph::Storage;
 use crate::ir::Plan;
 use crate::schedule::Key;
@@ -15,7 +15,7 @@ const MAX_PLANS: usize = 256;
 /// A plan, ready to run.
 pub(super) struct Planned {
     pub plan: Plan,
-    pub compiled: Box<Compiled>,
+    pub compiled: Box<CompiledPlan>,
     /// The storage of each of the plan's constants.
     pub constants: Vec<Arc<dyn Storage>>,
     /// Bytes of its operands and its fresh slots.

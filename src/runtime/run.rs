@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::check::{Check, Tally};
 use super::log;
 use super::plans::Planned;
-use crate::backend::{Compiled, Dispatched, Observer, PlanExecutor, Run};
+use crate::backend::{CompiledPlan, Dispatched, Observer, PlanExecutor, PlanRun};
 use crate::core::error::Error;
 use crate::graph::Storage;
 use crate::ir::{Plan, Slot, Step};
@@ -33,7 +33,7 @@ pub(super) fn prepare(
 pub(super) fn run(
     executor: &dyn PlanExecutor,
     plan: &Plan,
-    compiled: &Compiled,
+    compiled: &CompiledPlan,
     graph: &PendingGraph,
     constants: &[Arc<dyn Storage>],
     check: Option<&Tally>,
@@ -47,7 +47,7 @@ pub(super) fn run(
         Slot::Constant(i) => Ok(constants[*i].clone()),
     };
     let storages = plan.slots.iter().map(storage).collect::<Result<Vec<_>, Error>>()?;
-    let run = Run { plan, compiled, graph, storages: &storages };
+    let run = PlanRun { plan, compiled, graph, storages: &storages };
     if check.is_some() || logs("kernel") {
         let check = check.map(|tally| Check::new(executor, plan, graph, &storages, tally));
         executor.run(&run, Some(&mut Stepwise { graph, check }))?;

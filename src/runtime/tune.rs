@@ -49,7 +49,7 @@ impl Device {
     /// A hash of what the choice of kernels rests on, the same as long as the choice is the same; `None` where there is
     /// no choice.
     pub fn tuning(&self) -> Option<u64> {
-        let Some(gpu) = self.gpu_backend() else { return None };
+        let gpu = self.gpu_backend()?;
         let mut hasher = FxHasher::default();
         text(self, &gpu.matmul_costs()).hash(&mut hasher);
         Some(hasher.finish())

@@ -69,6 +69,11 @@ impl Tensor {
         self.0.edge()
     }
 
+    /// Whether both are handles on one output.
+    pub(crate) fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(self.node(), other.node()) && self.out() == other.out()
+    }
+
     /// A pending node of one output.
     #[track_caller]
     pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
