@@ -6,10 +6,10 @@
 use smallvec::SmallVec;
 
 use super::conv_weight::ConvWeight;
+use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec, refuse};
-use crate::graph::launch::with_constants;
 use crate::graph::{Accepts, Move};
 use crate::tensor::{Tensor, check_operands};
 

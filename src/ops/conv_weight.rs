@@ -7,11 +7,11 @@ use super::conv::{
     Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
     shares, sharing, windows, word,
 };
+use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Spec};
 use crate::graph::Move;
-use crate::graph::launch::with_constants;
 use crate::tensor::Tensor;
 
 /// Chunks at most: their sums are added one after the other.

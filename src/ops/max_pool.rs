@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use super::conv::divisor;
+use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec};
 use crate::graph::Move;
-use crate::graph::launch::with_constants;
 use crate::tensor::pool::Pool2d;
 use crate::tensor::{Const, Tensor};
 

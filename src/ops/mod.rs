@@ -19,6 +19,7 @@ mod rows;
 #[cfg(test)]
 mod samples;
 mod softmax;
+mod source;
 mod split;
 
 #[cfg(test)]

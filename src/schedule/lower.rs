@@ -10,7 +10,7 @@ use super::pending::PendingGraph;
 use super::regions::{Body, Epilogue, Region, Regions};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::graph::{Binary, Buffer, Move, Op, Reduce, View, launch};
+use crate::graph::{Binary, Buffer, Move, Op, Reduce, View, validate};
 use crate::ir::{
     BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
     index_of,
@@ -180,7 +180,7 @@ impl Lowering<'_> {
         let Op::Fused(op) = it.op() else { unreachable!("a fused operation") };
         let specs: Vec<_> = it.specs(self.graph).into_iter().chain(it.node.outs.iter().cloned()).collect();
         let launches = op.launch(&specs, self.limits).expect("without a kernel it would be decomposed");
-        launch::validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
+        validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
         let mut scratch: FxHashMap<usize, usize> = FxHashMap::default();
         let mut kernels = Vec::new();
         for launch in launches {
