@@ -74,41 +74,37 @@
 #![deny(unsafe_code)]
 
 pub mod autograd;
-mod clock;
+mod backend;
+mod core;
 mod cpu;
 pub mod data;
-mod device;
-mod dtype;
-mod error;
 mod gpu;
 mod graph;
 pub mod io;
 mod ir;
-mod limits;
 pub mod metrics;
 pub mod nn;
+mod null;
 pub mod ops;
 pub mod optim;
-mod random;
 #[cfg(any(feature = "logs", feature = "plots", feature = "progress"))]
 pub mod report;
 mod runtime;
 mod schedule;
-mod scoped;
-mod shape;
 mod tensor;
-mod tune;
 
-pub use autograd::{enable_grad, is_grad_enabled, no_grad};
-pub use device::{Device, GpuOptions};
-pub use dtype::{DType, Element};
-pub use error::Error;
-pub use limits::{AdapterKind, Limits};
-pub use random::{Generator, generator, manual_seed, set_generator};
-pub use runtime::{Counters, Memory};
-pub use shape::{Dims, Mismatch, Shape, Spec};
-pub use tensor::conv::Conv;
-pub use tensor::loss::{Classes, Reduction};
+pub use crate::core::dtype::{DType, Element};
+pub use crate::core::error::Error;
+pub use crate::core::grad_mode::{enable_grad, is_grad_enabled, no_grad};
+pub use crate::core::limits::{AdapterKind, Limits};
+pub use crate::core::random::{Generator, generator, manual_seed, set_generator};
+pub use crate::core::shape::{Dims, Mismatch, Shape, Spec};
+pub use backend::{Counters, Memory};
+pub use graph::Device;
+pub use ops::conv::Conv;
+pub use ops::cross_entropy::Classes;
+pub use runtime::GpuOptions;
+pub use tensor::loss::Reduction;
 pub use tensor::norm::BatchNorm;
 pub use tensor::pool::Pool2d;
 pub use tensor::var::Var;

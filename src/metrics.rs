@@ -5,12 +5,12 @@
 
 use std::time::Instant;
 
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::error::Error;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
+use crate::core::shape::refuse;
+use crate::graph::Device;
 use crate::io::{State, Stateful};
-use crate::no_grad;
-use crate::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

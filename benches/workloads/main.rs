@@ -8,7 +8,7 @@
 
 mod cases;
 mod chart;
-#[path = "../../src/clock.rs"]
+#[path = "../../src/core/clock.rs"]
 mod clock;
 mod report;
 mod turns;

@@ -16,7 +16,7 @@ const DEFAULT: &[&str] = &[
     include_str!("../../src/tensor/reduction.rs"),
     include_str!("../../src/schedule/regions/mod.rs"),
     include_str!("../../src/autograd/mod.rs"),
-    include_str!("../../src/shape.rs"),
+    include_str!("../../src/core/shape.rs"),
 ];
 
 pub struct Text {

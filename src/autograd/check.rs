@@ -1,10 +1,11 @@
 //! `gradcheck`: is a gradient right? Central differences in f64 say.
 
-use super::{grad_with, no_grad};
-use crate::device::Device;
-use crate::error::Error;
-use crate::random::Generator;
-use crate::shape::{Mismatch, Shape, refuse};
+use super::grad_with;
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
+use crate::core::random::Generator;
+use crate::core::shape::{Mismatch, Shape, refuse};
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Step of the differences: their error is about `step²` and `1e-16 / step`, 1e-10 in all.

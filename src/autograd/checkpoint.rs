@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::{enable_grad, is_grad_enabled, partial_gradients};
+use super::partial_gradients;
+use crate::core::grad_mode::{enable_grad, is_grad_enabled};
+use crate::core::shape::{Mismatch, Spec};
 use crate::graph::{Edge, Node, Op, with_recomputation};
-use crate::ops::{Fused, Io};
-use crate::shape::{Mismatch, Spec};
+use crate::tensor::fused::{Fused, Io};
 use crate::tensor::{Const, Tensor};
 
 /// `f(inputs)`, of which only the inputs are kept until the backward pass, not what `f` computed on the way: that is
@@ -80,7 +81,7 @@ enum From {
 impl Recorded {
     /// What lies between the inputs and the output, and the tensors from outside that it uses.
     fn new(inputs: &[Tensor], output: &Tensor) -> (Recorded, Vec<Tensor>) {
-        let start = inputs.iter().map(|x| x.node.id).min();
+        let start = inputs.iter().map(|x| x.node().id).min();
         // What is older, what asks for a gradient itself, and data, is not built anew.
         let outside = |node: &Node| {
             start.is_none_or(|start| node.id < start)
@@ -88,9 +89,9 @@ impl Recorded {
                 || (node.is_computed() && node.sources().is_empty())
         };
         let mut found: FxHashMap<u64, Arc<Node>> = FxHashMap::default();
-        let mut stack = vec![output.node.clone()];
+        let mut stack = vec![output.node().clone()];
         let mut ends: FxHashMap<(u64, u8), usize> =
-            inputs.iter().enumerate().map(|(i, x)| ((x.node.id, x.out), i)).collect();
+            inputs.iter().enumerate().map(|(i, x)| ((x.node().id, x.out()), i)).collect();
         while let Some(node) = stack.pop() {
             let is_end = ends.contains_key(&(node.id, 0)) || outside(&node);
             if !is_end && !found.contains_key(&node.id) {

@@ -3,8 +3,9 @@
 //!
 //! The function is called with fresh leaves of the inputs' values; what comes back has no history.
 
-use super::{check_seed, enable_grad, grad_with};
-use crate::shape::refuse;
+use super::{check_seed, grad_with};
+use crate::core::grad_mode::enable_grad;
+use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 
 /// The function's value, and the gradient of each input from the `vector` that flows into it: `vector · J`.

@@ -4,52 +4,25 @@
 //! say what one node does; this driver alone orders, accumulates and stores.
 
 mod check;
+pub(crate) mod check_fused;
 mod checkpoint;
+mod elementwise;
 pub mod functional;
 pub(crate) mod rules;
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::device::Pending;
+use crate::core::grad_mode::{no_grad, with_grad};
+use crate::core::shape::{Spec, refuse};
+use crate::graph::Pending;
 use crate::graph::{Move, Node, Op};
-use crate::scoped::scoped;
-use crate::shape::{Spec, refuse};
 use crate::tensor::Tensor;
+use crate::tensor::fused::as_fused;
 
 pub use check::gradcheck;
 pub use checkpoint::checkpoint;
-
-thread_local! {
-    static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };
-}
-
-/// Runs `f` without recording history: what it builds needs no gradient. The mode is this thread's.
-///
-/// ```
-/// use wgrad::{Device, Tensor, no_grad};
-/// let x = Tensor::ones([2], &Device::cpu()).requires_grad();
-/// assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
-/// ```
-pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
-    with_grad(false, f)
-}
-
-/// Runs `f` with recording switched on again, inside [`no_grad`].
-pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
-    with_grad(true, f)
-}
-
-/// Whether this thread records history.
-pub fn is_grad_enabled() -> bool {
-    GRAD_ENABLED.get()
-}
-
-fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
-    scoped(&GRAD_ENABLED, enabled, f)
-}
 
 /// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is
 /// retained. With `create_graph` the gradients can be differentiated again. `None`: the output does not depend on
@@ -110,7 +83,7 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     }
     // A loss is read sooner or later, and is computed on the way to the gradients.
     for output in outputs {
-        output.device().register(Pending::Output(Arc::downgrade(&output.node)));
+        output.device().register(Pending::Output(Arc::downgrade(output.node())));
     }
 }
 
@@ -121,32 +94,27 @@ impl Tensor {
         if !self.dtype().is_float() {
             refuse!("requires_grad", "only floats have gradients, not {}", self.spec());
         }
-        if !self.node.tracks {
-            self.node.set_leaf(); // an intermediate result has a gradient anyway
+        if !self.node().tracks {
+            self.node().set_leaf(); // an intermediate result has a gradient anyway
         }
         self
-    }
-
-    /// Whether a gradient flows to this tensor.
-    pub fn requires_grad_enabled(&self) -> bool {
-        self.dtype().is_float() && self.node.needs_grad()
     }
 
     /// The gradient that backward passes have added up here: on leaves, and where [`retain_grad`](Tensor::retain_grad)
     /// asked for it.
     pub fn grad(&self) -> Option<Tensor> {
-        self.node.state().grad.clone()
+        self.node().state().grad.clone().map(Tensor)
     }
 
     /// Forgets the gradient.
     pub fn zero_grad(&self) {
-        let forgotten = self.node.state().grad.take();
+        let forgotten = self.node().state().grad.take();
         drop(forgotten);
     }
 
     /// Keeps the gradient of this intermediate result too, at the next backward pass.
     pub fn retain_grad(&self) {
-        self.node.state().retain_grad = true;
+        self.node().state().retain_grad = true;
     }
 
     /// Adds the gradients of this scalar to the `grad` of every leaf behind it, and gives the graph up: a second pass
@@ -165,12 +133,12 @@ impl Tensor {
 
 /// Adds to a leaf's gradient, or to that of an intermediate result that asked to keep it.
 fn store(tensor: &Tensor, gradient: &Tensor) {
-    if tensor.node.is_leaf() || tensor.node.state().retain_grad {
+    if tensor.node().is_leaf() || tensor.node().state().retain_grad {
         let sum = match tensor.grad() {
             Some(old) => old + gradient,
             None => gradient.clone(),
         };
-        let replaced = tensor.node.state().grad.replace(sum);
+        let replaced = tensor.node().state().grad.replace(sum.0);
         drop(replaced);
     }
 }
@@ -195,7 +163,7 @@ fn check_seed(op: &str, output: &Tensor, seed: &Tensor) {
 type Key = (u64, u8);
 
 fn key(tensor: &Tensor) -> Key {
-    (tensor.node.id, tensor.out)
+    (tensor.node().id, tensor.out())
 }
 
 /// One walk from the outputs to the leaves.
@@ -211,8 +179,8 @@ impl Pass {
     /// Collects what is to be walked, and refuses a graph that was given up before anything is built.
     #[track_caller]
     fn new(op: &str, outputs: &[&Tensor], ends: &[&Tensor]) -> Pass {
-        let ends: FxHashSet<u64> = ends.iter().map(|end| end.node.id).collect();
-        let mut stack: Vec<Arc<Node>> = outputs.iter().map(|output| output.node.clone()).collect();
+        let ends: FxHashSet<u64> = ends.iter().map(|end| end.node().id).collect();
+        let mut stack: Vec<Arc<Node>> = outputs.iter().map(|output| output.node().clone()).collect();
         let (mut nodes, mut seen) = (Vec::new(), FxHashSet::default());
         while let Some(node) = stack.pop() {
             if !node.needs_grad() || !seen.insert(node.id) {
@@ -296,12 +264,12 @@ fn accumulate(gradients: &mut FxHashMap<Key, Tensor>, key: Key, mut gradient: Te
 
 /// The sum as the operation gives it that gives `gradient`: if it can, and if nothing else wants what it gives by itself.
 fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
-    let mut node = &mut gradient.node;
+    let mut node = &mut gradient.0.node;
     if let Op::Move(Move::Reshape(_)) = node.op {
         node = &mut node.sole_sources()?[0].node;
     }
     let Op::Fused(op) = &node.op else { return None };
-    let (op, shape) = (op.plus()?, node.outs[0].shape.clone());
+    let (op, shape) = (as_fused(op).plus()?, node.outs[0].shape.clone());
     let edges = node.sole_sources()?.iter();
     let mut inputs: Vec<Tensor> = edges.map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
     inputs.push(sum.reshape(&shape));

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::elementwise::{binary_rules, unary_rule};
+use crate::core::grad_mode::enable_grad;
+use crate::core::shape::Shape;
 use crate::graph::{Move, Node, Op, Reduce};
-use crate::ops::{Fused, Io};
-use crate::shape::Shape;
+use crate::tensor::fused::{Fused, Io, as_fused};
 use crate::tensor::{Const, Tensor};
 
 /// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
@@ -22,16 +24,16 @@ pub(crate) fn gradients(
     if let Op::Fused(op) = &node.op {
         let outputs: Vec<Tensor> =
             (0..node.outs.len()).map(|out| Tensor::from_node(node.clone(), out as u8)).collect();
-        return fused(op.as_ref(), sources, &outputs, grads);
+        return fused(as_fused(op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
     let wanted = |i: usize| sources[i].requires_grad_enabled();
     match &node.op {
-        Op::Input | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
-        Op::Unary(op) => vec![Some((op.row().grad)(&sources[0], &output(), g))],
+        Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
+        Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
         Op::Binary(op) => {
-            let grads = op.row().grads;
-            let rule = |i: usize| wanted(i).then(|| grads[i](&sources[0], &sources[1], &output(), g));
+            let rules = binary_rules(*op);
+            let rule = |i: usize| wanted(i).then(|| rules[i](&sources[0], &sources[1], &output(), g));
             vec![rule(0), rule(1)]
         }
         Op::Where => {
@@ -117,7 +119,7 @@ fn fused(
         return gradients;
     }
     // Each input on a node of its own: the walk ends there, and a tensor given twice has two partial derivatives.
-    let (own, reference) = crate::enable_grad(|| {
+    let (own, reference) = enable_grad(|| {
         let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
         let reference = op.reference(&own);
         (own, reference)

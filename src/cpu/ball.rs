@@ -4,7 +4,7 @@
 //! it. An operation is as far off as it is at the ends of its operands' ranges, and by its own rounding. So a jump needs
 //! no rule of its own: where an operand's range reaches over it, both sides are right.
 
-use crate::dtype::DType;
+use crate::core::dtype::DType;
 use crate::graph::{Binary, Unary};
 
 #[derive(Clone, Copy, Debug, PartialEq)]

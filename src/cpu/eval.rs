@@ -2,12 +2,12 @@
 
 use smallvec::SmallVec;
 
-use super::Array;
-use crate::dtype::DType;
-use crate::error::Error;
+use crate::core::array::Array;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::random;
+use crate::core::shape::{Shape, Spec};
 use crate::graph::{Binary, Move, Node, Op, Reduce, Unary};
-use crate::random;
-use crate::shape::{Shape, Spec};
 
 /// Applies one body to the elements of an array of any dtype; the result is of the same dtype.
 macro_rules! on_elements {
@@ -26,7 +26,7 @@ pub(super) fn eval(node: &Node, specs: &[Spec], sources: &[&Array]) -> Result<Ar
     let out = &node.outs[0];
     let n = out.shape.numel();
     Ok(match &node.op {
-        Op::Input => unreachable!("an input has its value from the start"),
+        Op::Input(_) => unreachable!("an input has its value from the start"),
         Op::Fused(_) => unreachable!("expanded into its reference"),
         &Op::Const(x) | &Op::Scalar(x) => fill(out, x),
         &Op::Iota(dim) => Array::Int(out.shape.coords().map(|coords| coords[dim] as i32).collect()),

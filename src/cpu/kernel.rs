@@ -6,12 +6,12 @@
 use smallvec::SmallVec;
 
 use super::ball::{Ball, ROUNDING, cut};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::random;
+use crate::core::shape::Shape;
 use crate::graph::{Op, Reduce, View};
 use crate::ir::{Inst, Kernel, MatMul, Program, Reduction};
-use crate::random;
 use crate::schedule::PendingGraph;
-use crate::shape::Shape;
 
 /// Terms that a reduction adds up before it adds blocks of them (`shaders/reduce.wgsl`).
 const BLOCK: usize = 32;

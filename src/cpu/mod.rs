@@ -14,21 +14,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::device::{Data, Storage};
-use crate::error::Error;
-use crate::graph::{Value, View};
+use crate::backend::{Backend, Executor, NodeExecutor};
+use crate::core::array::Array;
+use crate::core::error::Error;
+use crate::core::host::{Download, Upload};
+use crate::graph::{Storage, Value, View};
 use crate::ir::Output;
 use crate::schedule::PendingGraph;
-
-/// A tensor's elements in row-major order.
-#[derive(Clone, Debug, PartialEq)]
-#[doc(hidden)]
-pub enum Array {
-    Float(Vec<f64>),
-    Int(Vec<i32>),
-    Uint(Vec<u32>),
-    Bool(Vec<bool>),
-}
 
 /// What becomes of a float result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,52 +42,92 @@ impl Rounding {
     }
 }
 
-/// Computes every pending node of the graph and gives those that live on their values.
-pub(crate) fn run(graph: &PendingGraph, rounding: Rounding) -> Result<(), Error> {
-    let alive = graph.alive(|_| true);
-    let mut left: Vec<u32> = graph.items.iter().map(|item| item.uses).collect();
-    let mut arrays: Vec<SmallVec<[Option<Arc<Storage>>; 1]>> = Vec::with_capacity(graph.items.len());
-    for (i, item) in graph.items.iter().enumerate() {
-        if let Some(values) = &item.values {
-            arrays.push(values.iter().map(|value| Some(value.storage.clone())).collect());
-            continue;
-        }
-        let storages: SmallVec<[Arc<Storage>; 3]> = item
-            .sources
-            .iter()
-            .map(|&Output { item, out }| {
-                arrays[item][out as usize].clone().expect("computed, and still used")
-            })
-            .collect();
-        let storages: SmallVec<[Arc<Storage>; 1]> = if item.is_alias {
-            storages.into_iter().collect()
-        } else {
-            let sources: SmallVec<[&Array; 3]> = storages
-                .iter()
-                .map(|storage| storage.array().expect("a CPU tensor holds an array"))
-                .collect();
-            let array = rounding.round(eval::eval(&item.node, &item.specs(graph), &sources)?);
-            SmallVec::from_elem(Arc::new(Storage::new(Data::Cpu(array))), 1)
+/// The CPU reference.
+pub(crate) struct Cpu(pub Rounding);
+
+/// On the host: no memory of a device.
+impl Storage for Array {
+    fn bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// The elements behind a storage.
+pub(crate) fn array(storage: &dyn Storage) -> &Array {
+    storage.downcast().expect("the CPU reference keeps arrays")
+}
+
+impl Backend for Cpu {
+    fn describe(&self) -> String {
+        let rounding = match self.0 {
+            Rounding::Exact => "f64",
+            Rounding::ToDtype => "rounded to f32",
         };
-        if alive[i] {
-            let values = storages.iter().zip(&item.node.outs);
-            item.node.complete(
-                values
-                    .map(|(storage, spec)| Value {
-                        storage: storage.clone(),
-                        view: View::contiguous(&spec.shape),
-                    })
-                    .collect(),
-                item.keeps_sources,
-            );
-        }
-        arrays.push(storages.into_iter().map(Some).collect());
-        for &Output { item, .. } in &item.sources {
-            left[item] -= 1;
-            if left[item] == 0 {
-                arrays[item].iter_mut().for_each(|array| *array = None);
+        format!("the CPU reference ({rounding})")
+    }
+
+    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
+        Ok(Arc::new(self.0.round(data.to_array())))
+    }
+
+    fn read<'a>(&'a self, storage: &'a dyn Storage, _bytes: usize) -> Result<Download<'a>, Error> {
+        Ok(Download::Array(array(storage)))
+    }
+
+    fn executor(&self) -> Executor<'_> {
+        Executor::Nodes(self)
+    }
+}
+
+/// The storages of a node's outputs, for as long as something reads them.
+type Outputs = SmallVec<[Option<Arc<dyn Storage>>; 1]>;
+
+impl NodeExecutor for Cpu {
+    fn run(&self, graph: &PendingGraph) -> Result<(), Error> {
+        let alive = graph.alive(|_| true);
+        let mut left: Vec<u32> = graph.items.iter().map(|item| item.uses).collect();
+        let mut arrays: Vec<Outputs> = Vec::with_capacity(graph.items.len());
+        for (i, item) in graph.items.iter().enumerate() {
+            if let Some(values) = &item.values {
+                arrays.push(values.iter().map(|value| Some(value.storage.clone())).collect());
+                continue;
+            }
+            let storages: SmallVec<[Arc<dyn Storage>; 3]> = item
+                .sources
+                .iter()
+                .map(|&Output { item, out }| {
+                    arrays[item][out as usize].clone().expect("computed, and still used")
+                })
+                .collect();
+            let storages: SmallVec<[Arc<dyn Storage>; 1]> = if item.is_alias {
+                storages.into_iter().collect()
+            } else {
+                let sources: SmallVec<[&Array; 3]> =
+                    storages.iter().map(|storage| array(&**storage)).collect();
+                let array = self.0.round(eval::eval(&item.node, &item.specs(graph), &sources)?);
+                let storage: Arc<dyn Storage> = Arc::new(array);
+                SmallVec::from_elem(storage, 1)
+            };
+            if alive[i] {
+                let values = storages.iter().zip(&item.node.outs);
+                item.node.complete(
+                    values
+                        .map(|(storage, spec)| Value {
+                            storage: storage.clone(),
+                            view: View::contiguous(&spec.shape),
+                        })
+                        .collect(),
+                    item.keeps_sources,
+                );
+            }
+            arrays.push(storages.into_iter().map(Some).collect());
+            for &Output { item, .. } in &item.sources {
+                left[item] -= 1;
+                if left[item] == 0 {
+                    arrays[item].iter_mut().for_each(|array| *array = None);
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }

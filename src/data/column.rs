@@ -1,9 +1,9 @@
 //! An array of samples.
 
 use super::Dataset;
-use crate::device::Device;
-use crate::dtype::Element;
-use crate::shape::{Dims, Shape, refuse};
+use crate::core::dtype::Element;
+use crate::core::shape::{Dims, Shape, refuse};
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Samples of a fixed shape in one array on the host, the first dim counting them.

@@ -1,9 +1,9 @@
 //! Images as bytes, and the usual ways to make more of them.
 
 use super::Dataset;
-use crate::device::Device;
-use crate::random;
-use crate::shape::{Shape, refuse};
+use crate::core::random;
+use crate::core::shape::{Shape, refuse};
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Images of one size as bytes on the host, `[images, channels, height, width]`; their batches are tensors from 0 to 1.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Dataset;
 use super::prefetch::Prefetch;
-use crate::device::Device;
-use crate::random::{self, Generator};
-use crate::shape::refuse;
+use crate::core::random::{self, Generator};
+use crate::core::shape::refuse;
+use crate::graph::Device;
 
 /// Brings a dataset to a device batch by batch.
 ///

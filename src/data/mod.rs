@@ -32,7 +32,7 @@ pub use text::{Vocabulary, Windows};
 #[cfg(feature = "tokenizers")]
 pub use tokenizer::Tokenizer;
 
-use crate::device::Device;
+use crate::graph::Device;
 
 /// Samples that can be asked for by number, from any thread.
 ///

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::Dataset;
-use crate::device::Device;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// The characters of a text, each with its number: in the order of Unicode, so the same text gives the same numbers.

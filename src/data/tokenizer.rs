@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
-use crate::io::file_error;
-use crate::shape::refuse;
+use crate::core::error::Error;
+use crate::core::files::file_error;
+use crate::core::shape::refuse;
 
 /// What a `tokenizer.json` of Hugging Face's [`tokenizers`](https://docs.rs/tokenizers) says: byte pairs, word pieces
 /// and others. It stands where a [`Vocabulary`](super::Vocabulary) of characters does.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Options;
 use super::health::Health;
-use crate::error::Error;
-use crate::limits::{AdapterKind, Limits};
+use crate::core::error::Error;
+use crate::core::limits::{AdapterKind, Limits};
 
 pub(super) struct Opened {
     pub device: wgpu::Device,

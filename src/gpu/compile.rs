@@ -5,14 +5,12 @@ use smallvec::SmallVec;
 use super::codegen::{self, Text, Word};
 use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
-use crate::dtype::DType;
-use crate::error::Error;
-use crate::graph::Op;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::graph::{self, Op};
 use crate::ir::{Kernel, MatMul, Plan, Program, Step};
-use crate::limits::{AdapterKind, Limits};
-use crate::ops;
-use crate::runtime::logs;
-use crate::schedule::PendingGraph;
+use crate::schedule::{PendingGraph, logs};
 
 /// Dispatches in order, and their uniforms.
 pub(crate) struct Compiled {
@@ -71,7 +69,7 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Co
 
 #[cfg(test)]
 fn break_as_asked(mut shaders: Vec<Shader>, gpu: &Gpu) -> Vec<Shader> {
-    if let Some((from, to)) = *super::lock(&gpu.broken) {
+    if let Some((from, to)) = *crate::core::sync::lock(&gpu.broken) {
         shaders.iter_mut().for_each(|shader| shader.source = shader.source.replace(from, to));
     }
     shaders
@@ -206,24 +204,24 @@ fn matmul(label: &str, product: &MatMul, epilogue: Option<&Program>, step: &Step
     lowered(label, text, constants, workgroups, work)
 }
 
-fn fused(label: &str, launch: &ops::Launch, step: &Step) -> Lowered {
+fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
     let (mut reads, mut writes) = (step.reads.iter(), step.writes.iter());
     let mut faults = false;
     let mut bindings = Vec::new();
     for buffer in &launch.buffers {
         match buffer {
-            ops::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
-            ops::Buffer::Output(_) | ops::Buffer::Scratch { .. } => {
+            graph::Buffer::Input(_) => bindings.push((*reads.next().expect("a slot for each input"), false)),
+            graph::Buffer::Output(_) | graph::Buffer::Scratch { .. } => {
                 bindings.push((*writes.next().expect("a slot for each result"), true));
             }
-            ops::Buffer::Fault => faults = true,
+            graph::Buffer::Fault => faults = true,
         }
     }
     let item = step.item;
-    let word = |word: &ops::Word| match *word {
-        ops::Word::Size(size) => Word::Fixed(size),
-        ops::Word::Scalar(scalar) => Word::Attribute { item, scalar },
-        ops::Word::Site => Word::Site { item },
+    let word = |word: &graph::Word| match *word {
+        graph::Word::Size(size) => Word::Fixed(size),
+        graph::Word::Scalar(scalar) => Word::Attribute { item, scalar },
+        graph::Word::Site => Word::Site { item },
     };
     let text = Text {
         source: codegen::whole(&launch.source),

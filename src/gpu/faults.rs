@@ -11,9 +11,9 @@ use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
-use super::lock;
 use super::pool::Buffer;
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// A word while nothing is wrong.
 const FINE: u32 = u32::MAX;

@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::error::Error;
+use crate::core::error::Error;
 
 #[derive(Default)]
 pub(super) struct Health(OnceLock<Error>);

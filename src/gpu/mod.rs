@@ -10,8 +10,11 @@
 //! run       dispatches -> submissions      bind_groups
 //! upload    host -> GPU                    read, staging, poller   GPU -> host
 //! ```
+//!
+//! Above it `backend`, `compile`, `codegen` and `matmul` turn plans into dispatches.
 
 mod adapter;
+mod backend;
 mod bind_groups;
 pub(crate) mod codegen;
 mod compile;
@@ -31,16 +34,16 @@ mod upload;
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-pub(crate) use compile::{Compiled, compile};
 pub use pipeline::{Access, Pipeline, Shader};
 pub use pool::Buffer;
 pub use run::Dispatch;
 
-use crate::error::Error;
-use crate::limits::{AdapterKind, Limits};
+use crate::core::error::Error;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::sync::lock;
 use faults::Faults;
 use health::Health;
 use pipeline::Pipelines;
@@ -216,9 +219,4 @@ fn patience(kind: AdapterKind) -> Duration {
         AdapterKind::Software => 600,
         _ => 60,
     })
-}
-
-/// Locks. A panic elsewhere (a broken shader) leaves what is locked here in order, so it need not spread.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

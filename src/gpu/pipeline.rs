@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::health::Health;
-use super::lock;
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// How a kernel uses a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

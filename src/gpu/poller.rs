@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, spawn};
 
-use super::lock;
 use super::read::Addressee;
 use super::timeline::{Ticket, Timeline};
+use crate::core::sync::lock;
 
 type Request = (Ticket, Addressee);
 

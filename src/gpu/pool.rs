@@ -15,9 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::faults::Past;
-use super::lock;
-use crate::error::Error;
-use crate::limits::Limits;
+use crate::core::error::Error;
+use crate::core::limits::Limits;
+use crate::core::sync::lock;
 
 /// Every so many allocations the pool looks for memory to give back.
 const SWEEP: u64 = 1_024;

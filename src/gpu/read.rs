@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use futures::channel::oneshot;
 
+use super::Gpu;
 use super::faults::Faults;
 use super::pool::Buffer;
 use super::staging::Landed;
 use super::timeline::Ticket;
-use super::{Gpu, lock};
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// The most that travels at a time.
 const LOAD: u64 = 64 << 20;

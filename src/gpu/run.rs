@@ -12,14 +12,15 @@ use std::sync::{Arc, MutexGuard};
 
 use smallvec::SmallVec;
 
+use super::Gpu;
 use super::bind_groups::BindGroups;
 use super::faults::{Faults, Past};
 use super::pipeline::{Access, Pipeline};
 use super::pool::{Buffer, create_buffer};
 use super::timeline::Ticket;
-use super::{Gpu, lock};
-use crate::error::Error;
-use crate::limits::{AdapterKind, Limits};
+use crate::core::error::Error;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::sync::lock;
 
 /// One kernel over a grid of workgroups. One with no workgroup is passed over.
 #[derive(Clone)]

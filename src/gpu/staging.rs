@@ -6,9 +6,9 @@
 use std::sync::{Arc, Mutex};
 
 use super::faults::{Faults, Run};
-use super::lock;
 use super::pool::create_buffer;
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// Idle staging buffers kept: one for each read under way at a time, usually.
 const KEPT: usize = 8;

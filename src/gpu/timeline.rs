@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::health::Health;
-use super::lock;
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// The place of a submission in the order of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

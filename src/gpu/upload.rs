@@ -3,10 +3,11 @@
 //! In: bytes. Out: a buffer that holds them for every run after. wgpu copies what is written to memory of its own, which is
 //! free again when the next submission is done: so large uploads go in pieces, and are sent on their way now and then.
 
+use super::Gpu;
 use super::pool::Buffer;
 use super::timeline::Ticket;
-use super::{Gpu, lock};
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::sync::lock;
 
 /// wgpu loses the device when it finds no memory for a piece, so none is larger than this.
 const PIECE: usize = 32 << 20;

@@ -1,13 +1,28 @@
-//! The graph: nodes that say what is to be computed, and cache what has been.
+//! The graph: nodes that say what is to be computed, and cache what has been; and the device that computes them.
 //!
 //! In: checked operations from `tensor`. Out: a DAG for `autograd` to lengthen and `schedule` to plan. Nothing here
-//! computes an element.
+//! computes an element, or knows who does.
 
-pub(crate) mod node;
-pub(crate) mod print;
-pub(crate) mod table;
-pub(crate) mod view;
+mod device;
+mod elementwise;
+mod fused;
+mod handle;
+mod launch;
+mod node;
+mod print;
+mod storage;
+mod table;
+mod view;
 
-pub(crate) use node::{Edge, Edges, Node, Op, Reduce, Value, with_recomputation};
-pub(crate) use table::{Accepts, Binary, Unary};
+pub use device::Device;
+pub(crate) use device::{Engine, Pending, Variable};
+pub(crate) use elementwise::{Accepts, Binary, Unary};
+pub(crate) use fused::FusedOp;
+pub(crate) use handle::Handle;
+pub(crate) use launch::validate;
+pub use launch::{Buffer, Launch, Word};
+pub(crate) use node::{Edge, Edges, Node, Op, Reduce, with_recomputation};
+pub(crate) use print::print;
+pub(crate) use storage::{Storage, Value};
+pub(crate) use table::{binary_rows, unary_rows};
 pub(crate) use view::{Move, View, Windows};

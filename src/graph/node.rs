@@ -13,14 +13,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
-use super::table::{Binary, Unary};
+use super::device::Device;
+use super::elementwise::{Binary, Unary};
+use super::fused::FusedOp;
+use super::handle::Handle;
+use super::storage::{Storage, Value};
 use super::view::{Move, View};
-use crate::device::{Device, Storage};
-use crate::dtype::DType;
-use crate::ops::Fused;
-use crate::scoped::scoped;
-use crate::shape::{Shape, Spec};
-use crate::tensor::Tensor;
+use crate::core::dtype::DType;
+use crate::core::extremes::Extremes;
+use crate::core::scoped::scoped;
+use crate::core::shape::{Shape, Spec};
+use crate::core::sync::lock;
 
 /// A pending chain deeper than this realises itself, so that plans and their walks stay bounded.
 pub(crate) const MAX_DEPTH: u32 = 2048;
@@ -28,8 +31,8 @@ pub(crate) const MAX_DEPTH: u32 = 2048;
 /// Everything a node can compute: some forty primitives, and fused operations that carry their meaning in primitives.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Data from the host. It has a value from the start.
-    Input,
+    /// Data from the host, and what the host knows of integers in it. It has a value from the start.
+    Input(Option<Extremes>),
     /// A number that the library itself wrote: part of a plan's key, and folded.
     Const(f64),
     /// A number from the user: a uniform, in no key, equal to another only if it is the same node.
@@ -55,7 +58,7 @@ pub(crate) enum Op {
     Gather(usize),
     /// `(index, src)`: along the dim of this size, the sum of the elements of `src` whose index names it.
     ScatterAdd(usize, usize),
-    Fused(Arc<dyn Fused>),
+    Fused(Arc<dyn FusedOp>),
 }
 
 /// How a reduction combines elements.
@@ -69,7 +72,7 @@ impl Op {
     /// The name in messages, printed graphs and profiles.
     pub fn name(&self) -> &'static str {
         match self {
-            Op::Input => "input",
+            Op::Input(_) => "input",
             Op::Const(_) => "const",
             Op::Scalar(_) => "scalar",
             Op::Iota(_) => "iota",
@@ -98,13 +101,6 @@ pub(crate) struct Edge {
 
 pub(crate) type Edges = SmallVec<[Edge; 3]>;
 
-/// Where an output's elements lie. Several values may share a storage: views cost nothing.
-#[derive(Clone)]
-pub(crate) struct Value {
-    pub storage: Arc<Storage>,
-    pub view: View,
-}
-
 /// One operation of the graph. Ids grow with creation, and a node refers only to older nodes, so sorting by id is a
 /// topological order.
 pub(crate) struct Node {
@@ -118,7 +114,7 @@ pub(crate) struct Node {
     pub tracks: bool,
     /// Length of the longest pending chain that ends here, or more: it is not counted anew when a source is computed.
     depth: AtomicU32,
-    /// User handles (`Tensor`s) on this node.
+    /// [`Handle`]s on this node.
     held: AtomicU32,
     /// A leaf that asked for a gradient.
     leaf: AtomicBool,
@@ -147,7 +143,7 @@ pub(crate) struct State {
     /// One for each output, once computed.
     pub values: Option<Arc<[Value]>>,
     /// What backward accumulated here: leaves, and nodes that asked to retain it.
-    pub grad: Option<Tensor>,
+    pub grad: Option<Handle>,
     pub retain_grad: bool,
 }
 
@@ -178,7 +174,7 @@ impl Node {
             recomputation: RECOMPUTATION.get(),
             state: Mutex::new(State { sources, ..State::default() }),
         });
-        if device.is_eager() && !matches!(node.op, Op::Input) {
+        if device.is_eager() && !matches!(node.op, Op::Input(_)) {
             device.realize_eagerly(&node, &operands);
         }
         if depth > MAX_DEPTH && node.measure_depth() > MAX_DEPTH {
@@ -210,15 +206,20 @@ impl Node {
 
     /// A node that has its value from the start.
     #[track_caller]
-    pub fn input(spec: Spec, storage: Storage, device: &Device) -> Arc<Node> {
+    pub fn input(
+        spec: Spec,
+        storage: Arc<dyn Storage>,
+        known: Option<Extremes>,
+        device: &Device,
+    ) -> Arc<Node> {
         let view = View::contiguous(&spec.shape);
-        let node = Node::new(Op::Input, Edges::new(), [spec].into(), device, false);
-        node.state().values = Some([Value { storage: Arc::new(storage), view }].into());
+        let node = Node::new(Op::Input(known), Edges::new(), [spec].into(), device, false);
+        node.state().values = Some([Value { storage, view }].into());
         node
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub fn sources(&self) -> Edges {

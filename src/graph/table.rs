@@ -1,7 +1,9 @@
 //! The elementwise operations, one row each: everything the crate knows of `tanh` is in the row `Tanh`.
 //!
-//! From a row follow the enum variant, the `Tensor` method with its docs, the WGSL in every generated kernel, the CPU
-//! reference, the gradient, and the tests of ring 1 (values, gradients by central differences, GPU against CPU).
+//! From a row follow the enum variant, the WGSL in every generated kernel and the CPU reference (`graph/elementwise`), the
+//! `Tensor` method with its docs (`tensor/elementwise`), the gradient (`autograd/elementwise`), and the tests of ring 1
+//! (values, gradients by central differences, GPU against CPU). Each of these places calls [`unary_rows`] and
+//! [`binary_rows`] with a macro of its own, which picks from the rows what it needs.
 //!
 //! * `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions live in
 //!   `shaders/common.wgsl` and `shaders/math.wgsl`; built-ins that WGSL leaves inaccurate are not for rows.
@@ -10,138 +12,9 @@
 //! * `domain`: where the tests draw operands from.
 //! * `jumps`: the result jumps somewhere, so a test must not compare elements too close to the jump.
 
-use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
-use std::ops::Range;
-
-use crate::dtype::DType;
-use crate::tensor::elementwise::{binary, unary};
-use crate::tensor::{Const, Operand, Tensor};
-
-/// The dtypes that a row accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Accepts {
-    Float,
-    Signed,
-    Numeric,
-    Logic,
-    Any,
-}
-
-impl Accepts {
-    pub fn dtype(self, dtype: DType) -> bool {
-        match self {
-            Accepts::Float => dtype.is_float(),
-            Accepts::Signed => dtype.is_float() || dtype == DType::I32,
-            Accepts::Numeric => dtype != DType::Bool,
-            Accepts::Logic => dtype == DType::Bool,
-            Accepts::Any => true,
-        }
-    }
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
-pub(crate) struct UnaryRow {
-    pub name: &'static str,
-    pub accepts: Accepts,
-    pub wgsl: &'static str,
-    pub float: fn(f64) -> f64,
-    pub int: fn(i64) -> i64,
-    pub grad: fn(&Tensor, &Tensor, &Tensor) -> Tensor,
-    pub domain: Range<f64>,
-    pub jumps: bool,
-}
-
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
-pub(crate) struct BinaryRow {
-    pub name: &'static str,
-    pub accepts: Accepts,
-    /// The result is a bool whatever the operands are.
-    pub compares: bool,
-    pub wgsl: &'static str,
-    pub float: fn(f64, f64) -> f64,
-    pub int: fn(i64, i64) -> i64,
-    #[allow(clippy::type_complexity)]
-    pub grads: [fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor; 2],
-    pub domain: Range<f64>,
-    pub jumps: bool,
-}
-
-/// For a row whose `accepts` rules the other kind of operand out.
-fn never<T, R>(_: T) -> R {
-    unreachable!("the row does not accept this dtype")
-}
-
-macro_rules! unary_rows {
-    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident {
-        wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grad: $grad:expr,
-        domain: $domain:expr, jumps: $jumps:literal,
-    })*) => {
-        /// Elementwise operations of one operand.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) enum Unary { $($op,)* }
-
-        impl Unary {
-            #[cfg(test)]
-            pub const ALL: &[Unary] = &[$(Unary::$op),*];
-
-            pub fn row(self) -> &'static UnaryRow {
-                match self { $(Unary::$op => {
-                    const ROW: UnaryRow = UnaryRow {
-                        name: stringify!($method), accepts: Accepts::$accepts, wgsl: $wgsl, float: $float, int: $int,
-                        grad: $grad, domain: $domain, jumps: $jumps,
-                    };
-                    &ROW
-                })* }
-            }
-        }
-
-        /// Elementwise operations of one operand.
-        impl Tensor { $(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $method(&self) -> Tensor {
-                unary(Unary::$op, self)
-            }
-        )* }
-    };
-}
-
-macro_rules! binary_rows {
-    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident compares $compares:literal {
-        wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grads: $grads:expr,
-        domain: $domain:expr, jumps: $jumps:literal,
-    })*) => {
-        /// Elementwise operations of two operands.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) enum Binary { $($op,)* }
-
-        impl Binary {
-            #[cfg(test)]
-            pub const ALL: &[Binary] = &[$(Binary::$op),*];
-
-            pub fn row(self) -> &'static BinaryRow {
-                match self { $(Binary::$op => {
-                    const ROW: BinaryRow = BinaryRow {
-                        name: stringify!($method), accepts: Accepts::$accepts, compares: $compares, wgsl: $wgsl,
-                        float: $float, int: $int, grads: $grads, domain: $domain, jumps: $jumps,
-                    };
-                    &ROW
-                })* }
-            }
-        }
-
-        /// Elementwise operations of two operands, which broadcast; the second may be a number.
-        impl Tensor { $(
-            $(#[$doc])*
-            #[track_caller]
-            pub fn $method(&self, other: impl Into<Operand>) -> Tensor {
-                binary(Binary::$op, self.into(), other.into())
-            }
-        )* }
-    };
-}
-
-unary_rows! {
+/// Calls the macro `with` with the operations of one operand.
+#[rustfmt::skip]
+macro_rules! unary_rows { ($with:ident) => { $with! {
     /// `-x`
     Neg neg Signed {
         wgsl: "-({x})", float: |x| -x, int: |x| -x, grad: |_x, _y, g| -g,
@@ -237,9 +110,12 @@ unary_rows! {
         wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
         domain: 0.0..1.0, jumps: true,
     }
-}
+} } }
+pub(crate) use unary_rows;
 
-binary_rows! {
+/// Calls the macro `with` with the operations of two operands.
+#[rustfmt::skip]
+macro_rules! binary_rows { ($with:ident) => { $with! {
     /// `a + b`
     Add add Numeric compares false {
         wgsl: "({a} + {b})", float: |a, b| a + b, int: |a, b| a + b,
@@ -315,9 +191,5 @@ binary_rows! {
         grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
         domain: 0.0..1.0, jumps: true,
     }
-}
-
-/// The gradient of the operand that won: all of it, or half where both are equal.
-fn share(won: Tensor, tied: Tensor, g: &Tensor) -> Tensor {
-    won.where_(g, tied.where_(g * Const(0.5), Const(0.0)))
-}
+} } }
+pub(crate) use binary_rows;

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use crate::shape::Shape;
+use crate::core::shape::Shape;
 
 /// A movement op with its attributes resolved: it moves elements and computes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -250,7 +250,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::Array;
+    use crate::core::array::Array;
     use crate::cpu::move_array;
     use proptest::prelude::*;
 

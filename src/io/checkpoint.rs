@@ -12,11 +12,12 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 
 use super::state::{State, Stateful, load_parts, refusal};
-use super::{Contents, file_error, read_all, tensor, write_whole};
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::error::Error;
-use crate::random;
+use super::{Contents, read_all, tensor};
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::files::{file_error, write_whole};
+use crate::core::random;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Where in the metadata the numbers are.
@@ -133,7 +134,10 @@ fn check_names(names: &[&str]) {
             || [RANDOM, CHECKSUM, DEVICE, TUNING].contains(name)
             || names[..i].contains(name)
         {
-            crate::shape::refuse!("checkpoint", "{name:?} cannot be the name of a part, or is that of two");
+            crate::core::shape::refuse!(
+                "checkpoint",
+                "{name:?} cannot be the name of a part, or is that of two"
+            );
         }
     }
 }

@@ -11,14 +11,14 @@ pub use state::{State, Stateful};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, View};
 
-use crate::device::Device;
-use crate::dtype::{DType, Element};
-use crate::error::Error;
+use crate::core::dtype::{DType, Element};
+use crate::core::error::Error;
+use crate::core::files::{file_error, write_whole};
+use crate::graph::Device;
 use crate::nn::Module;
 use crate::tensor::Tensor;
 
@@ -38,7 +38,7 @@ fn read_all(
 ) -> Result<Vec<(&String, Contents)>, Error> {
     if let Some(tensor) = tensors.values().next() {
         let on_device = tensors.values().filter(|other| other.device() == tensor.device());
-        let nodes: Vec<_> = on_device.map(|tensor| tensor.node.clone()).collect();
+        let nodes: Vec<_> = on_device.map(|tensor| tensor.node().clone()).collect();
         tensor.device().realize(&nodes)?;
     }
     tensors.iter().map(|(name, tensor)| Ok((name, read(tensor)?))).collect()
@@ -96,27 +96,6 @@ pub fn load(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
         Error::State { reason } => file_error(path, reason),
         other => other,
     })
-}
-
-pub(crate) fn file_error(path: &Path, reason: impl ToString) -> Error {
-    Error::File { path: path.to_owned(), reason: reason.to_string() }
-}
-
-/// Writes beside the file, then takes its place: a crash leaves the old file or the new one, never half of one.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".part");
-    let written = fs::File::create(&beside).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&beside); // the first failure is the one to report
-    } else if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
-        let _ = folder.sync_all(); // the new name too survives a power cut, where folders can be synced
-    }
-    written
 }
 
 /// A tensor's bytes as the format wants them.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use crate::core::error::Error;
+use crate::core::random::Generator;
 use crate::data::{DataLoader, Dataset, LoaderState};
-use crate::error::Error;
 use crate::nn::Module;
-use crate::random::Generator;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

@@ -4,8 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::{Program, Reg};
-use crate::graph::{Reduce, View};
-use crate::ops::Launch;
+use crate::graph::{Launch, Reduce, View};
 
 /// An output of an item of the pending graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::BufferId;
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::Shape;
 use crate::graph::{Binary, Move, Unary, View};
-use crate::shape::Shape;
 
 /// Straight-line code over an iteration space.
 #[derive(Clone, Debug, Default)]

@@ -3,8 +3,8 @@
 use super::linear::value;
 use super::summary::note;
 use super::{Dropout, Linear, Module, Visitor, init};
-use crate::device::Device;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
@@ -103,8 +103,7 @@ impl MultiheadAttention {
     fn projected(&self, inputs: [&Tensor; 3]) -> [Tensor; 3] {
         let (weight, bias) = (self.in_proj_weight.tensor(), value(&self.in_proj_bias));
         let embed = weight.size(1);
-        let one = |x: &Tensor| std::ptr::eq(&*x.node, &*inputs[0].node) && x.out == inputs[0].out;
-        let parts: [Tensor; 3] = if inputs.into_iter().all(one) {
+        let parts: [Tensor; 3] = if inputs.into_iter().all(|x| x.same(inputs[0])) {
             let whole = inputs[0].linear(&weight, bias.as_ref());
             [0, 1, 2].map(|i| whole.narrow(-1, (i * embed) as i64, embed))
         } else {

@@ -3,10 +3,10 @@
 use super::linear::value;
 use super::summary::note;
 use super::{Module, Visitor, init};
-use crate::device::Device;
-use crate::shape::{Shape, refuse};
+use crate::core::shape::{Shape, refuse};
+use crate::graph::Device;
+use crate::ops::conv::Conv;
 use crate::tensor::Tensor;
-use crate::tensor::conv::Conv;
 use crate::tensor::var::Var;
 
 /// Cross-correlation over one dim, [`Tensor::conv1d`] as a layer: `[batch, in, length]` to `[batch, out, windows]`.

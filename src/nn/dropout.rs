@@ -2,7 +2,7 @@
 
 use super::summary::note;
 use super::{Mode, Module, Visitor};
-use crate::shape::refuse;
+use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 
 /// In training each element is 0 with probability `p`, and divided by `1 - p` otherwise ([`Tensor::dropout`]); else nothing

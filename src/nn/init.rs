@@ -12,9 +12,9 @@
 //! init::constant(layer.bias.as_ref().unwrap(), 0.0);
 //! ```
 
-use crate::device::Device;
-use crate::random::next_stream;
-use crate::shape::{Shape, refuse};
+use crate::core::random::next_stream;
+use crate::core::shape::{Shape, refuse};
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

@@ -2,8 +2,8 @@
 
 use super::summary::note;
 use super::{Module, Visitor, init};
-use crate::device::Device;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

@@ -1,7 +1,8 @@
 //! Losses as values: each is the `Tensor` method of its name, with PyTorch's defaults.
 
+use crate::ops::cross_entropy::Classes;
 use crate::tensor::Tensor;
-use crate::tensor::loss::{Classes, Reduction};
+use crate::tensor::loss::Reduction;
 
 /// Softmax cross-entropy of logits `[batch, classes, ..]` and classes or probabilities: [`Tensor::cross_entropy_with`].
 ///

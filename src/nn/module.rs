@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::state;
-use crate::error::Error;
-use crate::shape::refuse;
+use crate::core::error::Error;
+use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

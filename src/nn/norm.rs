@@ -3,9 +3,9 @@
 use super::linear::value;
 use super::summary::note;
 use super::{Mode, Module, Visitor, init};
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::shape::{Dims, Shape, refuse};
+use crate::core::dtype::DType;
+use crate::core::shape::{Dims, Shape, refuse};
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::norm::BatchNorm;
 use crate::tensor::var::Var;

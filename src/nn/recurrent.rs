@@ -7,8 +7,8 @@ use std::marker::PhantomData;
 use super::linear::value;
 use super::summary::note;
 use super::{Dropout, Module, Visitor, init};
-use crate::device::Device;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

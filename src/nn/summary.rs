@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 
 use super::module::{Mode, Module, Visitor, address};
-use crate::no_grad;
-use crate::shape::Spec;
+use crate::core::grad_mode::no_grad;
+use crate::core::shape::Spec;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

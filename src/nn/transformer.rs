@@ -2,7 +2,7 @@
 
 use super::summary::note;
 use super::{Dropout, LayerNorm, Linear, Module, MultiheadAttention, RotaryEmbedding, Visitor};
-use crate::device::Device;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Attention, then a feed-forward part of four times the width with GELU, each behind a norm and beside a residual

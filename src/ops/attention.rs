@@ -4,10 +4,10 @@
 //! order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Mismatch, Shape, Spec, refuse};
 use crate::graph::Accepts;
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Mismatch, Shape, Spec, refuse};
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
 impl Tensor {

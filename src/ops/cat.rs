@@ -4,12 +4,88 @@
 use std::borrow::Cow;
 
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::limits::Limits;
-use crate::shape::{Mismatch, Spec};
-use crate::tensor::Tensor;
+use crate::core::dtype::DType;
+use crate::core::limits::Limits;
+use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::graph::Move;
+use crate::tensor::{Tensor, same_device};
+
+/// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
+pub(super) const FEW: usize = 8;
 
 /// Operands of a dispatch: with the result as many storage buffers as every adapter binds.
 const OPERANDS: usize = 7;
+
+impl Tensor {
+    /// The tensors one after the other along `dim`; all other sizes must agree.
+    #[track_caller]
+    pub fn cat(tensors: &[&Tensor], dim: i64) -> Tensor {
+        same_device("cat", tensors);
+        let first = tensors[0];
+        let at = first.dim_of("cat", dim);
+        for x in tensors {
+            let fits = x.dtype() == first.dtype()
+                && x.rank() == first.rank()
+                && x.shape().with(at, 0) == first.shape().with(at, 0);
+            if !fits {
+                refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
+            }
+        }
+        if tensors.len() > FEW {
+            return Tensor::fused(Cat { dim: at }, tensors).remove(0);
+        }
+        let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
+        // Each operand in its place among zeros; the places do not overlap, so their sum (or, of bools) is the result.
+        let mut before = 0;
+        let placed = tensors.iter().map(|x| {
+            let size = x.shape()[at];
+            before += size;
+            x.pad_dim(at, before - size, total - before)
+        });
+        let join = |a: Tensor, b: Tensor| if a.dtype() == DType::Bool { a.logical_or(b) } else { a + b };
+        placed.reduce(join).expect("there is an operand")
+    }
+
+    /// The tensors, all of one shape, along a new dim.
+    #[track_caller]
+    pub fn stack(tensors: &[&Tensor], dim: i64) -> Tensor {
+        same_device("stack", tensors);
+        if let Some(other) = tensors.iter().find(|x| x.spec() != tensors[0].spec()) {
+            refuse!("stack", "{} and {} are not of one shape and dtype", tensors[0].spec(), other.spec());
+        }
+        let rank = tensors[0].rank() as i64;
+        if dim < -rank - 1 || dim > rank {
+            refuse!("stack", "dim {dim} is out of range for {}", tensors[0].spec());
+        }
+        let columns: Vec<Tensor> = tensors.iter().map(|x| x.unsqueeze(dim)).collect();
+        Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)
+    }
+
+    /// The elements moved on by `shifts[i]` along `dims[i]`; what falls out comes in again at the other end. Without
+    /// dims the flattened tensor is rolled.
+    #[track_caller]
+    pub fn roll(&self, shifts: impl Into<Dims>, dims: impl Into<Dims>) -> Tensor {
+        let (shifts, dims) = (shifts.into(), dims.into());
+        if dims.0.is_empty() && shifts.0.len() == 1 {
+            let flat = self.moved(Move::Reshape([self.numel()].into()));
+            return flat.roll(shifts, 0).moved(Move::Reshape(self.shape().clone()));
+        }
+        if shifts.0.len() != dims.0.len() {
+            refuse!("roll", "{shifts} is not a shift for each of the dims {dims} of {}", self.spec());
+        }
+        shifts.0.iter().zip(&dims.0).fold(self.clone(), |x, (&shift, &dim)| {
+            let at = x.dim_of("roll", dim);
+            let size = x.shape()[at];
+            if size == 0 {
+                return x;
+            }
+            let shift = shift.rem_euclid(size as i64) as usize;
+            let (head, tail) =
+                (x.narrow(at as i64, 0, size - shift), x.narrow(at as i64, (size - shift) as i64, shift));
+            Tensor::cat(&[&tail, &head], at as i64)
+        })
+    }
+}
 
 /// `x, y, .. -> all of them along dim`, of one dtype and, but for the dim, one shape.
 #[derive(Clone, Copy, Debug)]

@@ -4,16 +4,15 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again, shares,
-    sharing, windows, word,
+    Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
+    shares, sharing, windows, word,
 };
-use super::launch::with_constants;
+use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Mismatch, Spec};
 use crate::graph::Move;
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Mismatch, Spec};
 use crate::tensor::Tensor;
-use crate::tensor::conv::Conv;
 
 /// Chunks at most: their sums are added one after the other.
 const MOST_CHUNKS: usize = 512;

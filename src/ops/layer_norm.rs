@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::graph::Move;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -38,10 +39,27 @@ impl Tensor {
         self.normalized("rms_norm", normalized_shape.into(), weight, None, LayerNorm { centred: false, eps })
     }
 
-    /// Mean 0 and variance 1 of each row of a matrix.
+    /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
+    /// times `weight` plus `bias` (Wu and He, 2018).
     #[track_caller]
-    pub(crate) fn standardized(&self, eps: f64) -> Tensor {
-        Tensor::fused(LayerNorm { centred: true, eps }, &[self]).remove(0)
+    pub fn group_norm(
+        &self,
+        num_groups: usize,
+        weight: Option<&Tensor>,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Tensor {
+        self.check_channels("group_norm", &[weight, bias]);
+        if num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
+            refuse!("group_norm", "the channels (dim 1) of {} are no {num_groups} groups", self.spec());
+        }
+        let (samples, channels) = (self.shape()[0], self.shape()[1]);
+        let rest: usize = self.shape()[2..].iter().product();
+        let groups = [samples * num_groups, channels / num_groups * rest];
+        let rows = self.moved(Move::Reshape(groups.into()));
+        let normal = Tensor::fused(LayerNorm { centred: true, eps }, &[&rows]).remove(0);
+        let normal = normal.moved(Move::Reshape(self.shape().clone()));
+        normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
     }
 
     #[track_caller]

@@ -3,14 +3,28 @@
 use std::borrow::Cow;
 
 use super::conv::divisor;
-use super::launch::with_constants;
+use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::{Mismatch, Shape, Spec};
 use crate::graph::Move;
-use crate::limits::{AdapterKind, Limits};
-use crate::shape::{Mismatch, Shape, Spec};
 use crate::tensor::pool::Pool2d;
 use crate::tensor::{Const, Tensor};
+
+impl Tensor {
+    /// The largest element of each window over the last two dims. Padding never wins, a NaN does; of equal elements the
+    /// first in row-major order gets the gradient.
+    #[track_caller]
+    pub fn max_pool2d(&self, pool: Pool2d) -> Tensor {
+        let size = self.pool_size("max_pool2d", &pool);
+        let outer = &self.shape()[..self.rank() - 2];
+        let planes = [outer.iter().product(), self.size(-2), self.size(-1)];
+        let planes = self.moved(Move::Reshape(planes.into()));
+        let largest = Tensor::fused(MaxPool { pool, size }, &[&planes]).remove(0);
+        largest.moved(Move::Reshape(outer.iter().copied().chain(size).collect()))
+    }
+}
 
 /// `input [planes, height, width] -> (largest [planes, size..], their places in the plane, as i32)`
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! row a workgroup or a part of it on a GPU. Rows are read by fours where their length allows.
 
 use super::{Launch, Word};
-use crate::limits::{AdapterKind, Limits};
+use crate::core::limits::{AdapterKind, Limits};
 
 /// Rows of `length` elements that lie `stride` apart: `[count / stride, length, stride]` in memory.
 pub(super) struct Rows {

@@ -2,9 +2,9 @@
 
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch};
+use crate::core::limits::Limits;
+use crate::core::shape::{Mismatch, Spec};
 use crate::graph::Accepts;
-use crate::limits::Limits;
-use crate::shape::{Mismatch, Spec};
 use crate::tensor::{Tensor, check_operands};
 
 impl Tensor {

@@ -1,10 +1,91 @@
 //! A tensor taken apart into many, which are views and cost nothing. Their gradients are put together at once: one by one,
 //! padded and added up, each would be looked at for every element.
 
+use super::cat::FEW;
 use super::{Fused, Io};
-use crate::shape::{Mismatch, Spec};
+use crate::core::shape::{Mismatch, Spec, refuse};
 use crate::tensor::Tensor;
-use crate::tensor::rearrange::FEW;
+
+impl Tensor {
+    /// Pieces of `size` elements along `dim`; the last may be smaller.
+    #[track_caller]
+    pub fn split(&self, size: usize, dim: i64) -> Vec<Tensor> {
+        let at = self.dim_of("split", dim);
+        let length = self.shape()[at];
+        if size == 0 && length != 0 {
+            refuse!("split", "pieces of 0 elements of dim {dim} of {}", self.spec());
+        }
+        let count = if size == 0 { 1 } else { length.div_ceil(size).max(1) };
+        let sizes: Vec<usize> = (0..count).map(|i| size.min(length - i * size)).collect();
+        self.split_with_sizes(&sizes, dim)
+    }
+
+    /// Pieces of the sizes given along `dim`; their sum is the dim's.
+    #[track_caller]
+    pub fn split_with_sizes(&self, sizes: &[usize], dim: i64) -> Vec<Tensor> {
+        let at = self.dim_of("split_with_sizes", dim);
+        if sizes.iter().sum::<usize>() != self.shape()[at] {
+            refuse!("split_with_sizes", "pieces of {sizes:?} are not dim {dim} of {}", self.spec());
+        }
+        self.pieces(sizes, at)
+    }
+
+    #[track_caller]
+    fn pieces(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
+        if sizes.len() <= FEW {
+            return self.narrows(sizes, dim);
+        }
+        if sizes.len() <= Split::MOST {
+            return Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]);
+        }
+        let groups = sizes.chunks(Split::MOST);
+        let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
+        let parts = self.pieces(&parts, dim);
+        parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
+    }
+
+    /// One [`narrow`](Tensor::narrow) after the other.
+    #[track_caller]
+    fn narrows(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
+        let mut start = 0;
+        let mut piece = |size: usize| {
+            start += size;
+            self.narrow(dim as i64, (start - size) as i64, size)
+        };
+        sizes.iter().map(|&size| piece(size)).collect()
+    }
+
+    /// The slices along `dim`, which goes away (PyTorch's
+    /// [`unbind`](https://docs.pytorch.org/docs/stable/generated/torch.unbind.html)): [`stack`](Tensor::stack) puts them
+    /// together again.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::new([1.0, 2.0, 3.0, 4.0], [2, 2], &Device::cpu());
+    /// let columns = x.unbind(1);
+    /// assert_eq!(columns[0].to_vec::<f32>().unwrap(), [1.0, 3.0]);
+    /// assert_eq!(columns[1].to_vec::<f32>().unwrap(), [2.0, 4.0]);
+    /// ```
+    #[track_caller]
+    pub fn unbind(&self, dim: i64) -> Vec<Tensor> {
+        let at = self.dim_of("unbind", dim);
+        let slices = self.pieces(&vec![1; self.shape()[at]], at);
+        slices.iter().map(|slice| slice.squeeze(at as i64)).collect()
+    }
+
+    /// At most `chunks` pieces of equal size along `dim`; the last may be smaller.
+    #[track_caller]
+    pub fn chunk(&self, chunks: usize, dim: i64) -> Vec<Tensor> {
+        if chunks == 0 {
+            refuse!("chunk", "{} in 0 pieces", self.spec());
+        }
+        let at = self.dim_of("chunk", dim);
+        match self.shape()[at] {
+            0 => vec![self.clone(); chunks],
+            length => self.split(length.div_ceil(chunks), dim),
+        }
+    }
+}
 
 /// `x -> pieces of these sizes along dim`
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Clipping: gradients that are too large are made smaller, together or each element by itself.
 
-use crate::no_grad;
-use crate::shape::refuse;
+use crate::core::grad_mode::no_grad;
+use crate::core::shape::refuse;
 use crate::tensor::var::Var;
 use crate::tensor::{Const, Tensor};
 

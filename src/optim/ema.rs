@@ -1,9 +1,9 @@
 //! The running mean of weights.
 
 use super::check_shares;
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
 use crate::io::{State, Stateful};
-use crate::no_grad;
 use crate::tensor::var::Var;
 
 /// An exponential moving average of parameters (Polyak and Juditsky, 1992; PyTorch's `get_ema_multi_avg_fn`): often

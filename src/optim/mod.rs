@@ -82,7 +82,7 @@ pub trait Optimizer: Stateful + Debug {
 fn check_positive(optimizer: &str, arguments: &[(&str, f64)]) {
     for (name, value) in arguments {
         if value.is_nan() || *value < 0.0 {
-            crate::shape::refuse!(optimizer, "{name} must not be negative: {value}");
+            crate::core::shape::refuse!(optimizer, "{name} must not be negative: {value}");
         }
     }
 }
@@ -91,6 +91,6 @@ fn check_positive(optimizer: &str, arguments: &[(&str, f64)]) {
 #[track_caller]
 fn check_shares(optimizer: &str, name: &str, shares: &[f64]) {
     if let Some(wrong) = shares.iter().find(|share| !(0.0..1.0).contains(*share)) {
-        crate::shape::refuse!(optimizer, "{name} must be in [0, 1): {wrong}");
+        crate::core::shape::refuse!(optimizer, "{name} must be in [0, 1): {wrong}");
     }
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use super::{Optimizer, check_positive};
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
+use crate::core::shape::refuse;
 use crate::io::{State, Stateful, load_parts};
-use crate::no_grad;
-use crate::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

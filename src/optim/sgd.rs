@@ -1,7 +1,7 @@
 //! Stochastic gradient descent.
 
 use super::{Optim, Rule, Slots, check_positive};
-use crate::shape::refuse;
+use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 

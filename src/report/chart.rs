@@ -6,9 +6,9 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use crate::error::Error;
-use crate::io::file_error;
-use crate::shape::refuse;
+use crate::core::error::Error;
+use crate::core::files::file_error;
+use crate::core::shape::refuse;
 
 /// By place among the series, beginning anew after the last: seen apart with any eyes (Okabe and Ito, 2008).
 const COLOURS: [RGBColor; 6] = [

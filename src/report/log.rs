@@ -3,9 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
-use crate::error::Error;
-use crate::io::{file_error, write_whole};
-use crate::shape::refuse;
+use crate::core::error::Error;
+use crate::core::files::{file_error, write_whole};
+use crate::core::shape::refuse;
 
 /// Numbers by the step or the epoch, which is the first column: a CSV file, from which any tool draws, and from which a
 /// resumed run still knows what was before it.

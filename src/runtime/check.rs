@@ -9,20 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::backend::PlanExecutor;
+use crate::core::array::Array;
+use crate::core::dtype::DType;
+use crate::core::error::Error;
+use crate::core::limits::Limits;
+use crate::core::shape::Spec;
 use crate::cpu::ball::Ball;
-use crate::cpu::{Array, kernel};
-use crate::device::{Data, Device, Storage};
-use crate::dtype::DType;
-use crate::error::Error;
-use crate::gpu::{self, Gpu};
-use crate::graph::{Node, Op, View};
+use crate::cpu::{array, kernel};
+use crate::graph::{Buffer, Device, Edge, Node, Op, Storage, View};
 use crate::ir::{Kernel, Placement, Plan, Program, Slot, Step};
-use crate::limits::Limits;
-use crate::no_grad;
-use crate::ops::Buffer;
 use crate::schedule::{self, Fusion, PendingGraph};
-use crate::shape::Spec;
-use crate::tensor::Tensor;
 
 /// A fused operation's kernels round in other places than its decomposition: they may be off by this many times as much.
 const FUSED_ERROR_RATIO: f64 = 4.0;
@@ -36,11 +33,11 @@ pub(super) struct Tally {
 }
 
 pub(super) struct Check<'a> {
-    pub gpu: &'a Gpu,
-    pub plan: &'a Plan,
-    pub graph: &'a PendingGraph,
-    pub buffers: &'a [&'a gpu::Buffer],
-    pub tally: &'a Tally,
+    executor: &'a dyn PlanExecutor,
+    plan: &'a Plan,
+    graph: &'a PendingGraph,
+    storages: &'a [Arc<dyn Storage>],
+    tally: &'a Tally,
     /// What each kernel of the next dispatch reads, and for fused operations each of their operands.
     operands: Vec<Vec<Vec<Ball>>>,
     fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
@@ -48,13 +45,13 @@ pub(super) struct Check<'a> {
 
 impl<'a> Check<'a> {
     pub fn new(
-        gpu: &'a Gpu,
+        executor: &'a dyn PlanExecutor,
         plan: &'a Plan,
         graph: &'a PendingGraph,
-        buffers: &'a [&'a gpu::Buffer],
+        storages: &'a [Arc<dyn Storage>],
         tally: &'a Tally,
     ) -> Self {
-        Check { gpu, plan, graph, buffers, tally, operands: Vec::new(), fused: FxHashMap::default() }
+        Check { executor, plan, graph, storages, tally, operands: Vec::new(), fused: FxHashMap::default() }
     }
 
     /// Keeps what the kernels of a dispatch are about to read: they work in place.
@@ -114,15 +111,15 @@ impl<'a> Check<'a> {
         let known = self.fused.remove(&last.item).unwrap_or_default();
         let specs = self.graph.items[last.item].specs(self.graph);
         // On a device of its own, where nothing runs.
-        let device = Device::null(self.gpu.limits().clone());
-        let tensor = |(i, spec): (usize, &Spec)| {
+        let device = Device::null(self.executor.limits().clone());
+        let edge = |(i, spec): (usize, &Spec)| {
             let bytes = known.get(&i).cloned().unwrap_or_else(|| vec![0; spec.bytes()]);
-            let storage = Storage::new(Data::Cpu(array(&bytes[..spec.bytes()], spec.dtype)));
-            Tensor::from_node(Node::input(spec.clone(), storage, &device), 0)
+            let elements = decoded(&bytes[..spec.bytes()], spec.dtype);
+            Edge { node: Node::input(spec.clone(), Arc::new(elements), None, &device), out: 0 }
         };
-        let inputs: Vec<Tensor> = specs.iter().enumerate().map(tensor).collect();
-        let outputs = no_grad(|| op.reference(&inputs));
-        let wanted = interpret(&outputs, self.gpu.limits());
+        let inputs: Vec<Edge> = specs.iter().enumerate().map(edge).collect();
+        let outputs = op.decompose(&inputs);
+        let wanted = interpret(&outputs, self.executor.limits());
         let mut compared = FxHashSet::default();
         for step in self.plan.steps.iter().filter(|step| step.item == last.item) {
             let Kernel::Fused(launch) = &step.kernel else { continue };
@@ -174,24 +171,24 @@ impl<'a> Check<'a> {
     }
 
     fn peek(&self, slots: &[usize]) -> Result<Vec<Vec<u8>>, Error> {
-        let buffers: Vec<_> = slots.iter().map(|&slot| self.buffers[slot]).map(|b| (b, b.bytes())).collect();
-        self.gpu.peek(&buffers)
+        let storages: Vec<_> = slots.iter().map(|&slot| &*self.storages[slot]).collect();
+        self.executor.peek(&storages)
     }
 }
 
-/// The elements of tensors that nothing has computed, from their operands on.
-fn interpret(outputs: &[Tensor], limits: &Limits) -> Vec<Vec<Ball>> {
-    let graph = PendingGraph::collect(outputs.iter().map(|x| x.node.clone()).collect(), |_| false);
+/// The elements of outputs that nothing has computed, from their operands on.
+fn interpret(outputs: &[Edge], limits: &Limits) -> Vec<Vec<Ball>> {
+    let graph = PendingGraph::collect(outputs.iter().map(|edge| edge.node.clone()).collect(), |_| false);
     let nothing = vec![false; graph.items.len()];
     let plan = schedule::plan(&graph, &nothing, limits, Fusion::Off, |_, _| {});
     let slots = interpret_plan(&plan, &graph, &[]);
-    let of = |x: &Tensor| {
-        if let Some(value) = x.node.value(x.out) {
-            return balls(value.storage.array().expect("an operand is on the host"));
+    let of = |edge: &Edge| {
+        if let Some(value) = edge.node.value(edge.out) {
+            return balls(array(&*value.storage));
         }
-        let is_it = |placement: &&Placement| Arc::ptr_eq(&graph.items[placement.item].node, &x.node);
+        let is_it = |placement: &&Placement| Arc::ptr_eq(&graph.items[placement.item].node, &edge.node);
         let placement = plan.results.iter().find(is_it).expect("an output has a value");
-        let (slot, view) = &placement.outs[x.out as usize];
+        let (slot, view) = &placement.outs[edge.out as usize];
         through(&slots[*slot], view)
     };
     outputs.iter().map(of).collect()
@@ -206,7 +203,7 @@ fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Ball>]) ->
     let contents = |slot: &Slot| match slot {
         Slot::Input(source) => {
             let values = graph.items[source.item].values.as_ref().expect("an input has its values");
-            balls(values[source.out as usize].storage.array().expect("an operand is on the host"))
+            balls(array(&*values[source.out as usize].storage))
         }
         Slot::Fresh { .. } => Vec::new(),
         Slot::Constant(i) => constants[*i].clone(),
@@ -225,7 +222,7 @@ fn through(elements: &[Ball], view: &View) -> Vec<Ball> {
     view.shape.coords().map(|coords| elements[(view.offset + at(&coords)) as usize]).collect()
 }
 
-fn array(bytes: &[u8], dtype: DType) -> Array {
+fn decoded(bytes: &[u8], dtype: DType) -> Array {
     let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
     match dtype {
         DType::F32 => Array::Float(words.into_iter().map(|x| f32::from_bits(x).into()).collect()),
@@ -245,7 +242,7 @@ fn balls(array: &Array) -> Vec<Ball> {
 }
 
 fn decode(bytes: &[u8], dtype: DType) -> Vec<Ball> {
-    balls(&array(bytes, dtype))
+    balls(&decoded(bytes, dtype))
 }
 
 /// As which dtype a kernel loads a read: a matrix has floats.

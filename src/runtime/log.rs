@@ -3,37 +3,12 @@
 //! In: a plan and its graph. Out: text.
 
 use std::fmt::Write;
-use std::sync::LazyLock;
-use std::time::Duration;
 
+use crate::backend::Dispatched;
+use crate::core::limits::Limits;
 use crate::graph::Op;
 use crate::ir::{Kernel, Plan, Step};
-use crate::limits::Limits;
-use crate::schedule::{MAX_REGION_ITEMS, PASSES, PendingGraph};
-
-/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `after:NAME` the form behind a
-/// pass, `wgsl` each kernel's text, `kernel` a line for each kernel that has run.
-pub(crate) fn logs(topic: &str) -> bool {
-    static TOPICS: LazyLock<Vec<String>> = LazyLock::new(topics);
-    TOPICS.iter().any(|other| other == topic)
-}
-
-/// The topics that the variable names. One that does not exist would be silence otherwise.
-fn topics() -> Vec<String> {
-    let named = std::env::var("WGRAD_LOG").unwrap_or_default();
-    let topics: Vec<String> = named.split(',').filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
-    let exists = |topic: &str| match topic.strip_prefix("after:") {
-        Some(pass) => pass == "all" || PASSES.contains(&pass),
-        None => ["plan", "kernel", "wgsl"].contains(&topic),
-    };
-    for topic in topics.iter().filter(|topic| !exists(topic)) {
-        let passes = PASSES.join(", ");
-        eprintln!(
-            "wgrad: WGRAD_LOG takes plan, kernel, wgsl, after:all or after:NAME ({passes}), not {topic}"
-        );
-    }
-    topics
-}
+use crate::schedule::{MAX_REGION_ITEMS, PendingGraph, logs};
 
 /// Prints the form behind a pass if that is asked for.
 pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
@@ -81,13 +56,8 @@ pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String
 }
 
 /// The kernels of a dispatch that has run.
-pub(super) fn kernels(
-    steps: &[Step],
-    graph: &PendingGraph,
-    workgroups: [u32; 3],
-    bytes: u64,
-    time: Duration,
-) -> String {
+pub(super) fn kernels(steps: &[Step], graph: &PendingGraph, dispatched: &Dispatched) -> String {
+    let Dispatched { workgroups, bytes, time } = dispatched;
     let groups: u32 = workgroups.iter().product();
     let kernels: Vec<String> =
         steps.iter().map(|step| format!("{} for {}", step.kernel, lines(step, graph))).collect();

@@ -1,137 +1,174 @@
 //! Connects the scheduler with the backends: collects what is pending, finds or makes its plan, has the backend run it, and
-//! gives the nodes their values.
+//! gives the nodes their values. The only part of the crate that knows every backend.
 //!
 //! In: root nodes. Out: values on nodes.
 
 mod check;
-mod counters;
+mod devices;
 mod log;
-mod null;
 mod plans;
 mod run;
+mod tune;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
-pub use counters::{Counters, Memory};
-pub(crate) use log::logs;
-pub(crate) use null::{Null, NullBuffer};
+pub use devices::GpuOptions;
+use futures::future::BoxFuture;
 
 use self::check::Tally;
 use self::plans::{Planned, Plans};
-use crate::clock::thread_time;
-use crate::cpu;
-use crate::device::{Backend, Device};
-use crate::error::Error;
-use crate::graph::{Node, Value};
+use crate::backend::{Backend, Counters, Executor, Memory, PlanExecutor};
+use crate::core::clock::thread_time;
+use crate::core::error::Error;
+use crate::core::host::{Download, Upload};
+use crate::core::limits::Limits;
+use crate::core::sync::lock;
+use crate::graph::{Engine, Node, Storage, Value, View};
 use crate::ir::Plan;
-use crate::limits::Limits;
-use crate::schedule::{self, Fusion, PendingGraph, has_kernel};
+use crate::schedule::{self, Fusion, PendingGraph, has_kernel, logs};
 
-/// A device's plans, and what it has done.
+/// A device's engine: a backend, and the plans made for it.
 pub(crate) struct Runtime {
+    backend: Arc<dyn Backend>,
     fusion: Fusion,
-    check: Option<Arc<Tally>>,
-    plans: Plans,
-    pub counters: Counters,
-    /// The most bytes that a run so far was predicted to hold, the constants of all plans among them.
-    pub predicted: u64,
+    /// With it the reference computes after each kernel what the kernel should have.
+    check: Option<Tally>,
+    state: Mutex<RuntimeState>,
 }
 
-impl Runtime {
-    /// With `check` the reference computes after each kernel what the kernel should have.
-    pub fn new(fusion: Fusion, check: bool) -> Runtime {
-        Runtime {
-            fusion,
-            check: check.then(Arc::default),
-            plans: Plans::default(),
-            counters: Counters::default(),
-            predicted: 0,
-        }
-    }
+/// What a device has planned and done.
+#[derive(Default)]
+struct RuntimeState {
+    plans: Plans,
+    counters: Counters,
+    /// The most bytes that a run so far was predicted to hold, the constants of all plans among them.
+    predicted: u64,
+}
 
-    pub fn forget_plans(&mut self) {
-        self.plans = Plans::default();
-    }
-
+impl Engine for Runtime {
     /// Gives the roots, and the pending nodes on the way to them that a user holds, their values; held values that can be
     /// computed later at little cost are left for that (`schedule::defer`).
-    pub fn realize(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+    fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+        let state = &mut lock(&self.state);
         let start = thread_time();
-        let realized = self.run(device, roots);
-        self.counters.host += thread_time() - start;
-        if let Some(tally) = &self.check {
-            self.counters.checked = tally.compared.load(Ordering::Relaxed);
-            self.counters.passed_over = tally.passed_over.load(Ordering::Relaxed);
-        }
+        let realized = self.run(state, roots);
+        state.counters.host += thread_time() - start;
         realized
     }
 
-    fn run(&mut self, device: &Device, roots: Vec<Arc<Node>>) -> Result<(), Error> {
-        let has_kernel = |node: &Node| device.limits().is_some_and(|limits| has_kernel(node, limits));
+    fn wait_for_turn(&self) -> Result<(), Error> {
+        self.plan_executor().map_or(Ok(()), |executor| executor.wait_for_turn())
+    }
+
+    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
+        self.backend.upload(data)
+    }
+
+    fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error> {
+        self.backend.read(storage, bytes)
+    }
+
+    fn read_async<'a>(
+        &'a self,
+        storage: &'a dyn Storage,
+        bytes: usize,
+    ) -> BoxFuture<'a, Result<Download<'a>, Error>> {
+        self.backend.read_async(storage, bytes)
+    }
+}
+
+impl Runtime {
+    fn new(backend: Arc<dyn Backend>, fusion: Fusion, check: bool) -> Runtime {
+        Runtime { backend, fusion, check: check.then(Tally::default), state: Mutex::default() }
+    }
+
+    fn plan_executor(&self) -> Option<&dyn PlanExecutor> {
+        match self.backend.executor() {
+            Executor::Plans(executor) => Some(executor),
+            Executor::Nodes(_) => None,
+        }
+    }
+
+    fn forget_plans(&self) {
+        lock(&self.state).plans = Plans::default();
+    }
+
+    fn counters(&self) -> Counters {
+        let mut counters = lock(&self.state).counters;
+        self.backend.count(&mut counters);
+        if let Some(tally) = &self.check {
+            counters.checked = tally.compared.load(Ordering::Relaxed);
+            counters.passed_over = tally.passed_over.load(Ordering::Relaxed);
+        }
+        counters
+    }
+
+    fn memory(&self) -> Memory {
+        Memory { predicted: lock(&self.state).predicted, ..self.backend.memory() }
+    }
+
+    fn run(&self, state: &mut RuntimeState, roots: Vec<Arc<Node>>) -> Result<(), Error> {
+        let executor = self.backend.executor();
+        let has_kernel = |node: &Node| match &executor {
+            Executor::Plans(executor) => has_kernel(node, executor.limits()),
+            Executor::Nodes(_) => false,
+        };
         let graph = PendingGraph::collect(roots, has_kernel);
         if !graph.has_pending() {
             return Ok(());
         }
-        self.counters.runs += 1;
-        let (planned, storages) = match device.backend() {
-            Backend::Cpu(rounding) => return cpu::run(&graph, *rounding),
-            Backend::Gpu(gpu) => {
-                let check = self.check.clone();
-                let prepare = |plan: Plan| run::prepare_gpu(gpu, plan, &graph, check.as_deref());
-                let planned = self.planned(&graph, gpu.limits(), prepare)?;
-                let storages = run::gpu(gpu, &planned, &graph, check.as_deref())?;
-                (planned, storages)
-            }
-            Backend::Null(null) => {
-                let prepare = |plan: Plan| run::prepare_null(null, plan, &graph);
-                let planned = self.planned(&graph, &null.limits, prepare)?;
-                let storages = run::null(null, &planned.plan, &graph, &planned.constants)?;
-                (planned, storages)
-            }
+        state.counters.runs += 1;
+        let executor = match executor {
+            Executor::Plans(executor) => executor,
+            Executor::Nodes(executor) => return executor.run(&graph),
         };
-        self.counters.deferred += planned.plan.deferred.len();
-        complete(&graph, &planned.plan, &storages);
+        let planned = self.planned(state, &graph, executor)?;
+        let check = self.check.as_ref();
+        let Planned { plan, compiled, constants, .. } = &*planned;
+        let storages = run::run(executor, plan, &**compiled, &graph, constants, check)?;
+        state.counters.deferred += plan.deferred.len();
+        complete(&graph, plan, &storages);
         Ok(())
     }
 
     /// The graph's plan, made only if no graph of the same key was planned before.
     fn planned(
-        &mut self,
+        &self,
+        state: &mut RuntimeState,
         graph: &PendingGraph,
-        limits: &Limits,
-        prepare: impl FnOnce(Plan) -> Result<Planned, Error>,
+        executor: &dyn PlanExecutor,
     ) -> Result<Arc<Planned>, Error> {
         let donatable = graph.donatable();
         let key = schedule::key(graph, &donatable);
-        let planned = match self.plans.get(&key) {
+        let planned = match state.plans.get(&key) {
             Some(planned) => planned,
             None => {
+                let limits = executor.limits();
                 let plan = schedule::plan(graph, &donatable, limits, self.fusion, log::observe);
-                let planned = prepare(plan)?;
+                let planned = run::prepare(executor, plan, graph, self.check.as_ref())?;
                 if logs("plan") {
-                    let text = log::plan(&planned.plan, graph, limits);
-                    eprintln!(
-                        "wgrad: a plan\n{text}  {}; {} bytes at the most",
-                        planned.plan, planned.predicted_bytes
-                    );
+                    print(&planned, graph, limits);
                 }
-                self.counters.plans += 1;
-                self.plans.insert(key, planned)
+                state.counters.plans += 1;
+                state.plans.insert(key, planned)
             }
         };
-        self.predicted = self.predicted.max(planned.predicted_bytes + self.plans.constant_bytes());
+        state.predicted = state.predicted.max(planned.predicted_bytes + state.plans.constant_bytes());
         Ok(planned)
     }
 }
 
+fn print(planned: &Planned, graph: &PendingGraph, limits: &Limits) {
+    let text = log::plan(&planned.plan, graph, limits);
+    eprintln!("wgrad: a plan\n{text}  {}; {} bytes at the most", planned.plan, planned.predicted_bytes);
+}
+
 /// Gives nodes their values. Those that no backward pass needs forget their sources, and what nothing refers to is freed.
-fn complete(graph: &PendingGraph, plan: &Plan, storages: &[run::SharedStorage]) {
+fn complete(graph: &PendingGraph, plan: &Plan, storages: &[Arc<dyn Storage>]) {
     for placement in &plan.results {
-        let value = |(slot, view): &(usize, crate::graph::View)| Value {
-            storage: storages[*slot].clone(),
-            view: view.clone(),
-        };
+        let value =
+            |(slot, view): &(usize, View)| Value { storage: storages[*slot].clone(), view: view.clone() };
         let item = &graph.items[placement.item];
         item.node.complete(placement.outs.iter().map(value).collect(), item.keeps_sources);
     }

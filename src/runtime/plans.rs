@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::run::SharedStorage;
-use crate::gpu;
+use crate::backend::CompiledPlan;
+use crate::graph::Storage;
 use crate::ir::Plan;
 use crate::schedule::Key;
 
@@ -15,10 +15,9 @@ const MAX_PLANS: usize = 256;
 /// A plan, ready to run.
 pub(super) struct Planned {
     pub plan: Plan,
-    /// What the GPU made of it.
-    pub compiled: Option<gpu::Compiled>,
+    pub compiled: Box<CompiledPlan>,
     /// The storage of each of the plan's constants.
-    pub constants: Vec<SharedStorage>,
+    pub constants: Vec<Arc<dyn Storage>>,
     /// Bytes of its operands and its fresh slots.
     pub predicted_bytes: u64,
 }

@@ -8,9 +8,9 @@
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::pending::PendingGraph;
+use crate::core::shape::Shape;
 use crate::graph::{Move, Op, View};
 use crate::ir::{Output, index_of};
-use crate::shape::Shape;
 
 /// Values that a region computes at each index. An item reached by several paths is computed on each, and paths can
 /// multiply.

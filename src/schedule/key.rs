@@ -4,14 +4,12 @@
 //! recomputations numbered by first appearance), handles and references, which inputs may be overwritten. Not in the key:
 //! the user's scalars, seeds and counters, which are uniforms; node ids; the user's lines.
 
-use std::any::Any;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use super::pending::PendingGraph;
-use crate::device::Storage;
 use crate::graph::Op;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,7 +31,7 @@ impl Hasher for KeyWriter {
 
 pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
     let mut key = KeyWriter::default();
-    let mut storages: FxHashMap<*const Storage, usize> = FxHashMap::default();
+    let mut storages: FxHashMap<*const (), usize> = FxHashMap::default();
     let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
     for (item, donatable) in graph.items.iter().zip(donatable) {
         let flags = [
@@ -53,7 +51,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
                 (&item.node.outs, item.is_small_part()).hash(&mut key);
                 for value in values.iter() {
                     let next = storages.len();
-                    storages.entry(Arc::as_ptr(&value.storage)).or_insert(next).hash(&mut key);
+                    storages.entry(Arc::as_ptr(&value.storage).cast()).or_insert(next).hash(&mut key);
                     value.view.hash(&mut key);
                 }
             }
@@ -75,7 +73,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
 pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
     std::mem::discriminant(op).hash(key);
     match op {
-        Op::Input | Op::Scalar(_) | Op::Random { .. } | Op::Where | Op::MatMul => {}
+        Op::Input(_) | Op::Scalar(_) | Op::Random { .. } | Op::Where | Op::MatMul => {}
         Op::Const(x) => x.to_bits().hash(key),
         Op::Iota(dim) | Op::Gather(dim) => dim.hash(key),
         Op::Unary(op) => op.hash(key),
@@ -85,9 +83,7 @@ pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
         Op::Reduce(reduce_op, dims) => (reduce_op, dims).hash(key),
         Op::ScatterAdd(dim, size) => (dim, size).hash(key),
         Op::Fused(op) => {
-            // The type, not the name: a user's operation may have the name of another.
-            let any: &dyn Any = op.as_ref();
-            (any.type_id(), op.attributes()).hash(key);
+            (op.op_type(), op.attributes()).hash(key);
         }
     }
 }

@@ -8,14 +8,13 @@ use smallvec::SmallVec;
 use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
 use super::pending::PendingGraph;
 use super::regions::{Body, Epilogue, Region, Regions};
-use crate::dtype::DType;
-use crate::graph::{Binary, Move, Op, Reduce, View};
+use crate::core::dtype::DType;
+use crate::core::limits::Limits;
+use crate::graph::{Binary, Buffer, Move, Op, Reduce, View, validate};
 use crate::ir::{
     BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
     index_of,
 };
-use crate::limits::Limits;
-use crate::ops::{self, Buffer};
 
 pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> KernelGraph {
     let Regions { list, aliases, empty, materialized, scratch } = regions;
@@ -181,7 +180,7 @@ impl Lowering<'_> {
         let Op::Fused(op) = it.op() else { unreachable!("a fused operation") };
         let specs: Vec<_> = it.specs(self.graph).into_iter().chain(it.node.outs.iter().cloned()).collect();
         let launches = op.launch(&specs, self.limits).expect("without a kernel it would be decomposed");
-        ops::validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
+        validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
         let mut scratch: FxHashMap<usize, usize> = FxHashMap::default();
         let mut kernels = Vec::new();
         for launch in launches {
@@ -302,7 +301,7 @@ impl<'a> Emitter<'a> {
             Op::Cast(to) => Inst::Cast(self.emit(sources[0], path), *to),
             Op::Move(movement) => return self.movement(item, movement, path),
             Op::Gather(dim) => self.gather(item, *dim, path),
-            Op::Input | Op::Reduce(..) | Op::MatMul | Op::ScatterAdd(..) | Op::Fused(_) => {
+            Op::Input(_) | Op::Reduce(..) | Op::MatMul | Op::ScatterAdd(..) | Op::Fused(_) => {
                 unreachable!("{} is read from memory", it.op().name())
             }
         };

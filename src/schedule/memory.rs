@@ -7,9 +7,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::pending::PendingGraph;
+use crate::core::limits::Limits;
 use crate::graph::View;
 use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, Slot, Step};
-use crate::limits::Limits;
 
 /// `pending` is the graph as it was collected, `graph` the one that was planned. Lifetimes follow the edges of the former.
 pub(super) fn memory(

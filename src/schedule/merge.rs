@@ -13,11 +13,11 @@ use smallvec::SmallVec;
 use super::pending::PendingGraph;
 use super::regions::MAX_REGION_ITEMS;
 use super::split_reductions::stages;
+use crate::core::limits::Limits;
+use crate::core::shape::Shape;
 use crate::graph::View;
 use crate::ir::vectorize::{MIN_VECTORIZED_SPACE, vec4_dim};
 use crate::ir::{BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, Reduction, Reg};
-use crate::limits::Limits;
-use crate::shape::Shape;
 
 /// Elements of each sum from which on writing partial results costs little beside reading the operands.
 const MIN_PARTIAL_SUM_LEN: usize = 32;

@@ -18,6 +18,7 @@
 mod access;
 mod defer;
 mod key;
+mod log;
 mod lower;
 mod memory;
 mod merge;
@@ -31,11 +32,12 @@ mod split_reductions;
 mod tests;
 
 pub(crate) use key::{Key, key};
+pub(crate) use log::logs;
 pub(crate) use pending::{PendingGraph, has_kernel};
 pub(crate) use regions::MAX_REGION_ITEMS;
 
+use crate::core::limits::Limits;
 use crate::ir::{KernelGraph, Plan};
-use crate::limits::Limits;
 
 /// The passes by name.
 pub(crate) const PASSES: [&str; 9] =

@@ -9,12 +9,10 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use crate::graph::{Edges, Node, Op, Value, with_recomputation};
+use crate::core::limits::Limits;
+use crate::core::shape::Spec;
+use crate::graph::{Edges, Launch, Node, Op, Value, with_recomputation};
 use crate::ir::{Output, joined};
-use crate::limits::Limits;
-use crate::no_grad;
-use crate::shape::Spec;
-use crate::tensor::Tensor;
 
 #[derive(Clone)]
 pub(crate) struct PendingGraph {
@@ -57,7 +55,7 @@ pub(crate) fn has_kernel(node: &Node, limits: &Limits) -> bool {
     if specs.iter().any(|spec| spec.shape.numel() == 0) {
         return false;
     }
-    let fits = |launch: &crate::ops::Launch| launch.buffers.len() <= limits.storage_buffers as usize;
+    let fits = |launch: &Launch| launch.buffers.len() <= limits.storage_buffers as usize;
     op.launch(&specs, limits).is_some_and(|launches| launches.iter().all(fits))
 }
 
@@ -275,16 +273,14 @@ impl fmt::Display for PendingGraph {
 /// The decomposition of a fused node into primitives, without handles on it.
 fn decompose(node: &Arc<Node>) -> Edges {
     let Op::Fused(op) = &node.op else { unreachable!("only fused operations have a decomposition") };
-    let inputs: Vec<Tensor> =
-        node.sources().iter().map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
-    let outputs = with_recomputation(node.recomputation, || no_grad(|| op.reference(&inputs)));
+    let outputs = with_recomputation(node.recomputation, || op.decompose(&node.sources()));
     // The decomposition must have the outputs of the operation; if not, the operation is defective.
-    let specs: Vec<_> = outputs.iter().map(Tensor::spec).collect();
+    let specs: Vec<_> = outputs.iter().map(|edge| &edge.node.outs[edge.out as usize]).collect();
     assert!(
         specs.iter().copied().eq(&node.outs),
         "the reference of {} gives {specs:?}, not {:?}",
         op.name(),
         node.outs
     );
-    outputs.iter().map(Tensor::edge).collect()
+    outputs
 }

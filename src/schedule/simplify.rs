@@ -14,10 +14,10 @@ use smallvec::SmallVec;
 
 use super::key::{KeyWriter, has_uniforms, write_op};
 use super::pending::PendingGraph;
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::Spec;
 use crate::graph::{Binary, Move, Op, Reduce, Unary};
 use crate::ir::Output;
-use crate::shape::Spec;
 
 pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
     let backs_output = backs_output(&graph);

@@ -1,6 +1,6 @@
 //! Into how many parts a long loop is split: to stay below the adapter's loop limit, and to keep the device busy.
 
-use crate::limits::{AdapterKind, Limits};
+use crate::core::limits::{AdapterKind, Limits};
 
 /// Elements of an output up to which a second stage costs a software adapter more than it saves.
 const MAX_SINGLE_STAGE_LEN: usize = 4096;

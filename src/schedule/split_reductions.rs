@@ -7,10 +7,10 @@
 use smallvec::SmallVec;
 
 use super::split_policy::{k_splits, reduction_splits};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::limits::Limits;
 use crate::graph::{Move, Reduce, View};
 use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
-use crate::limits::Limits;
 
 pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> KernelGraph {
     for node in std::mem::take(&mut graph.kernels) {

@@ -1,12 +1,14 @@
 //! Where tensors come from: the host's data, fills, ranges, random draws.
 
 use super::Tensor;
-use crate::device::Device;
-use crate::dtype::{DType, Element};
+use crate::core::array::Array;
+use crate::core::dtype::{DType, Element};
+use crate::core::extremes::Extremes;
+use crate::core::grad_mode::no_grad;
+use crate::core::random;
+use crate::core::shape::{Dims, Shape, Spec, refuse};
+use crate::graph::Device;
 use crate::graph::{Move, Node, Op};
-use crate::no_grad;
-use crate::random;
-use crate::shape::{Dims, Shape, Spec, refuse};
 
 impl Tensor {
     /// A tensor of the host's data, row-major: `data.len()` is the product of the sizes.
@@ -24,8 +26,12 @@ impl Tensor {
         }
         let spec = Spec { shape, dtype: T::DTYPE };
         spec.check_size("tensor", device);
-        let storage = device.upload(data);
-        Tensor::from_node(Node::input(spec, storage, device), 0)
+        let extremes = match T::to_array(if T::DTYPE.is_float() { &[] } else { data }) {
+            Array::Int(ints) => Extremes::of(ints.iter().map(|&x| x.into())),
+            Array::Uint(ints) => Extremes::of(ints.iter().map(|&x| x.into())),
+            Array::Float(_) | Array::Bool(_) => None,
+        };
+        Tensor::from_node(Node::input(spec, device.upload(data), extremes, device), 0)
     }
 
     /// A scalar.

@@ -3,9 +3,9 @@
 use std::ops;
 
 use super::{Tensor, check_operands, same_device};
-use crate::dtype::DType;
-use crate::graph::{Accepts, Binary, Op, Unary};
-use crate::shape::{Shape, Spec, refuse};
+use crate::core::dtype::DType;
+use crate::core::shape::{Shape, Spec, refuse};
+use crate::graph::{Accepts, Binary, Op, Unary, binary_rows, unary_rows};
 
 /// What an elementwise method takes beside its tensor: another tensor, or a number.
 #[derive(Clone, Debug)]
@@ -95,6 +95,34 @@ pub(crate) fn binary_as(name: &str, op: Binary, a: Operand, b: Operand) -> Tenso
     let dtype = if row.compares { DType::Bool } else { a.dtype() };
     Tensor::build(Op::Binary(op), &[&a, &b], Spec::new(a.shape().clone(), dtype))
 }
+
+macro_rules! unary_methods {
+    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident { $($row:tt)* })*) => {
+        /// Elementwise operations of one operand.
+        impl Tensor { $(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $method(&self) -> Tensor {
+                unary(Unary::$op, self)
+            }
+        )* }
+    };
+}
+unary_rows!(unary_methods);
+
+macro_rules! binary_methods {
+    ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident compares $compares:literal { $($row:tt)* })*) => {
+        /// Elementwise operations of two operands, which broadcast; the second may be a number.
+        impl Tensor { $(
+            $(#[$doc])*
+            #[track_caller]
+            pub fn $method(&self, other: impl Into<Operand>) -> Tensor {
+                binary(Binary::$op, self.into(), other.into())
+            }
+        )* }
+    };
+}
+binary_rows!(binary_methods);
 
 /// `a <= b`, as a part of the method that the messages name.
 #[track_caller]

@@ -1,9 +1,9 @@
 //! Indexing by tensors of indices (i32 or u32), checked in the user's line where the host knows the indices.
 
 use super::{Tensor, same_device};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Spec, refuse};
 use crate::graph::Op;
-use crate::shape::{Spec, refuse};
 
 impl Tensor {
     /// Along `dim`, the elements that `index` names: `out[i][j] = self[index[i][j]][j]` for dim 0.
@@ -136,11 +136,8 @@ impl Tensor {
     /// [`check_indices`](Tensor::check_indices), but for one value that may be anywhere.
     #[track_caller]
     pub(crate) fn check_indices_but(&self, op: &str, size: usize, but: i64) {
-        if !matches!(self.node.op, Op::Input) || !self.node.sources().is_empty() {
-            return;
-        }
-        let known = self.node.value(self.out).and_then(|value| value.storage.extremes());
-        let Some((least, largest)) = known.and_then(|extremes| extremes.without(but)) else { return };
+        let Op::Input(Some(known)) = &self.node().op else { return };
+        let Some((least, largest)) = known.without(but) else { return };
         if least < 0 || largest >= size as i64 {
             let wrong = if least < 0 { least } else { largest };
             refuse!(op, "index {wrong} in {} is out of range: there are {size}", self.spec());

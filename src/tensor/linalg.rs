@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::{Tensor, check_operands, same_device};
+use crate::core::shape::{Shape, Spec, refuse};
 use crate::graph::{Accepts, Move, Op};
-use crate::shape::{Shape, Spec, refuse};
 
 impl Tensor {
     /// Matrix product, by PyTorch's rules: vectors are rows or columns, leading dims are batches and broadcast.

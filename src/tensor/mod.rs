@@ -3,9 +3,9 @@
 //! In: calls. Out: nodes. Nothing is computed until a value is read or a step is taken.
 
 pub(crate) mod activation;
-pub(crate) mod conv;
 pub(crate) mod creation;
 pub(crate) mod elementwise;
+pub(crate) mod fused;
 pub(crate) mod indexing;
 pub(crate) mod linalg;
 pub(crate) mod loss;
@@ -26,12 +26,10 @@ use smallvec::SmallVec;
 pub(crate) use elementwise::Const;
 pub use elementwise::Operand;
 
-use crate::autograd::is_grad_enabled;
-use crate::device::Device;
-use crate::dtype::DType;
-use crate::graph::{Accepts, Edge, Move, Node, Op};
-use crate::ops::Fused;
-use crate::shape::{Mismatch, Shape, Spec, refuse};
+use crate::core::dtype::DType;
+use crate::core::grad_mode::is_grad_enabled;
+use crate::core::shape::{Shape, Spec, refuse};
+use crate::graph::{Accepts, Device, Edge, Handle, Move, Node, Op, print};
 
 /// An n-dimensional array on a device, or the promise of one: a handle on a node of the graph.
 ///
@@ -46,25 +44,40 @@ use crate::shape::{Mismatch, Shape, Spec, refuse};
 /// assert_eq!(y.item().unwrap(), 14.0);
 /// assert_eq!(x.grad().unwrap().to_vec::<f32>().unwrap(), [2.0, 4.0, 6.0]);
 /// ```
-pub struct Tensor {
-    pub(crate) node: Arc<Node>,
-    pub(crate) out: u8,
-}
+#[derive(Clone)]
+pub struct Tensor(pub(crate) Handle);
 
 impl Tensor {
     pub(crate) fn from_node(node: Arc<Node>, out: u8) -> Tensor {
-        node.hold();
-        Tensor { node, out }
+        Tensor(Handle::new(node, out))
+    }
+
+    pub(crate) fn from_edge(edge: &Edge) -> Tensor {
+        Tensor::from_node(edge.node.clone(), edge.out)
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.0.node
+    }
+
+    /// Which of the node's outputs it is.
+    pub(crate) fn out(&self) -> u8 {
+        self.0.out
     }
 
     pub(crate) fn edge(&self) -> Edge {
-        Edge { node: self.node.clone(), out: self.out }
+        self.0.edge()
+    }
+
+    /// Whether both are handles on one output.
+    pub(crate) fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(self.node(), other.node()) && self.out() == other.out()
     }
 
     /// A pending node of one output.
     #[track_caller]
     pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
-        let device = &sources[0].node.device;
+        let device = &sources[0].node().device;
         // An operand that is only stretched is read through strides and not written; where strides cannot say it, the
         // run fails with `Error::TooLarge`.
         if !matches!(op, Op::Move(Move::Expand(_))) {
@@ -84,41 +97,30 @@ impl Tensor {
         Tensor::from_node(node, 0)
     }
 
-    /// An operation with kernels of its own: all its outputs, in order. See [`Fused`].
-    ///
-    /// # Panics
-    ///
-    /// With what [`Fused::outputs`] says, in the caller's line.
-    #[track_caller]
-    pub fn fused(op: impl Fused, inputs: &[&Tensor]) -> Vec<Tensor> {
-        Tensor::fused_shared(Arc::new(op), inputs)
+    /// Whether a gradient flows to this tensor.
+    pub fn requires_grad_enabled(&self) -> bool {
+        self.dtype().is_float() && self.node().needs_grad()
     }
 
-    #[track_caller]
-    pub(crate) fn fused_shared(op: Arc<dyn Fused>, inputs: &[&Tensor]) -> Vec<Tensor> {
-        let device = same_device(op.name(), inputs);
-        let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
-        let outs = match op.outputs(&specs) {
-            Ok(outs) => outs,
-            Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
-        };
-        outs.iter().for_each(|out| out.check_size(op.name(), device));
-        let tracks = is_grad_enabled()
-            && outs.iter().any(|spec| spec.dtype.is_float())
-            && inputs.iter().any(|x| x.requires_grad_enabled());
-        let count = outs.len() as u8;
-        let edges = inputs.iter().map(|x| x.edge()).collect();
-        let node = Node::new(Op::Fused(op), edges, outs.into(), device, tracks);
-        (0..count).map(|out| Tensor::from_node(node.clone(), out)).collect()
+    /// The graph behind this tensor as text, oldest node first: what has been computed and forgotten is not in it.
+    ///
+    /// ```
+    /// # use wgrad::{Device, Tensor};
+    /// let x = Tensor::ones([2], &Device::cpu());
+    /// let lines = (x.exp() * 2.0).graph();
+    /// assert!(lines.lines().any(|line| line.contains("exp")));
+    /// ```
+    pub fn graph(&self) -> String {
+        print(self.node())
     }
 
     pub(crate) fn spec(&self) -> &Spec {
-        &self.node.outs[self.out as usize]
+        &self.node().outs[self.out() as usize]
     }
 
     /// Sizes of the dimensions, outermost first.
     pub fn shape(&self) -> &Shape {
-        self.node.shape(self.out)
+        self.node().shape(self.out())
     }
 
     /// The size of one dim; negative dims count from the end.
@@ -145,7 +147,7 @@ impl Tensor {
 
     /// Where the tensor lives.
     pub fn device(&self) -> &Device {
-        &self.node.device
+        &self.node().device
     }
 }
 
@@ -192,20 +194,8 @@ pub(crate) fn check_operands(op: &str, accepts: Accepts, operands: &[&Tensor]) {
     }
 }
 
-impl Clone for Tensor {
-    fn clone(&self) -> Tensor {
-        Tensor::from_node(self.node.clone(), self.out)
-    }
-}
-
-impl Drop for Tensor {
-    fn drop(&mut self) {
-        self.node.unhold();
-    }
-}
-
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "Tensor({} on {}, {})", self.spec(), self.device(), self.node.op.name())
+        write!(f, "Tensor({} on {}, {})", self.spec(), self.device(), self.node().op.name())
     }
 }

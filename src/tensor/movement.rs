@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::Tensor;
-use crate::autograd::is_grad_enabled;
+use crate::core::grad_mode::is_grad_enabled;
+use crate::core::shape::{Dims, Shape, Spec, refuse};
 use crate::graph::{Move, Op, Windows};
-use crate::shape::{Dims, Shape, Spec, refuse};
 
 impl Tensor {
     /// Builds the node of a movement op, unless it would move nothing.

@@ -1,8 +1,8 @@
-//! Normalisations and dropout.
+//! Batch normalisation and dropout. Norms over rows have kernels: `ops/layer_norm`.
 
 use super::{Const, Tensor, check_operands};
+use crate::core::shape::{Shape, refuse};
 use crate::graph::{Accepts, Move};
-use crate::shape::{Shape, refuse};
 
 /// What training makes of a batch: the output and the running statistics to go on with.
 #[derive(Clone, Debug)]
@@ -16,28 +16,6 @@ pub struct BatchNorm {
 }
 
 impl Tensor {
-    /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
-    /// times `weight` plus `bias` (Wu and He, 2018).
-    #[track_caller]
-    pub fn group_norm(
-        &self,
-        num_groups: usize,
-        weight: Option<&Tensor>,
-        bias: Option<&Tensor>,
-        eps: f64,
-    ) -> Tensor {
-        self.check_channels("group_norm", &[weight, bias]);
-        if num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
-            refuse!("group_norm", "the channels (dim 1) of {} are no {num_groups} groups", self.spec());
-        }
-        let (samples, channels) = (self.shape()[0], self.shape()[1]);
-        let rest: usize = self.shape()[2..].iter().product();
-        let groups = [samples * num_groups, channels / num_groups * rest];
-        let normal = self.moved(Move::Reshape(groups.into())).standardized(eps);
-        let normal = normal.moved(Move::Reshape(self.shape().clone()));
-        normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
-    }
-
     /// Batch normalisation with statistics that are given: `(x - mean) / √(var + eps) * weight + bias` for each channel
     /// (dim 1). What a trained model does.
     #[track_caller]
@@ -108,7 +86,7 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn scaled(self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Tensor {
+    pub(crate) fn scaled(self, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Tensor {
         let scaled = weight.map_or_else(|| self.clone(), |weight| &self * weight);
         bias.map_or_else(|| scaled.clone(), |bias| &scaled + bias)
     }
@@ -120,7 +98,7 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn check_channels(&self, op: &str, parameters: &[Option<&Tensor>]) {
+    pub(crate) fn check_channels(&self, op: &str, parameters: &[Option<&Tensor>]) {
         self.check_parameters(op, parameters);
         if self.rank() < 2 {
             refuse!(op, "{} has no channels (dim 1)", self.spec());
@@ -132,7 +110,7 @@ impl Tensor {
 
     /// `[channels]` so that it broadcasts along dim 1.
     #[track_caller]
-    fn per_channel(&self, parameter: Option<&Tensor>) -> Option<Tensor> {
+    pub(crate) fn per_channel(&self, parameter: Option<&Tensor>) -> Option<Tensor> {
         let shape: Shape = (0..self.rank()).map(|dim| if dim == 1 { self.shape()[1] } else { 1 }).collect();
         parameter.map(|x| x.moved(Move::Reshape(shape)))
     }

@@ -1,9 +1,8 @@
-//! Pooling: a reduction over windows, which are views.
+//! Average pooling: a reduction over windows, which are views. Max pooling has kernels: `ops/max_pool`.
 
 use super::{Tensor, check_operands};
+use crate::core::shape::refuse;
 use crate::graph::{Accepts, Move};
-use crate::ops::max_pool::MaxPool;
-use crate::shape::refuse;
 
 /// The windows of a pool over two dims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,18 +70,6 @@ impl Pool2d {
 }
 
 impl Tensor {
-    /// The largest element of each window over the last two dims. Padding never wins, a NaN does; of equal elements the
-    /// first in row-major order gets the gradient.
-    #[track_caller]
-    pub fn max_pool2d(&self, pool: Pool2d) -> Tensor {
-        let size = self.pool_size("max_pool2d", &pool);
-        let outer = &self.shape()[..self.rank() - 2];
-        let planes = [outer.iter().product(), self.size(-2), self.size(-1)];
-        let planes = self.moved(Move::Reshape(planes.into()));
-        let largest = Tensor::fused(MaxPool { pool, size }, &[&planes]).remove(0);
-        largest.moved(Move::Reshape(outer.iter().copied().chain(size).collect()))
-    }
-
     /// The mean of each window over the last two dims.
     #[track_caller]
     pub fn avg_pool2d(&self, pool: Pool2d) -> Tensor {
@@ -131,7 +118,7 @@ impl Tensor {
 
     /// Windows along the last two dims.
     #[track_caller]
-    fn pool_size(&self, op: &str, pool: &Pool2d) -> [usize; 2] {
+    pub(crate) fn pool_size(&self, op: &str, pool: &Pool2d) -> [usize; 2] {
         check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!(op, "wants [.., channels, height, width], not {}", self.spec());

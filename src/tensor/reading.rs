@@ -1,16 +1,16 @@
 //! Reading values back: the only place where a program waits for the device, and where its failures come out.
 
 use super::Tensor;
-use crate::dtype::{DType, Element};
-use crate::error::Error;
+use crate::core::dtype::{DType, Element};
+use crate::core::error::Error;
+use crate::core::grad_mode::no_grad;
+use crate::core::shape::refuse;
 use crate::graph::{Op, Value};
-use crate::no_grad;
-use crate::shape::refuse;
 
 impl Tensor {
     /// Computes the value if nothing has yet, without waiting for the GPU, and returns the tensor.
     pub fn realize(&self) -> Result<&Tensor, Error> {
-        self.device().realize(std::slice::from_ref(&self.node))?;
+        self.device().realize(std::slice::from_ref(self.node()))?;
         Ok(self)
     }
 
@@ -78,6 +78,6 @@ impl Tensor {
 
     /// The value, once realised.
     pub(crate) fn value(&self) -> Value {
-        self.node.value(self.out).expect("the tensor was realised")
+        self.node().value(self.out()).expect("the tensor was realised")
     }
 }

@@ -2,9 +2,9 @@
 //! they stay with size 1.
 
 use super::{Const, Tensor, check_operands};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
+use crate::core::shape::{Dims, Spec, refuse};
 use crate::graph::{Accepts, Move, Op, Reduce};
-use crate::shape::{Dims, Spec, refuse};
 
 impl Tensor {
     /// Sum of all elements; of bools, how many are true (an i32).

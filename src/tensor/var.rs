@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::Tensor;
-use crate::device::Pending;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
+use crate::core::sync::lock;
+use crate::graph::{Node, Pending, Variable};
 
 /// A named place that holds a tensor: a parameter, a running statistic, an optimizer's state.
 ///
@@ -52,7 +53,7 @@ impl Var {
 
     /// The tensor that the place holds now.
     pub fn tensor(&self) -> Tensor {
-        self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0.tensor).clone()
     }
 
     /// Puts another tensor of the same shape and dtype in: detached from its history and with no gradient yet. It is
@@ -71,10 +72,9 @@ impl Var {
             );
         }
         let new = Cell::own(self.trains(), &tensor);
-        let is_first = tensor.node.sources().is_empty() && old.node.value(old.out).is_none();
+        let is_first = tensor.node().sources().is_empty() && old.node().value(old.out()).is_none();
         drop(tensor);
-        let replaced =
-            std::mem::replace(&mut *self.0.tensor.lock().unwrap_or_else(PoisonError::into_inner), new);
+        let replaced = std::mem::replace(&mut *lock(&self.0.tensor), new);
         drop(replaced);
         self.register(is_first);
     }
@@ -83,8 +83,8 @@ impl Var {
     fn register(&self, initial: bool) {
         let tensor = self.tensor();
         tensor.device().register(match initial {
-            true => Pending::Initial(Arc::downgrade(&tensor.node)),
-            false => Pending::Var(Arc::downgrade(&self.0)),
+            true => Pending::Initial(Arc::downgrade(tensor.node())),
+            false => Pending::Changed(Arc::downgrade(&self.0) as Weak<dyn Variable>),
         });
     }
 
@@ -96,12 +96,12 @@ impl Var {
 
     /// The gradient, which is gone from here afterwards: a handle on it would have to be given a value.
     pub(crate) fn take_grad(&self) -> Option<Tensor> {
-        self.tensor().node.state().grad.take()
+        self.tensor().node().state().grad.take().map(Tensor)
     }
 
     /// Another gradient in place of the one that was taken.
     pub(crate) fn put_grad(&self, gradient: Tensor) {
-        let replaced = self.tensor().node.state().grad.replace(gradient);
+        let replaced = self.tensor().node().state().grad.replace(gradient.0);
         drop(replaced);
     }
 
@@ -148,9 +148,11 @@ impl Cell {
         let own = tensor.detach();
         if trains { own.requires_grad() } else { own }
     }
+}
 
-    pub fn tensor(&self) -> Tensor {
-        self.tensor.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl Variable for Cell {
+    fn node(&self) -> Arc<Node> {
+        lock(&self.tensor).node().clone()
     }
 }
 

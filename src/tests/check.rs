@@ -1,7 +1,6 @@
 //! `WGRAD_CHECK`: kernels broken on purpose are caught, and sound ones are not.
 
 use super::common::{self, Host};
-use crate::device::Backend;
 use crate::nn::{Linear, Module};
 use crate::ops::{Buffer, Fused, Launch, Word};
 use crate::optim::{Adam, Optimizer};
@@ -14,7 +13,7 @@ fn checked(kind: Option<AdapterKind>) -> Device {
 /// A checked device whose kernels have one text in place of another.
 fn broken(kind: Option<AdapterKind>, from: &'static str, to: &'static str) -> Device {
     let device = checked(kind);
-    let Backend::Gpu(gpu) = device.backend() else { unreachable!("a GPU") };
+    let Some(gpu) = device.gpu_backend() else { unreachable!("a GPU") };
     *gpu.broken.lock().unwrap() = Some((from, to));
     device
 }

@@ -1,6 +1,6 @@
 //! What the host knows of indices, against all of them.
 
-use crate::device::Extremes;
+use crate::core::extremes::Extremes;
 
 #[test]
 fn extremes_without_one_value() {

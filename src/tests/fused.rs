@@ -5,7 +5,8 @@
 use wgrad::{AdapterKind, Device, Generator, GpuOptions, Tensor};
 
 use super::common::gpu;
-use crate::ops::{Draw, check_shared, samples};
+use crate::autograd::check_fused::check_shared;
+use crate::ops::{Draw, samples};
 
 fn draw(input: &Draw, seed: u64, device: &Device) -> Tensor {
     let mut generator = Generator::new(seed);

@@ -1,6 +1,5 @@
 //! Ring 1: every variant of the matrix product, also those that this adapter would not choose, against three plain loops.
 
-use crate::device::Backend;
 use crate::gpu::matmul::{Costs, Variant};
 use crate::{AdapterKind, Device, Generator, GpuOptions, Tensor, Var};
 
@@ -17,7 +16,7 @@ fn each_variant(mut test: impl FnMut(&Device, Variant)) {
         let open = || Device::gpu_with(&options).unwrap_or_else(|error| panic!("{error}"));
         for (variant, cost) in Costs::of(open().limits().expect("a GPU has limits")).variants {
             let device = open();
-            let Backend::Gpu(gpu) = device.backend() else { unreachable!("it was opened as a GPU") };
+            let Some(gpu) = device.gpu_backend() else { unreachable!("it was opened as a GPU") };
             gpu.matmul_costs().variants = vec![(variant, cost)];
             test(&device, variant);
         }

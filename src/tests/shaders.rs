@@ -8,12 +8,12 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
+use crate::core::limits::{AdapterKind, Limits};
+use crate::core::shape::Spec;
 use crate::gpu::codegen::{fill, together, whole};
 use crate::gpu::matmul;
 use crate::graph::{Binary, Unary};
-use crate::limits::{AdapterKind, Limits};
 use crate::ops::{Draw, Launch, Sample, samples};
-use crate::shape::Spec;
 
 /// Values for the overrides of a file.
 type Constants = &'static [(&'static str, f64)];

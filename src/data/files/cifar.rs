@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::ten_classes;
+use crate::core::error::Error;
+use crate::core::files::file_error;
 use crate::data::{Column, Images};
-use crate::error::Error;
-use crate::io::file_error;
 
 const SHAPE: [usize; 3] = [3, 32, 32];
 const RECORD: usize = 1 + 3 * 32 * 32;

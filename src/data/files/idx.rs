@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::GzDecoder;
 
 use super::ten_classes;
+use crate::core::error::Error;
+use crate::core::files::file_error;
 use crate::data::{Column, Images};
-use crate::error::Error;
-use crate::io::file_error;
 
 /// An array of bytes from a file.
 #[derive(Clone, Debug)]

@@ -9,8 +9,8 @@ pub use idx::{Idx, mnist, read_idx};
 pub use table::{Table, read_csv};
 
 use super::Column;
-use crate::error::Error;
-use crate::io::file_error;
+use crate::core::error::Error;
+use crate::core::files::file_error;
 use std::path::Path;
 
 /// Class numbers below 10 as a column.

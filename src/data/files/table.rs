@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::core::error::Error;
+use crate::core::files::file_error;
 use crate::data::Column;
-use crate::error::Error;
-use crate::io::file_error;
 
 /// A table of text, whose columns become numbers or classes when they are asked for.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Numbers that the library wrote, in a kernel's text or among its uniforms.
 
 use super::{Word, Writer};
-use crate::dtype::DType;
+use crate::core::dtype::DType;
 use crate::graph::{Binary, Unary};
 use crate::ir::{Inst, Program, Reg};
 

@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 use self::constants::{is_arithmetic_operand, zero};
 pub(crate) use self::together::together;
-use crate::dtype::DType;
+use crate::core::dtype::DType;
 use crate::graph::{Reduce, View};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
 use crate::ir::{Inst, Load, Program, Reduction, Reg};

@@ -19,8 +19,8 @@ use std::fmt;
 use std::num::NonZero;
 
 use super::codegen::{self, Text, Word, fill, whole};
+use crate::core::limits::{AdapterKind, Limits};
 use crate::ir::{MatMul, Matrix, Program};
-use crate::limits::{AdapterKind, Limits};
 
 /// Invocations of a workgroup of the skinny kernel.
 const GROUP: usize = 64;

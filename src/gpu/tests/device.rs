@@ -2,7 +2,7 @@
 
 use futures::executor::block_on;
 
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::gpu::{Gpu, Options, read};
 
 #[test]

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::task::Poll;
 
 use super::kernels::*;
-use crate::error::Error;
+use crate::core::error::Error;
 use crate::gpu::{Dispatch, Gpu, Options};
 use futures::executor::block_on;
 

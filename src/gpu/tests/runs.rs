@@ -142,7 +142,7 @@ fn four_threads_share_a_device() {
 #[test]
 fn everything_runs_under_the_limits_of_webgpu() {
     let gpu = Gpu::new(Options { restricted: true, checked: true, ..Options::default() }).unwrap();
-    let mut limits = crate::limits::Limits::webgpu();
+    let mut limits = crate::core::limits::Limits::webgpu();
     limits.kind = gpu.limits().kind;
     limits.loop_iterations = gpu.limits().loop_iterations;
     assert_eq!(gpu.limits(), &limits);

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 use super::{Schedule, line};
-use crate::shape::refuse;
+use crate::core::shape::refuse;
 
 /// Half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
 /// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).

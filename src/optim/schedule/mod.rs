@@ -10,7 +10,7 @@ pub use plateau::ReduceLROnPlateau;
 use std::fmt::Debug;
 
 use super::Optimizer;
-use crate::shape::refuse;
+use crate::core::shape::refuse;
 
 /// A learning rate for each step.
 ///

@@ -1,9 +1,9 @@
 //! The schedule that goes by what was measured.
 
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::shape::refuse;
 use crate::io::{State, Stateful};
 use crate::optim::Optimizer;
-use crate::shape::refuse;
 
 /// A smaller rate when a metric, such as the validation loss, has not fallen for a while
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html),

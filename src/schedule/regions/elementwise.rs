@@ -6,10 +6,10 @@ use smallvec::SmallVec;
 use super::grow::{Grown, Seed, is_fusible};
 use super::reduction::Reduced;
 use super::{Body, Epilogue, Items, Planner, Region};
+use crate::core::shape::Shape;
 use crate::graph::{Move, Op};
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, Computed, Paths, trace};
-use crate::shape::Shape;
 
 /// Other items that a region tries to write besides its own.
 const MAX_SIBLINGS: usize = 16;

@@ -31,10 +31,10 @@ use smallvec::SmallVec;
 use self::grow::is_fusible;
 use super::access::{Computed, RegionReads};
 use super::pending::{Item, PendingGraph};
+use crate::core::limits::Limits;
+use crate::core::shape::Shape;
 use crate::graph::{Move, Op, View};
 use crate::ir::{BufferId, Output};
-use crate::limits::Limits;
-use crate::shape::Shape;
 
 pub(crate) use grow::MAX_REGION_ITEMS;
 

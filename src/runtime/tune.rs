@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use rustc_hash::FxHasher;
 
-use crate::device::{Backend, Device};
-use crate::error::Error;
+use crate::core::error::Error;
+use crate::core::files::{file_error, write_whole};
+use crate::core::limits::AdapterKind;
+use crate::core::random::Generator;
 use crate::gpu::matmul::{Costs, Variant};
-use crate::io::{file_error, write_whole};
-use crate::limits::AdapterKind;
-use crate::random::Generator;
+use crate::graph::Device;
 use crate::tensor::Tensor;
 
 /// Times that a variant is measured; the fastest counts.
@@ -49,14 +49,14 @@ impl Device {
     /// A hash of what the choice of kernels rests on, the same as long as the choice is the same; `None` where there is
     /// no choice.
     pub fn tuning(&self) -> Option<u64> {
-        let Backend::Gpu(gpu) = self.backend() else { return None };
+        let gpu = self.gpu_backend()?;
         let mut hasher = FxHasher::default();
         text(self, &gpu.matmul_costs()).hash(&mut hasher);
         Some(hasher.finish())
     }
 
     pub(crate) fn tune_in(&self, folder: &Path) -> Result<(), Error> {
-        let Backend::Gpu(gpu) = self.backend() else { return Ok(()) };
+        let Some(gpu) = self.gpu_backend() else { return Ok(()) };
         let known = Costs::of(gpu.limits());
         let name = self.to_string().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
         let path = folder.join(format!("{name}-{:?}.txt", gpu.limits().kind));
@@ -75,20 +75,20 @@ impl Device {
             }
         };
         *gpu.matmul_costs() = costs;
-        self.forget_plans();
+        self.runtime().forget_plans();
         Ok(())
     }
 
     /// The costs of the variants, by products of square matrices.
     fn measure(&self, known: &Costs) -> Result<Costs, Error> {
-        let Backend::Gpu(gpu) = self.backend() else { unreachable!("it has variants") };
+        let Some(gpu) = self.gpu_backend() else { unreachable!("it has variants") };
         let n = if gpu.limits().kind == AdapterKind::Software { 256 } else { 2048 };
         let mut generator = Generator::new(0);
         let [a, b] = [(); 2].map(|()| Tensor::new(generator.uniform(n * n), [n, n], self));
         let mut variants = Vec::new();
         for &(variant, step) in &known.variants {
             *gpu.matmul_costs() = Costs { variants: vec![(variant, step)], ..known.clone() };
-            self.forget_plans();
+            self.runtime().forget_plans();
             multiply(&a, &b)?; // compiles
             let times = (0..ROUNDS).map(|_| multiply(&a, &b)).collect::<Result<Vec<f64>, Error>>()?;
             let fastest = times.into_iter().fold(f64::INFINITY, f64::min);

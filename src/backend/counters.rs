@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::gpu;
-
 /// What a device has done so far: what tests of "a step allocates nothing" compare. See
 /// [`Device::counters`](crate::Device::counters).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,22 +43,6 @@ pub struct Counters {
     pub host: Duration,
 }
 
-impl Counters {
-    pub(crate) fn of_gpu(planned: Counters, stats: &gpu::Stats) -> Counters {
-        Counters {
-            kernels: stats.dispatches as usize,
-            submissions: stats.submissions as usize,
-            buffers: stats.buffers_created as usize,
-            pipelines: stats.pipelines as usize,
-            bind_groups: stats.bind_groups_created as usize,
-            bytes_live: stats.buffer_bytes_live,
-            bytes_peak: stats.buffer_bytes_peak,
-            bytes_idle: stats.buffer_bytes_idle,
-            ..planned
-        }
-    }
-}
-
 /// Bytes of a device's memory: what plans said they would hold, and what the pool of buffers holds. See
 /// [`Device::memory`](crate::Device::memory).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,16 +62,6 @@ pub struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn of_gpu(predicted: u64, stats: &gpu::Stats) -> Memory {
-        Memory {
-            predicted,
-            peak: stats.buffer_bytes_asked_peak,
-            in_use: stats.buffer_bytes_asked,
-            wasted: stats.buffer_bytes_live - stats.buffer_bytes_asked,
-            idle: stats.buffer_bytes_idle,
-        }
-    }
-
     /// All that the pool holds.
     pub fn pooled(&self) -> u64 {
         self.in_use + self.wasted + self.idle

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::cpu::Array;
+use crate::core::array::Array;
 
 /// One row a dtype. `load` and `store` turn a storage value `{}` into a register value and back.
 macro_rules! dtypes {

@@ -7,7 +7,7 @@ use std::ops::Deref;
 
 use smallvec::SmallVec;
 
-use crate::dtype::DType;
+use crate::core::dtype::DType;
 
 /// The sizes of a tensor's dimensions, outermost first. Rank 0 (`[]`) is a scalar, sizes of 0 are allowed.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]

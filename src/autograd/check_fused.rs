@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Fused;
-use crate::autograd::grad_with;
-use crate::device::Device;
-use crate::error::Error;
-use crate::random::Generator;
-use crate::shape::{Mismatch, Shape};
+use super::grad_with;
+use crate::core::error::Error;
+use crate::core::random::Generator;
+use crate::core::shape::{Mismatch, Shape};
+use crate::graph::Device;
 use crate::tensor::Tensor;
+use crate::tensor::fused::Fused;
 
 /// How far a kernel may be off: `atol + rtol * |meaning|`.
 #[derive(Clone, Copy, Debug, PartialEq)]

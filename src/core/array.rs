@@ -1,0 +1,11 @@
+//! A tensor's elements on the host.
+
+/// Elements in row-major order. Floats are f64: the CPU reference keeps every bit of them.
+#[derive(Clone, Debug, PartialEq)]
+#[doc(hidden)]
+pub enum Array {
+    Float(Vec<f64>),
+    Int(Vec<i32>),
+    Uint(Vec<u32>),
+    Bool(Vec<bool>),
+}

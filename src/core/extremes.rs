@@ -1,0 +1,40 @@
+//! What the host knows of integers that it uploaded: enough to refuse an index out of range where it is used.
+
+/// The two least and the two largest values among integers, each pair of two values unless all are the same one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extremes {
+    least: [i64; 2],
+    largest: [i64; 2],
+}
+
+impl Extremes {
+    pub fn of(values: impl Iterator<Item = i64>) -> Option<Extremes> {
+        values.fold(None, |found: Option<Extremes>, x| {
+            let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
+                return Some(Extremes { least: [x; 2], largest: [x; 2] });
+            };
+            // A pair of one value twice has room for another.
+            let least = if x < a {
+                [x, a]
+            } else if x > a && (x < b || a == b) {
+                [a, x]
+            } else {
+                [a, b]
+            };
+            let largest = if x > z {
+                [x, z]
+            } else if x < z && (x > y || z == y) {
+                [z, x]
+            } else {
+                [z, y]
+            };
+            Some(Extremes { least, largest })
+        })
+    }
+
+    /// The least and the largest value other than `but`; `None` if there is no other.
+    pub fn without(&self, but: i64) -> Option<(i64, i64)> {
+        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != but);
+        other(self.least).zip(other(self.largest))
+    }
+}

@@ -1,0 +1,28 @@
+//! Files that are written whole, and what went wrong with one.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use super::error::Error;
+
+pub(crate) fn file_error(path: &Path, reason: impl ToString) -> Error {
+    Error::File { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// Writes beside the file, then takes its place: a crash leaves the old file or the new one, never half of one.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".part");
+    let written = fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&beside); // the first failure is the one to report
+    } else if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
+        let _ = folder.sync_all(); // the new name too survives a power cut, where folders can be synced
+    }
+    written
+}

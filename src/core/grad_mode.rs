@@ -1,0 +1,34 @@
+//! Whether this thread records history.
+
+use std::cell::Cell;
+
+use super::scoped::scoped;
+
+thread_local! {
+    static GRAD_ENABLED: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Runs `f` without recording history: what it builds needs no gradient. The mode is this thread's.
+///
+/// ```
+/// use wgrad::{Device, Tensor, no_grad};
+/// let x = Tensor::ones([2], &Device::cpu()).requires_grad();
+/// assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
+/// ```
+pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
+    with_grad(false, f)
+}
+
+/// Runs `f` with recording switched on again, inside [`no_grad`].
+pub fn enable_grad<R>(f: impl FnOnce() -> R) -> R {
+    with_grad(true, f)
+}
+
+/// Whether this thread records history.
+pub fn is_grad_enabled() -> bool {
+    GRAD_ENABLED.get()
+}
+
+pub(crate) fn with_grad<R>(enabled: bool, f: impl FnOnce() -> R) -> R {
+    scoped(&GRAD_ENABLED, enabled, f)
+}

@@ -1,0 +1,35 @@
+//! Handles: the references to the graph that users hold.
+
+use std::sync::Arc;
+
+use super::node::{Edge, Node};
+
+/// An output that a user holds, as a `Tensor` or a stored gradient. Its node counts handles: what is held when a run ends
+/// has a value then.
+pub(crate) struct Handle {
+    pub node: Arc<Node>,
+    pub out: u8,
+}
+
+impl Handle {
+    pub fn new(node: Arc<Node>, out: u8) -> Handle {
+        node.hold();
+        Handle { node, out }
+    }
+
+    pub fn edge(&self) -> Edge {
+        Edge { node: self.node.clone(), out: self.out }
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle::new(self.node.clone(), self.out)
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.node.unhold();
+    }
+}
