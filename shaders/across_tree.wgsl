@@ -1,15 +1,18 @@
 // Lanes of a row combine in workgroup memory, half of them with the other half.
 
-struct Place {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+struct Workgroup {
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+}
+
+struct Invocation {
+    @builtin(local_invocation_index) index: u32,
 }
 
 // Combines the lanes of a row; every lane gets the result.
-fn across(place: Place, v: f32, sum: bool) -> f32 {
+fn across(workgroup: Workgroup, invocation: Invocation, v: f32, sum: bool) -> f32 {
     if (LANES == 1u) { return v; }
-    let lane = place.lane;
+    let lane = invocation.index;
     shared_[lane] = v;
     workgroupBarrier();
     for (var half = LANES / 2u; half > 0u; half /= 2u) {

@@ -20,6 +20,10 @@ const LINES: u32 = PLANES * ROWS;
 // hook subgroup
 const LANES: u32 = 1u; // invocations that load one gradient each and share it
 fn shared_by(lane: u32, own: f32) -> f32 { return own; }
+// An invocation's index in the grid is the sum of these. Invocations that share have one chunk, which `shared_index` tells:
+// with what they have in common alone, so that their loops are in uniform control flow.
+fn shared_index(workgroup: u32, invocation: u32) -> u32 { return workgroup * GROUP + invocation; }
+fn own_index(invocation: u32) -> u32 { return 0u; }
 // end subgroup
 
 struct Params {
@@ -49,8 +53,8 @@ fn main(
 ) {
     // The last part of the channels goes back over some of the part before.
     let tiles = (params.outs + CHANNELS - 1u) / CHANNELS;
-    var rest = (workgroup.y * workgroups.x + workgroup.x) * GROUP + invocation;
-    let column = rest % params.columns;
+    var rest = shared_index(workgroup.y * workgroups.x + workgroup.x, invocation);
+    let column = rest % params.columns + own_index(invocation);
     rest /= params.columns;
     let fresh = rest % tiles * CHANNELS;
     let out = min(fresh, params.outs - CHANNELS);

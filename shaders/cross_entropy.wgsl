@@ -10,11 +10,11 @@ struct Params { rows: u32, length: u32, site: u32 } // `length` in packs
 @group(0) @binding(5) var<storage, read_write> fault: atomic<u32>;
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let wanted = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let wanted = row_of(workgroup, invocation);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row * params.length;
-    let first = place.lane % LANES;
+    let first = invocation.index % LANES;
 
     var largest = LOWEST;
     var sum = 0.0;
@@ -24,8 +24,8 @@ fn main(place: Place) {
         sum = sum * exp_(largest - larger) + sum_of(exp_of(x - larger));
         largest = larger;
     }
-    let peak = across(place, largest, false);
-    sum = across(place, sum * exp_(largest - peak), true);
+    let peak = across(workgroup, invocation, largest, false);
+    sum = across(workgroup, invocation, sum * exp_(largest - peak), true);
 
     if (wanted < params.rows && first == 0u) {
         let total = peak + log_(sum);

@@ -9,14 +9,14 @@ struct Params { rows: u32, length: u32, site: u32 } // `length` in packs
 @group(0) @binding(5) var<storage, read_write> grad_logits: array<Pack>; // [rows, classes]
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let row = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let row = row_of(workgroup, invocation);
     if (row >= params.rows) { return; }
     let base = row * params.length;
     let total = lse[row];
     let label = labels[row];
     let scale = grad[row];
-    for (var j = place.lane % LANES; j < params.length; j += LANES) {
+    for (var j = invocation.index % LANES; j < params.length; j += LANES) {
         grad_logits[base + j] = (exp_of(logits[base + j] - total) - one_hot(j, label)) * scale;
     }
 }

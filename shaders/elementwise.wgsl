@@ -16,15 +16,19 @@ fn element(i: u32) {
 }
 // end element
 
-struct Place {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+// What is the same in a workgroup is apart from what differs: a struct with both would not count as uniform.
+struct Workgroup {
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+}
+
+struct Invocation {
+    @builtin(local_invocation_index) index: u32,
 }
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let i = (place.group.y * place.groups.x + place.group.x) * GROUP + place.lane;
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let i = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * GROUP + invocation.index;
     if (i < params.len) {
         element(i);
     }

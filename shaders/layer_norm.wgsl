@@ -14,11 +14,11 @@ struct Params { rows: u32, length: u32, eps: f32 } // `length` in packs
 @group(0) @binding(6) var<storage, read_write> rstd: array<f32>; // [rows]
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let wanted = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let wanted = row_of(workgroup, invocation);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row * params.length;
-    let first = place.lane % LANES;
+    let first = invocation.index % LANES;
     let count = f32(params.length * WIDTH);
 
     var centre = 0.0;
@@ -29,14 +29,14 @@ fn main(place: Place) {
         for (var j = first; j < params.length; j += LANES) {
             sum += sum_of(x[base + j] - origin);
         }
-        centre = origin + across(place, sum, true) / count;
+        centre = origin + across(workgroup, invocation, sum, true) / count;
     }
     var squares = 0.0;
     for (var j = first; j < params.length; j += LANES) {
         let centred = x[base + j] - centre;
         squares += sum_of(centred * centred);
     }
-    let scale = inverseSqrt(across(place, squares, true) / count + params.eps);
+    let scale = inverseSqrt(across(workgroup, invocation, squares, true) / count + params.eps);
 
     if (wanted >= params.rows) { return; }
     for (var j = first; j < params.length; j += LANES) {

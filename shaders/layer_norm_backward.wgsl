@@ -21,11 +21,11 @@ fn grad_normal(i: u32, j: u32) -> Pack {
 }
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let wanted = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let wanted = row_of(workgroup, invocation);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row * params.length;
-    let first = place.lane % LANES;
+    let first = invocation.index % LANES;
     let count = f32(params.length * WIDTH);
     let centre = mean[row];
     let scale = rstd[row];
@@ -37,8 +37,8 @@ fn main(place: Place) {
         sum += sum_of(g);
         slope += sum_of(g * (x[base + j] - centre)) * scale;
     }
-    let level = select(0.0, across(place, sum, true) / count, CENTRED);
-    slope = across(place, slope, true) / count;
+    let level = select(0.0, across(workgroup, invocation, sum, true) / count, CENTRED);
+    slope = across(workgroup, invocation, slope, true) / count;
 
     if (wanted >= params.rows) { return; }
     for (var j = first; j < params.length; j += LANES) {

@@ -160,7 +160,7 @@ fn split_by_half_pi_(x: f32) -> Split {
     later = select(later, later.zwzw, (start & 64u) != 0u);
     words = select(words, vec4(words.yzw, later.x), (start & 32u) != 0u);
     let left = start & 31u;
-    let window = (words.xyz << vec3(left)) | (words.yzw >> vec3(1u) >> vec3(31u - left));
+    let window = (words.xyz << vec3(left)) | ((words.yzw >> vec3(1u)) >> vec3(31u - left));
     let middle = mul_wide(whole, window.y);
     let low = middle.x + mul_wide(whole, window.z).y;
     let high = whole * window.x + middle.y + select(0u, 1u, low < middle.x);

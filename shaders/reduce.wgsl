@@ -28,16 +28,20 @@ const BLOCK: u32 = 32u;
 var<workgroup> shared_: array<Element, GROUP>;
 
 // hook across
-struct Place {
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+// What is the same in a workgroup is apart from what differs: a struct with both would not count as uniform.
+struct Workgroup {
+    @builtin(workgroup_id) id: vec3<u32>,
+    @builtin(num_workgroups) count: vec3<u32>,
+}
+
+struct Invocation {
+    @builtin(local_invocation_index) index: u32,
 }
 
 // Combines the lanes of an output; the first of them gets the result.
-fn across(place: Place, own: Element) -> Element {
+fn across(workgroup: Workgroup, invocation: Invocation, own: Element) -> Element {
     if (LANES == 1u) { return own; }
-    let lane = place.lane;
+    let lane = invocation.index;
     shared_[lane] = own;
     workgroupBarrier();
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
@@ -51,10 +55,10 @@ fn across(place: Place, own: Element) -> Element {
 // end across
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let lane = place.lane / STEP % LANES;
-    let output = place.lane / (STEP * LANES) * STEP + place.lane % STEP;
-    let i = (place.group.y * place.groups.x + place.group.x) * (GROUP / LANES) + output;
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let lane = invocation.index / STEP % LANES;
+    let output = invocation.index / (STEP * LANES) * STEP + invocation.index % STEP;
+    let i = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * (GROUP / LANES) + output;
     let exists = i < params.outputs * params.splits;
     let o = i % params.outputs;
     let first = i / params.outputs * params.part;
@@ -70,7 +74,7 @@ fn main(place: Place) {
         }
         sum = combine(sum, block);
     }
-    sum = across(place, sum);
+    sum = across(workgroup, invocation, sum);
     if (exists && lane == 0u) {
         store(i, sum);
     }

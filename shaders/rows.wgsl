@@ -5,7 +5,7 @@
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
 
-const LOWEST: f32 = -3.4028235e38;
+const LOWEST: f32 = -0x1.fffffep+127f;
 
 var<workgroup> shared_: array<f32, GROUP>;
 
@@ -14,6 +14,6 @@ fn combined(a: f32, b: f32, sum: bool) -> f32 {
 }
 
 // The row of this invocation. Spare ones get rows beyond the last.
-fn row_of(place: Place) -> u32 {
-    return (place.group.y * place.groups.x + place.group.x) * (GROUP / LANES) + place.lane / LANES;
+fn row_of(workgroup: Workgroup, invocation: Invocation) -> u32 {
+    return (workgroup.id.y * workgroup.count.x + workgroup.id.x) * (GROUP / LANES) + invocation.index / LANES;
 }

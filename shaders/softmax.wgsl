@@ -9,11 +9,11 @@ struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` packs,
 @group(0) @binding(2) var<storage, read_write> y: array<Pack>; // as x
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let wanted = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let wanted = row_of(workgroup, invocation);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row / params.stride * params.stride * params.length + row % params.stride;
-    let first = base + (place.lane % LANES) * params.stride;
+    let first = base + (invocation.index % LANES) * params.stride;
     let end = base + params.length * params.stride;
     let step = LANES * params.stride;
 
@@ -25,8 +25,8 @@ fn main(place: Place) {
         sum = sum * exp_(largest - larger) + sum_of(exp_of(v - larger));
         largest = larger;
     }
-    let peak = across(place, largest, false);
-    sum = across(place, sum * exp_(largest - peak), true);
+    let peak = across(workgroup, invocation, largest, false);
+    sum = across(workgroup, invocation, sum * exp_(largest - peak), true);
 
     if (wanted >= params.rows) { return; }
     let log_sum = log_(sum);

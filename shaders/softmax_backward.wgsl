@@ -9,11 +9,11 @@ struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` packs,
 @group(0) @binding(3) var<storage, read_write> grad_x: array<Pack>; // as y
 
 @compute @workgroup_size(GROUP)
-fn main(place: Place) {
-    let wanted = row_of(place);
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let wanted = row_of(workgroup, invocation);
     let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
     let base = row / params.stride * params.stride * params.length + row % params.stride;
-    let first = base + (place.lane % LANES) * params.stride;
+    let first = base + (invocation.index % LANES) * params.stride;
     let end = base + params.length * params.stride;
     let step = LANES * params.stride;
 
@@ -25,7 +25,7 @@ fn main(place: Place) {
             sum += sum_of(grad[i] * y[i]);
         }
     }
-    sum = across(place, sum, true);
+    sum = across(workgroup, invocation, sum, true);
 
     if (wanted >= params.rows) { return; }
     for (var i = first; i < end; i += step) {

@@ -396,7 +396,9 @@ pub(super) fn sharing(source: &str) -> String {
     let (head, rest) = source.split_once(start).expect("the shader has the hook");
     let (_, tail) = rest.split_once(end).expect("the hook has an end");
     let shared = "const LANES: u32 = 8u;\n\
-                  fn shared_by(lane: u32, own: f32) -> f32 { return subgroupShuffle(own, lane); }\n";
+                  fn shared_by(lane: u32, own: f32) -> f32 { return subgroupShuffle(own, lane); }\n\
+                  fn shared_index(workgroup: u32, invocation: u32) -> u32 { return workgroup * GROUP; }\n\
+                  fn own_index(invocation: u32) -> u32 { return invocation; }\n";
     format!("{head}{shared}{tail}")
 }
 

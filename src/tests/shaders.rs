@@ -180,7 +180,7 @@ fn barriers_and_subgroup_operations_stand_in_uniform_control_flow() {
                         || block.starts_with(')') // the end of a longer head
                         || block.starts_with("if (LANES")
                         || block.starts_with("for (var half = LANES")
-                        || block.starts_with("for (var step = 1u; step < min(place.subgroup_size, LANES)")
+                        || block.starts_with("for (var step = 1u; step < min(workgroup.subgroup_size, LANES)")
                         || block.starts_with("for (var k = work.first") // a workgroup's work
                         || block.starts_with("for (var tile = ") // a workgroup has one tile, or no barriers
                 };

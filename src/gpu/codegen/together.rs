@@ -45,13 +45,13 @@ fn entry(kernels: usize) -> String {
     let branch = |k: usize| {
         let start = k.checked_sub(1).map_or("0u".to_owned(), |before| format!("{PARAMS}.end{before}"));
         format!(
-            "if (group < {PARAMS}.end{k}) {{\n        own.group = vec3(group - {start}, 0u, 0u);\n        main_{k}(own);\n    }}"
+            "if (group < {PARAMS}.end{k}) {{\n        own.id = vec3(group - {start}, 0u, 0u);\n        main_{k}(own, invocation);\n    }}"
         )
     };
     let branches: Vec<String> = (0..kernels).map(branch).collect();
     format!(
-        "@compute @workgroup_size(GROUP)\nfn main(place: Place) {{\n    var own = place;\n    \
-         let group = place.group.y * place.groups.x + place.group.x;\n    {}\n}}\n",
+        "@compute @workgroup_size(GROUP)\nfn main(workgroup: Workgroup, invocation: Invocation) {{\n    var own = workgroup;\n    \
+         let group = workgroup.id.y * workgroup.count.x + workgroup.id.x;\n    {}\n}}\n",
         branches.join(" else ")
     )
 }
