@@ -1,7 +1,10 @@
 // Up to seven operands of `cat`, each copied to its place: their rows side by side are a part of the result's. Where
 // there are fewer, the last stands for the others too, with no length.
 
-alias Word = u32; // an element of any dtype, or four
+// An element of any dtype, or four.
+// hook word
+alias Word = u32;
+// end word
 
 struct Params {
     rows: u32, length: u32, start: u32,

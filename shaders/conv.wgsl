@@ -8,17 +8,21 @@
 override GROUP: u32 = 64u;
 override RAGGED: bool = false; // some phases have fewer taps in a row
 
-// Of an invocation: the host rewrites these.
-const CHANNELS: u32 = 1u;   // at most `outs`
+// CHANNELS of an invocation, at most `outs`; NEIGHBOURS; TAPS of a phase in a row of the window. A tap reads at a neighbour
+// what the tap BACK before it reads SHIFT neighbours on.
+// hook constants
+const CHANNELS: u32 = 1u;
 const NEIGHBOURS: u32 = 4u;
-const TAPS: u32 = 1u;       // of a phase in a row of the window
-const BACK: u32 = 1u;       // a tap reads at a neighbour what the tap BACK before it reads SHIFT neighbours on
+const TAPS: u32 = 1u;
+const BACK: u32 = 1u;
 const SHIFT: u32 = 1u;
+// end constants
 
-// hook subgroup
-const LANES: u32 = 1u; // invocations that load one weight each and share it
+// LANES invocations load one weight each and share it. `conv_subgroups.wgsl` is a variant.
+// hook subgroups
+const LANES: u32 = 1u;
 fn shared_by(lane: u32, own: f32) -> f32 { return own; }
-// end subgroup
+// end subgroups
 
 struct Params {
     input: vec2<i32>, output: vec2<i32>, window: vec2<i32>, // height and width

@@ -7,24 +7,32 @@
 
 override GROUP: u32 = 64u;
 
-// The host rewrites these.
-const CHANNELS: u32 = 1u; // at most `outs`
-const PLANES: u32 = 1u;   // input channels: a divisor of `ins`
-const ROWS: u32 = 1u;     // of a window: a divisor of its height
-const TAPS: u32 = 1u;     // in a row: a divisor of its width
-const PLACES: u32 = 1u;   // in a row that are added together: at most as many as there are
-const BACK: u32 = 1u;     // a tap reads at a place what the tap BACK before it reads SHIFT places on
+// CHANNELS: at most `outs`. PLANES are input channels, a divisor of `ins`. ROWS and TAPS in them are of a window: divisors
+// of its height and width. PLACES in a row are added together: at most as many as there are. A tap reads at a place what
+// the tap BACK before it reads SHIFT places on.
+// hook constants
+const CHANNELS: u32 = 1u;
+const PLANES: u32 = 1u;
+const ROWS: u32 = 1u;
+const TAPS: u32 = 1u;
+const PLACES: u32 = 1u;
+const BACK: u32 = 1u;
 const SHIFT: u32 = 1u;
+// end constants
 const LINES: u32 = PLANES * ROWS;
 
-// hook subgroup
-const LANES: u32 = 1u; // invocations that load one gradient each and share it
+// LANES invocations load one gradient each and share it. `conv_subgroups.wgsl` is a variant.
+// hook subgroups
+const LANES: u32 = 1u;
 fn shared_by(lane: u32, own: f32) -> f32 { return own; }
-// An invocation's index in the grid is the sum of these. Invocations that share have one chunk, which `shared_index` tells:
-// with what they have in common alone, so that their loops are in uniform control flow.
+// end subgroups
+
+// An invocation's index in the grid is the sum of these two. Invocations that share gradients have one chunk, which the first
+// of them tells, without what differs between them: so their loops are in uniform control flow.
+// hook index
 fn shared_index(workgroup: u32, invocation: u32) -> u32 { return workgroup * GROUP + invocation; }
 fn own_index(invocation: u32) -> u32 { return 0u; }
-// end subgroup
+// end index
 
 struct Params {
     input: vec2<i32>, places: vec2<i32>, window: vec2<i32>, // height and width

@@ -1,22 +1,15 @@
-// One kernel of elementwise operations: every place of the index space, once. Codegen rewrites what stands between
-// `hook` and `end`; as it is, this file doubles a vector.
+// Kernels of elementwise operations: each computes every index of its space once. Several may share a dispatch. Codegen
+// fills the hooks; as it is, this file doubles a vector. Names that end in `_0` are the kernel's own.
 
 override GROUP: u32 = 64u;
 
 // hook bindings
-struct Params { len: u32 }
+struct Params { len_0: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x0: array<f32>; // [len]
-@group(0) @binding(2) var<storage, read_write> y0: array<f32>; // [len]
+@group(0) @binding(1) var<storage, read> x0_0: array<f32>; // [len]
+@group(0) @binding(2) var<storage, read_write> y0_0: array<f32>; // [len]
 // end bindings
 
-// hook element
-fn element(i: u32) {
-    y0[i] = 2.0 * x0[i];
-}
-// end element
-
-// What is the same in a workgroup is apart from what differs: a struct with both would not count as uniform.
 struct Workgroup {
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
@@ -26,10 +19,26 @@ struct Invocation {
     @builtin(local_invocation_index) index: u32,
 }
 
+// hook kernel
+// hook element
+fn element_0(i: u32) {
+    y0_0[i] = 2.0 * x0_0[i];
+}
+// end element
+
+// `group` counts the kernel's own workgroups.
+fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
+    let i = group * GROUP + invocation.index;
+    if (i < params.len_0) {
+        element_0(i);
+    }
+}
+// end kernel
+
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
-    let i = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * GROUP + invocation.index;
-    if (i < params.len) {
-        element(i);
-    }
+    let group = workgroup.id.y * workgroup.count.x + workgroup.id.x;
+    // hook call
+    kernel_0(group, workgroup, invocation);
+    // end call
 }

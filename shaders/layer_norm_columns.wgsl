@@ -1,7 +1,5 @@
 // The gradients of weight and bias, still apart for each chunk of rows: sums of g n and of g, n the normalised rows.
 
-override GROUP: u32 = 64u;
-
 struct Params { rows: u32, length: u32, chunk: u32, sums: u32 } // `length` and `sums` in packs
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Pack>; // [rows, length]
@@ -12,12 +10,8 @@ struct Params { rows: u32, length: u32, chunk: u32, sums: u32 } // `length` and 
 @group(0) @binding(6) var<storage, read_write> grad_bias: array<Pack>; // [chunks, length]
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let at = (group.y * groups.x + group.x) * GROUP + lane;
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let at = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * GROUP + invocation.index;
     if (at >= params.sums) { return; }
     let length = params.length;
     let first = at / length * params.chunk;

@@ -11,11 +11,11 @@ override LANES: u32 = 8u;
 @group(0) @binding(1) var<storage, read> a: array<f32>; // [batch, m, k]
 @group(0) @binding(2) var<storage, read> b: array<f32>; // [batch, k, n]
 
-fn load_four(at: vec4<u32>) -> vec4<f32> {
+fn load_vec4(at: vec4<u32>) -> vec4<f32> {
     return vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
 }
 
-fn store_four(work: Work, row: u32, cols: vec4<u32>, v: vec4<f32>) {
+fn store_vec4(work: Work, row: u32, cols: vec4<u32>, v: vec4<f32>) {
     if (cols.x < params.n) { store(work, row, cols.x, v.x); }
     if (cols.y < params.n) { store(work, row, cols.y, v.y); }
     if (cols.z < params.n) { store(work, row, cols.z, v.z); }
@@ -56,7 +56,7 @@ fn main(
         at_a0 += params.a_k;
         let a1 = a[at_a1];
         at_a1 += params.a_k;
-        let b0 = load_four(at_b0);
+        let b0 = load_vec4(at_b0);
         at_b0 += vec4(params.b_k);
         let x0 = vec4(a0);
         c0_0 = fma(x0, b0, c0_0);
@@ -72,7 +72,7 @@ fn main(
         var d0_0 = c0_0;
         var d1_0 = c1_0;
         for (var r = i; r < min(rows, i + 2u); r += 1u) {
-            store_four(work, row + r, cols0, d0_0);
+            store_vec4(work, row + r, cols0, d0_0);
             d0_0 = d1_0;
         }
     }

@@ -147,7 +147,7 @@ fn multiply(slice: u32, thread: vec3<u32>, c: ptr<function, Results>) {
     step(a + 7u * VECTORS_A, b + 7u * VECTORS_B, c);
 }
 
-fn store_four(work: Work, row: u32, col: u32, v: vec4<f32>) {
+fn store_vec4(work: Work, row: u32, col: u32, v: vec4<f32>) {
     if (!work.exists || row >= params.m) { return; }
     if (col < params.n) { store(work, row, col, v.x); }
     if (col + 1u < params.n) { store(work, row, col + 1u, v.y); }
@@ -179,9 +179,9 @@ fn main(
     let row = work.tile_m * TILE_M;
     let col = work.tile_n * TILE_N;
     // hook stores
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 0u, col + 4u * (thread.x + 0u * THREADS_N), c.c0_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 1u, col + 4u * (thread.x + 0u * THREADS_N), c.c1_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 2u, col + 4u * (thread.x + 0u * THREADS_N), c.c2_0);
-    store_four(work, row + 4u * (thread.y + 0u * THREADS_M) + 3u, col + 4u * (thread.x + 0u * THREADS_N), c.c3_0);
+    store_vec4(work, row + 4u * (thread.y + 0u * THREADS_M) + 0u, col + 4u * (thread.x + 0u * THREADS_N), c.c0_0);
+    store_vec4(work, row + 4u * (thread.y + 0u * THREADS_M) + 1u, col + 4u * (thread.x + 0u * THREADS_N), c.c1_0);
+    store_vec4(work, row + 4u * (thread.y + 0u * THREADS_M) + 2u, col + 4u * (thread.x + 0u * THREADS_N), c.c2_0);
+    store_vec4(work, row + 4u * (thread.y + 0u * THREADS_M) + 3u, col + 4u * (thread.x + 0u * THREADS_N), c.c3_0);
     // end stores
 }

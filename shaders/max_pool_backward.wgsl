@@ -5,9 +5,11 @@ override GROUP: u32 = 64u;
 override HEIGHT: i32 = 1; // windows that may reach a tile: known to the compiler, which unrolls the loops
 override WIDTH: i32 = 1;
 
-// The host rewrites these: a tile, of which whole ones lie between the beginnings of two windows.
+// A tile, of which whole ones lie between the beginnings of two windows.
+// hook constants
 const ROWS: u32 = 1u;
 const COLUMNS: u32 = 1u;
+// end constants
 
 struct Params {
     input: vec2<i32>, output: vec2<i32>, // height and width

@@ -1,34 +1,27 @@
-// A reduction, or one stage of it: the elements of each output are cut into `splits` parts of `part` elements, and LANES
-// invocations combine a part. Neighbouring outputs are worked on, and written, side by side. One lane an output suits CPU adapters; on a GPU a row has a workgroup, whose lanes read
-// side by side, and a column some lanes that lie STEP apart, so that neighbouring invocations read neighbouring columns.
-// Codegen rewrites the hooks; as it is, this file sums rows.
+// Reductions, or one stage of them: the elements of each output are cut into `splits` parts of `part` elements, and LANES
+// invocations combine a part. Neighbouring outputs are worked on, and written, side by side. One lane an output suits CPU
+// adapters; on a GPU a row has a workgroup, whose lanes read side by side, and a column some lanes that lie STEP apart, so
+// that neighbouring invocations read neighbouring columns.
+//
+// Several reductions may share a dispatch. Codegen fills the hooks; as it is, this file sums rows. Names that end in `_0` are
+// the kernel's own. `reduce_subgroups.wgsl` is a variant.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
 override STEP: u32 = 1u;
 
-// hook bindings
-struct Params { outputs: u32, len: u32, splits: u32, part: u32 }
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x0: array<f32>; // [outputs, len]
-@group(0) @binding(2) var<storage, read_write> y0: array<f32>; // [splits, outputs]
-// end bindings
-
-// hook reduction
-struct Element { a0: f32 }
-fn identity() -> Element { return Element(0.0); }
-fn combine(a: Element, b: Element) -> Element { return Element(a.a0 + b.a0); }
-fn value(o: u32, r: u32) -> Element { return Element(x0[o * params.len + r]); }
-fn store(i: u32, a: Element) { y0[i] = a.a0; }
-// end reduction
-
 // Terms are added in blocks, and blocks to the sum: the rounding error grows with their number, not that of the terms.
 const BLOCK: u32 = 32u;
 
-var<workgroup> shared_: array<Element, GROUP>;
+// hook bindings
+struct Params { outputs_0: u32, len_0: u32, splits_0: u32, part_0: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x0_0: array<f32>; // [outputs, len]
+@group(0) @binding(2) var<storage, read_write> y0_0: array<f32>; // [splits, outputs]
+// end bindings
 
-// hook across
-// What is the same in a workgroup is apart from what differs: a struct with both would not count as uniform.
+// What is the same in a workgroup is apart from what differs, so that barriers stand in uniform control flow.
+// hook invocation
 struct Workgroup {
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
@@ -37,45 +30,67 @@ struct Workgroup {
 struct Invocation {
     @builtin(local_invocation_index) index: u32,
 }
+// end invocation
+
+// hook kernel
+// hook reduction
+struct Element_0 { a0: f32 }
+fn identity_0() -> Element_0 { return Element_0(0.0); }
+fn combine_0(a: Element_0, b: Element_0) -> Element_0 { return Element_0(a.a0 + b.a0); }
+fn value_0(o: u32, r: u32) -> Element_0 { return Element_0(x0_0[o * params.len_0 + r]); }
+fn store_0(i: u32, a: Element_0) { y0_0[i] = a.a0; }
+// end reduction
+
+var<workgroup> partials_0: array<Element_0, GROUP>;
 
 // Combines the lanes of an output; the first of them gets the result.
-fn across(workgroup: Workgroup, invocation: Invocation, own: Element) -> Element {
+// hook across
+fn across_0(workgroup: Workgroup, invocation: Invocation, own: Element_0) -> Element_0 {
     if (LANES == 1u) { return own; }
     let lane = invocation.index;
-    shared_[lane] = own;
+    partials_0[lane] = own;
     workgroupBarrier();
     for (var half = LANES / 2u; half > 0u; half /= 2u) {
         if (lane / STEP % LANES < half) {
-            shared_[lane] = combine(shared_[lane], shared_[lane + half * STEP]);
+            partials_0[lane] = combine_0(partials_0[lane], partials_0[lane + half * STEP]);
         }
         workgroupBarrier();
     }
-    return shared_[lane];
+    return partials_0[lane];
 }
 // end across
 
-@compute @workgroup_size(GROUP)
-fn main(workgroup: Workgroup, invocation: Invocation) {
+// `group` counts the kernel's own workgroups.
+fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
     let lane = invocation.index / STEP % LANES;
     let output = invocation.index / (STEP * LANES) * STEP + invocation.index % STEP;
-    let i = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * (GROUP / LANES) + output;
-    let exists = i < params.outputs * params.splits;
-    let o = i % params.outputs;
-    let first = i / params.outputs * params.part;
-    let last = select(first, min(first + params.part, params.len), exists);
+    let i = group * (GROUP / LANES) + output;
+    let exists = i < params.outputs_0 * params.splits_0;
+    let o = i % params.outputs_0;
+    let first = i / params.outputs_0 * params.part_0;
+    let last = select(first, min(first + params.part_0, params.len_0), exists);
 
-    var sum = identity();
+    var sum = identity_0();
     var r = first + lane;
     while (r < last) {
         let block_end = min(r + BLOCK * LANES, last);
-        var block = identity();
+        var block = identity_0();
         for (; r < block_end; r += LANES) {
-            block = combine(block, value(o, r));
+            block = combine_0(block, value_0(o, r));
         }
-        sum = combine(sum, block);
+        sum = combine_0(sum, block);
     }
-    sum = across(workgroup, invocation, sum);
+    sum = across_0(workgroup, invocation, sum);
     if (exists && lane == 0u) {
-        store(i, sum);
+        store_0(i, sum);
     }
+}
+// end kernel
+
+@compute @workgroup_size(GROUP)
+fn main(workgroup: Workgroup, invocation: Invocation) {
+    let group = workgroup.id.y * workgroup.count.x + workgroup.id.x;
+    // hook call
+    kernel_0(group, workgroup, invocation);
+    // end call
 }

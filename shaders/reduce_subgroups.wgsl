@@ -1,6 +1,7 @@
-// What `reduce.wgsl` has for `across` where a workgroup works on one output: subgroups combine by themselves, whichever
-// lanes they are, and then their results. Codegen writes `other`: what another lane of the subgroup has.
+// `reduce.wgsl` for adapters with subgroups and outputs that have a workgroup each: lanes combine within subgroups,
+// whichever lanes those are, and then the subgroups' results. Codegen writes `shuffled`.
 
+// hook invocation
 struct Workgroup {
     @builtin(workgroup_id) id: vec3<u32>,
     @builtin(num_workgroups) count: vec3<u32>,
@@ -12,21 +13,25 @@ struct Invocation {
     @builtin(local_invocation_index) index: u32,
     @builtin(subgroup_id) subgroup: u32,
 }
+// end invocation
 
-// hook other
-fn other(a: Element, step: u32) -> Element { return Element(subgroupShuffleXor(a.a0, step)); }
-// end other
+// hook across
+// What lane `lane ^ step` of the subgroup has.
+// hook shuffled
+fn shuffled_0(a: Element_0, step: u32) -> Element_0 { return Element_0(subgroupShuffleXor(a.a0, step)); }
+// end shuffled
 
-fn across(workgroup: Workgroup, invocation: Invocation, own: Element) -> Element {
+fn across_0(workgroup: Workgroup, invocation: Invocation, own: Element_0) -> Element_0 {
     var all = own;
     for (var step = 1u; step < min(workgroup.subgroup_size, LANES); step *= 2u) {
-        all = combine(all, other(all, step));
+        all = combine_0(all, shuffled_0(all, step));
     }
-    shared_[invocation.subgroup] = all;
+    partials_0[invocation.subgroup] = all;
     workgroupBarrier();
-    all = shared_[0];
+    all = partials_0[0];
     for (var i = 1u; i < workgroup.subgroups; i += 1u) {
-        all = combine(all, shared_[i]);
+        all = combine_0(all, partials_0[i]);
     }
     return all;
 }
+// end across

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::codegen::{self, Text, Word};
+use super::codegen::{self, GeneratedKernel, Word};
 use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
 use crate::core::dtype::DType;
@@ -31,8 +31,7 @@ struct Lowered {
 
 pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Compiled, Error> {
     let limits = gpu.limits();
-    let lowered =
-        plan.dispatches().map(|steps| together(steps.iter().map(|s| lower(s, graph, gpu)).collect()));
+    let lowered = plan.dispatches().map(|steps| lower(steps, graph, gpu));
     let (shaders, rest): (Vec<Shader>, Vec<_>) =
         lowered.map(|step| (step.shader, (step.words, step.buffers, step.workgroups, step.work))).unzip();
     #[cfg(test)]
@@ -60,7 +59,7 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Co
             buffers,
             uniform: 4 * start as u32,
             uniform_bytes: 4 * (compiled.image.len() - start) as u32,
-            workgroups: spread(workgroups, limits),
+            workgroups: grid(workgroups, limits),
             work,
         });
     }
@@ -110,84 +109,88 @@ fn patch(word: Word, gpu: &Gpu, graph: &PendingGraph) -> u32 {
     }
 }
 
-/// Columns, or fours of them, side by side in a workgroup whose lanes share them.
+/// Columns, or vec4 of them, side by side in a workgroup whose lanes share them.
 const COLUMNS: u32 = 8;
 
-fn lower(step: &Step, graph: &PendingGraph, gpu: &Gpu) -> Lowered {
-    let node = &graph.items[step.item].node;
-    let label = node.op.name();
-    match &step.kernel {
-        Kernel::Elementwise(program) => {
-            let text = codegen::map(program, &step.reads, &step.writes);
-            // GPUs start workgroups of 64 too slowly to keep memory busy.
-            let group = if gpu.limits().kind == AdapterKind::Software { 64 } else { 128 };
-            let workgroups = text.places.div_ceil(group);
-            lowered(label, text, vec![("GROUP", group as f64)], workgroups, cost(program))
-        }
-        Kernel::Reduce(reduction) => {
-            let (limits, lanes) = (gpu.limits(), reduction.lanes);
-            let rows = reduction.program.rows_are_contiguous(reduction.inner());
-            let (group, apart) = match limits.kind {
-                // A CPU adapter runs a workgroup on one core: small ones keep both busy.
-                AdapterKind::Software => (8, 1),
-                _ if rows || lanes == 1 => (64, 1),
-                _ => (COLUMNS * lanes, COLUMNS),
-            };
-            let subgroups = limits.subgroup.is_some() && lanes == group;
-            let text = codegen::reduce(reduction, &step.reads, &step.writes, subgroups);
-            let workgroups = text.places.div_ceil((group / lanes) as usize);
-            let constants = vec![("GROUP", group.into()), ("LANES", lanes.into()), ("STEP", apart.into())];
-            let work = cost(&reduction.program) + reduction.epilogue.as_ref().map_or(0, cost);
-            lowered(label, text, constants, workgroups, work)
-        }
-        Kernel::MatMul(product, epilogue) => matmul(label, product, epilogue.as_ref(), step, gpu),
-        Kernel::Fused(launch) => fused(label, launch, step),
+/// One dispatch of a step, or of several whose kernels are generated from the same template.
+fn lower(steps: &[Step], graph: &PendingGraph, gpu: &Gpu) -> Lowered {
+    let label = graph.items[steps[0].item].node.op.name();
+    match (&steps[0].kernel, steps) {
+        (Kernel::MatMul(product, epilogue), [step]) => matmul(label, product, epilogue.as_ref(), step, gpu),
+        (Kernel::Fused(launch), [step]) => fused(label, launch, step),
+        _ => generated(label, steps, gpu.limits()),
     }
+}
+
+fn generated(label: &str, steps: &[Step], limits: &Limits) -> Lowered {
+    let (mut parts, mut workgroups, mut work) = (Vec::new(), Vec::new(), 0);
+    let mut shared_constants = None;
+    for (k, step) in steps.iter().enumerate() {
+        let suffix = codegen::suffix(k, steps.len());
+        let (part, constants) = match &step.kernel {
+            Kernel::Elementwise(program) => {
+                let (part, len) = codegen::elementwise(program, &step.reads, &step.writes, &suffix);
+                // GPUs start workgroups of 64 too slowly to keep memory busy.
+                let group = if limits.kind == AdapterKind::Software { 64 } else { 128 };
+                workgroups.push(len.div_ceil(group));
+                work += cost(program);
+                (part, vec![("GROUP", group as f64)])
+            }
+            Kernel::Reduce(reduction) => {
+                let (lanes, rows) =
+                    (reduction.lanes, reduction.program.rows_are_contiguous(reduction.inner()));
+                let (group, stride) = match limits.kind {
+                    // A CPU adapter runs a workgroup on one core: small ones keep both busy.
+                    AdapterKind::Software => (8, 1),
+                    _ if rows || lanes == 1 => (64, 1),
+                    _ => (COLUMNS * lanes, COLUMNS),
+                };
+                let subgroups = limits.subgroup.is_some() && lanes == group;
+                let (part, len) = codegen::reduce(reduction, &step.reads, &step.writes, &suffix, subgroups);
+                workgroups.push(len.div_ceil((group / lanes) as usize));
+                work += cost(&reduction.program) + reduction.epilogue.as_ref().map_or(0, cost);
+                (part, vec![("GROUP", group.into()), ("LANES", lanes.into()), ("STEP", stride.into())])
+            }
+            Kernel::MatMul(..) | Kernel::Fused(_) => unreachable!("{label} has a dispatch of its own"),
+        };
+        parts.push(part);
+        assert_eq!(
+            *shared_constants.get_or_insert_with(|| constants.clone()),
+            constants,
+            "{label} in a batch"
+        );
+    }
+    let kernel = codegen::batch_kernels(parts, &workgroups);
+    assert!(steps.len() == 1 || !kernel.faults, "{label} may fault, but is in a batch");
+    let constants = shared_constants.expect("a dispatch has a step");
+    lowered(label, kernel, constants, workgroups.iter().sum(), work)
 }
 
 fn cost(program: &Program) -> u64 {
     program.space.numel() as u64 * program.code.len() as u64
 }
 
-fn lowered(label: &str, text: Text, constants: Vec<(&str, f64)>, workgroups: usize, work: u64) -> Lowered {
-    let bindings = text.bindings.iter().map(|&(_, written)| access(written));
+fn lowered(
+    label: &str,
+    kernel: GeneratedKernel,
+    constants: Vec<(&str, f64)>,
+    workgroups: usize,
+    work: u64,
+) -> Lowered {
+    let bindings = kernel.bindings.iter().map(|&(_, written)| access(written));
     Lowered {
-        buffers: text.bindings.iter().map(|&(slot, _)| slot as u32).collect(),
+        buffers: kernel.bindings.iter().map(|&(slot, _)| slot as u32).collect(),
         shader: Shader {
             label: label.to_owned(),
-            source: text.source,
+            source: kernel.source.render(),
             constants: constants.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             bindings: bindings.collect(),
-            faults: text.faults,
+            faults: kernel.faults,
             trusted: true,
         },
-        words: text.words,
+        words: kernel.words,
         workgroups,
         work,
-    }
-}
-
-/// Kernels with the same constants in one dispatch.
-fn together(mut kernels: Vec<Lowered>) -> Lowered {
-    if kernels.len() == 1 {
-        return kernels.remove(0);
-    }
-    let sources: Vec<&str> = kernels.iter().map(|kernel| &kernel.shader.source[..]).collect();
-    let source = codegen::together(&sources);
-    let Shader { label, constants, .. } = kernels[0].shader.clone();
-    let ends = kernels.iter().scan(0, |end, kernel| {
-        *end += kernel.workgroups as u32;
-        Some(Word::Fixed(*end))
-    });
-    let words = ends.chain(kernels.iter().flat_map(|kernel| kernel.words.iter().copied())).collect();
-    assert!(kernels.iter().all(|kernel| kernel.shader.constants == constants && !kernel.shader.faults));
-    let bindings = kernels.iter().flat_map(|kernel| kernel.shader.bindings.iter().copied()).collect();
-    Lowered {
-        shader: Shader { label, source, constants, bindings, faults: false, trusted: true },
-        words,
-        buffers: kernels.iter().flat_map(|kernel| kernel.buffers.iter().copied()).collect(),
-        workgroups: kernels.iter().map(|kernel| kernel.workgroups).sum(),
-        work: kernels.iter().map(|kernel| kernel.work).sum(),
     }
 }
 
@@ -196,12 +199,11 @@ fn access(written: bool) -> Access {
 }
 
 fn matmul(label: &str, product: &MatMul, epilogue: Option<&Program>, step: &Step, gpu: &Gpu) -> Lowered {
-    let (text, constants) =
+    let lowering =
         matmul::lower(product, epilogue, &step.reads, &step.writes, gpu.limits(), &gpu.matmul_costs());
-    let workgroups = text.places;
     let MatMul { batch, m, n, k, .. } = product;
     let work = 2 * (batch[0] * batch[1] * m * n) as u64 * *k as u64 + epilogue.map_or(0, cost);
-    lowered(label, text, constants, workgroups, work)
+    lowered(label, lowering.kernel, lowering.constants, lowering.workgroups, work)
 }
 
 fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
@@ -223,21 +225,20 @@ fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
         graph::Word::Scalar(scalar) => Word::Attribute { item, scalar },
         graph::Word::Site => Word::Site { item },
     };
-    let text = Text {
-        source: codegen::whole(&launch.source),
+    let kernel = GeneratedKernel {
+        source: launch.source.clone(),
         words: launch.uniforms.iter().map(word).collect(),
         bindings,
         faults,
-        places: launch.workgroups as usize,
     };
     let constants = launch.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
-    let mut lowered = lowered(label, text, constants, launch.workgroups as usize, launch.work);
+    let mut lowered = lowered(label, kernel, constants, launch.workgroups as usize, launch.work);
     lowered.shader.trusted = launch.trusted;
     lowered
 }
 
 /// Workgroups over two dimensions, each within the limit. Kernels leave the surplus ones.
-fn spread(workgroups: usize, limits: &Limits) -> [u32; 3] {
+fn grid(workgroups: usize, limits: &Limits) -> [u32; 3] {
     let most = limits.workgroups as usize;
     let rows = workgroups.div_ceil(most);
     [workgroups.div_ceil(rows.max(1)) as u32, rows as u32, 1]

@@ -4,13 +4,15 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
+use super::shader_source::ShaderSource;
+
 /// One dispatch of a fused operation: a WGSL program with one entry point, and what is bound to it. `shaders/common.wgsl`
 /// (`is_nan`, `max_f32`, `tanh_`...) stands before the program.
 ///
 /// Shapes belong into uniforms rather than into the text, so that a new batch size compiles nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Launch {
-    pub(crate) source: Cow<'static, str>,
+    pub(crate) source: ShaderSource,
     pub(crate) constants: SmallVec<[(&'static str, u32); 4]>,
     pub(crate) buffers: SmallVec<[Buffer; 6]>,
     pub(crate) uniforms: SmallVec<[Word; 8]>,
@@ -22,8 +24,13 @@ pub struct Launch {
 impl Launch {
     /// A dispatch of one workgroup that binds nothing. The driver's checks of indices, loops and divisions stay in.
     pub fn new(source: impl Into<Cow<'static, str>>) -> Launch {
+        Launch::from_source(ShaderSource::new(source))
+    }
+
+    /// A dispatch of one of the crate's own kernels.
+    pub(crate) fn from_source(source: ShaderSource) -> Launch {
         Launch {
-            source: source.into(),
+            source,
             constants: SmallVec::new(),
             buffers: SmallVec::new(),
             uniforms: SmallVec::new(),

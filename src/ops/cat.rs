@@ -1,13 +1,11 @@
 //! Many tensors one after the other along a dim, each element copied once. As a sum of padded tensors each element of the
 //! result would look at all operands.
 
-use std::borrow::Cow;
-
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
 use crate::core::shape::{Dims, Mismatch, Spec, refuse};
-use crate::graph::Move;
+use crate::graph::{Move, ShaderSource};
 use crate::tensor::{Tensor, same_device};
 
 /// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
@@ -125,10 +123,10 @@ impl Fused for Cat {
         let (y, operands) = io.split_last()?;
         let rows: usize = y.shape[..self.dim].iter().product();
         let length = |x: &Spec| x.shape.numel() / rows;
-        let fours = operands.iter().all(|x| length(x) % 4 == 0);
-        let (width, source) = match include_str!("../../shaders/cat.wgsl") {
-            text if fours => (4, Cow::from(text.replace("alias Word = u32", "alias Word = vec4<u32>"))),
-            text => (1, Cow::from(text)),
+        let source = ShaderSource::new(include_str!("../../shaders/cat.wgsl"));
+        let (width, source) = match operands.iter().all(|x| length(x) % 4 == 0) {
+            true => (4, source.fill("word", "alias Word = vec4<u32>;\n")),
+            false => (1, source),
         };
         let mut start = 0;
         let launch = |(group, operands): (usize, &[Spec])| {
@@ -144,7 +142,7 @@ impl Fused for Cat {
             start += end;
             let last = io.len() - 2;
             let inputs = (0..OPERANDS).map(|i| Buffer::Input((group * OPERANDS + i).min(last)));
-            let launch = Launch::new(source.clone())
+            let launch = Launch::from_source(source.clone())
                 .trusted()
                 .buffers(inputs.chain([Buffer::Output(0)]))
                 .uniforms(words.collect::<Option<Vec<Word>>>()?)

@@ -6,11 +6,10 @@
 use smallvec::SmallVec;
 
 use super::conv_weight::ConvWeight;
-use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec, refuse};
-use crate::graph::{Accepts, Move};
+use crate::graph::{Accepts, Move, ShaderSource};
 use crate::tensor::{Tensor, check_operands};
 
 /// How a convolution moves over its input, for each spatial dim.
@@ -390,17 +389,8 @@ pub(super) fn shares(limits: &Limits) -> bool {
     limits.kind == AdapterKind::Software && limits.subgroup == Some((8, 8))
 }
 
-/// The program with its loads shared.
-pub(super) fn sharing(source: &str) -> String {
-    let (start, end) = ("// hook subgroup\n", "// end subgroup\n");
-    let (head, rest) = source.split_once(start).expect("the shader has the hook");
-    let (_, tail) = rest.split_once(end).expect("the hook has an end");
-    let shared = "const LANES: u32 = 8u;\n\
-                  fn shared_by(lane: u32, own: f32) -> f32 { return subgroupShuffle(own, lane); }\n\
-                  fn shared_index(workgroup: u32, invocation: u32) -> u32 { return workgroup * GROUP; }\n\
-                  fn own_index(invocation: u32) -> u32 { return invocation; }\n";
-    format!("{head}{shared}{tail}")
-}
+/// The variant with shared loads.
+pub(super) const SUBGROUPS: &str = include_str!("../../shaders/conv_subgroups.wgsl");
 
 /// A size or a step, as a word that kernels calculate with as i32.
 pub(super) fn word(x: i64) -> Option<Word> {
@@ -464,8 +454,9 @@ fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Opt
         ("BACK", back),
         ("SHIFT", shift),
     ];
-    let source = with_constants(include_str!("../../shaders/conv.wgsl"), &constants);
-    let launch = Launch::new(if shares(limits) { sharing(&source) } else { source })
+    let source =
+        ShaderSource::new(include_str!("../../shaders/conv.wgsl")).constants("constants", &constants);
+    let launch = Launch::from_source(if shares(limits) { source.variant(SUBGROUPS) } else { source })
         .trusted()
         .constant("GROUP", group as u32)
         .constant("RAGGED", ragged.into())

@@ -4,14 +4,13 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
-    shares, sharing, windows, word,
+    Conv, ConvTranspose, Convolution, SUBGROUPS, area, attributes, channels, divisor, group, neighbours,
+    read_again, shares, windows, word,
 };
-use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Spec};
-use crate::graph::Move;
+use crate::graph::{Move, ShaderSource};
 use crate::tensor::Tensor;
 
 /// Chunks at most: their sums are added one after the other.
@@ -124,8 +123,11 @@ impl Fused for ConvWeight {
             ("BACK", back),
             ("SHIFT", shift),
         ];
-        let source = with_constants(include_str!("../../shaders/conv_weight.wgsl"), &constants);
-        let parts = Launch::new(if shares { sharing(&source) } else { source })
+        let source = ShaderSource::new(include_str!("../../shaders/conv_weight.wgsl"));
+        let source = source.constants("constants", &constants);
+        let shared = include_str!("../../shaders/conv_weight_subgroups.wgsl");
+        let source = if shares { source.variant(SUBGROUPS).variant(shared) } else { source };
+        let parts = Launch::from_source(source)
             .trusted()
             .constant("GROUP", group as u32)
             .buffers([Buffer::Input(0), Buffer::Input(1)].into_iter().chain(written))

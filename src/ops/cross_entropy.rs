@@ -1,7 +1,7 @@
 //! Softmax cross-entropy of logits and class indices: the loss of each row and its log-sum-exp in one pass, and the
 //! gradient of the logits in another. No softmax is ever in memory.
 
-use super::rows::{self, Rows};
+use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
@@ -226,10 +226,10 @@ impl Fused for CrossEntropy {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let source = rows::source!("cross_entropy.wgsl");
+        let kernel = include_str!("../../shaders/cross_entropy.wgsl");
         let [logits, target] = [0, 1].map(Buffer::Input);
         let [loss, lse] = [0, 1].map(Buffer::Output);
-        launch(source, &io[0], limits, [logits, target, loss, lse, Buffer::Fault])
+        launch(kernel, &io[0], limits, [logits, target, loss, lse, Buffer::Fault])
     }
 }
 
@@ -249,16 +249,16 @@ impl Fused for CrossEntropyBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let source = rows::source!("cross_entropy_backward.wgsl");
+        let kernel = include_str!("../../shaders/cross_entropy_backward.wgsl");
         let [logits, target, lse, grad] = [0, 1, 2, 3].map(Buffer::Input);
-        launch(source, &io[0], limits, [logits, target, lse, grad, Buffer::Output(0)])
+        launch(kernel, &io[0], limits, [logits, target, lse, grad, Buffer::Output(0)])
     }
 }
 
 /// A launch over the rows of logits.
-fn launch(source: rows::Source, logits: &Spec, limits: &Limits, buffers: [Buffer; 5]) -> Option<Vec<Launch>> {
+fn launch(kernel: &'static str, logits: &Spec, limits: &Limits, buffers: [Buffer; 5]) -> Option<Vec<Launch>> {
     let rows = Rows::new(logits.shape[0], logits.shape[1]);
-    let launch = rows.launch(source, 1, limits)?;
+    let launch = rows.launch(kernel, 1, limits)?;
     let [count, length, _] = rows.words();
     Some(vec![launch.buffers(buffers).uniforms([count, length, Word::Site])])
 }

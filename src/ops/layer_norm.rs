@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::rows::{self, Rows};
+use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Dims, Mismatch, Spec, refuse};
@@ -115,18 +115,6 @@ pub(crate) struct LayerNormColumns;
 /// Rows that one invocation adds up: few enough that all columns together keep a device busy.
 const CHUNK: usize = 64;
 
-/// The kernel of the columns, one of which an invocation adds up, and four.
-const COLUMNS: [&str; 2] = [
-    concat!(
-        include_str!("../../shaders/pack_one.wgsl"),
-        include_str!("../../shaders/layer_norm_columns.wgsl")
-    ),
-    concat!(
-        include_str!("../../shaders/pack_four.wgsl"),
-        include_str!("../../shaders/layer_norm_columns.wgsl")
-    ),
-];
-
 /// The rows before weight and bias.
 fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
@@ -183,7 +171,7 @@ impl Fused for LayerNorm {
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
         let launch = rows
-            .launch(rows::source!("layer_norm.wgsl"), 3, limits)?
+            .launch(include_str!("../../shaders/layer_norm.wgsl"), 3, limits)?
             .constant("CENTRED", self.centred.into())
             .constant("WEIGHT", (parameters > 0).into())
             .constant("BIAS", (parameters > 1).into())
@@ -230,7 +218,7 @@ impl Fused for LayerNormBackward {
         let [weight, other] = [(weighted, 4), (self.plus, last)].map(|(is, i)| if is { i } else { 0 });
         let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
-            .launch(rows::source!("layer_norm_backward.wgsl"), 2, limits)?
+            .launch(include_str!("../../shaders/layer_norm_backward.wgsl"), 2, limits)?
             .constant("CENTRED", self.norm.centred.into())
             .constant("WEIGHT", weighted.into())
             .constant("PLUS", self.plus.into())
@@ -266,7 +254,7 @@ impl Fused for LayerNormColumns {
         let (pack, sums) = (rows.pack(), io[4].shape.numel() / rows.pack());
         let elements = u32::try_from(io[0].shape.numel()).ok()?;
         let group = if limits.kind == AdapterKind::Software { 8 } else { 64 };
-        let launch = Launch::new(COLUMNS[usize::from(pack == 4)])
+        let launch = Launch::from_source(rows.source(include_str!("../../shaders/layer_norm_columns.wgsl")))
             .trusted()
             .constant("GROUP", group)
             .buffers([0, 1, 2, 3].map(Buffer::Input).into_iter().chain([0, 1].map(Buffer::Output)))

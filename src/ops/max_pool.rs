@@ -1,14 +1,11 @@
 //! Max pools over two dims: the largest elements and where they lie in one pass, the gradient in another.
 
-use std::borrow::Cow;
-
 use super::conv::divisor;
-use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec};
-use crate::graph::Move;
+use crate::graph::{Move, ShaderSource};
 use crate::tensor::pool::Pool2d;
 use crate::tensor::{Const, Tensor};
 
@@ -91,7 +88,8 @@ impl Fused for MaxPool {
         let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
         let pairs = [area(&io[0]), self.size, stride, padding, dilation];
         let rows = Rows { planes: io[1].shape[0], area: self.size, places: kernel_size };
-        let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
+        let launch =
+            rows.launch(ShaderSource::new(include_str!("../../shaders/max_pool.wgsl")), &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
     }
 }
@@ -131,7 +129,8 @@ impl Fused for MaxPoolBackward {
         let places = [0, 1].map(|d| reach[d] / stride[d] + 1);
         let rows = Rows { planes: io[2].shape[0], area: tiles, places };
         let constants = [("ROWS", tile[0]), ("COLUMNS", tile[1])];
-        let source = with_constants(include_str!("../../shaders/max_pool_backward.wgsl"), &constants);
+        let source = ShaderSource::new(include_str!("../../shaders/max_pool_backward.wgsl"));
+        let source = source.constants("constants", &constants);
         let launch = rows.launch(source, &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Output(0)])])
     }
@@ -157,7 +156,7 @@ impl Rows {
     /// invocation runs along a whole row; a GPU wants neighbours to read neighbours.
     fn launch(
         &self,
-        source: impl Into<Cow<'static, str>>,
+        source: ShaderSource,
         pairs: &[[usize; 2]],
         io: &[Spec],
         limits: &Limits,
@@ -178,7 +177,7 @@ impl Rows {
         }
         let words = pairs.iter().flatten().copied().chain([rows, run]);
         Some(
-            Launch::new(source)
+            Launch::from_source(source)
                 .trusted()
                 .constant("GROUP", group as u32)
                 .constant("HEIGHT", self.places[0] as u32)

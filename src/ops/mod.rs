@@ -19,7 +19,6 @@ mod rows;
 #[cfg(test)]
 mod samples;
 mod softmax;
-mod source;
 mod split;
 
 #[cfg(test)]

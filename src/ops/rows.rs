@@ -1,8 +1,9 @@
 //! Launches of kernels that pass over rows: one row an invocation on a CPU adapter, where workgroup memory is slow, one
-//! row a workgroup or a part of it on a GPU. Rows are read by fours where their length allows.
+//! row a workgroup or a part of it on a GPU. Rows are read by vec4 where their length allows.
 
 use super::{Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
+use crate::graph::ShaderSource;
 
 /// Rows of `length` elements that lie `stride` apart: `[count / stride, length, stride]` in memory.
 pub(super) struct Rows {
@@ -11,30 +12,10 @@ pub(super) struct Rows {
     pub stride: usize,
 }
 
-/// A program that stands on `shaders/rows.wgsl`: for lanes that combine in memory and by subgroups, each for rows that are
-/// read by ones and by fours.
-pub(super) type Source = [[&'static str; 2]; 2];
-
-macro_rules! source {
-    ($file:literal) => {
-        [
-            [rows::source!($file, "across_tree", "one"), rows::source!($file, "across_tree", "four")],
-            [
-                rows::source!($file, "across_subgroups", "one"),
-                rows::source!($file, "across_subgroups", "four"),
-            ],
-        ]
-    };
-    ($file:literal, $across:literal, $pack:literal) => {
-        concat!(
-            include_str!("../../shaders/rows.wgsl"),
-            include_str!(concat!("../../shaders/", $across, ".wgsl")),
-            include_str!(concat!("../../shaders/pack_", $pack, ".wgsl")),
-            include_str!(concat!("../../shaders/", $file)),
-        )
-    };
-}
-pub(super) use source;
+/// What the kernels stand on, and its variants.
+const PRELUDE: &str = include_str!("../../shaders/rows.wgsl");
+const VEC4: &str = include_str!("../../shaders/rows_vec4.wgsl");
+const SUBGROUPS: &str = include_str!("../../shaders/rows_subgroups.wgsl");
 
 impl Rows {
     /// Rows that follow one another.
@@ -59,9 +40,15 @@ impl Rows {
         [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
 
-    /// A launch that reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
+    /// A kernel that stands on `shaders/rows.wgsl`, in the variant that reads these rows.
+    pub fn source(&self, kernel: &'static str) -> ShaderSource {
+        let source = ShaderSource::new(kernel).with_prelude(PRELUDE);
+        if self.pack() == 4 { source.variant(VEC4) } else { source }
+    }
+
+    /// A launch of a kernel that stands on `shaders/rows.wgsl` and reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
     /// iterations than the adapter allows, or more elements than a kernel can count.
-    pub fn launch(&self, source: Source, passes: usize, limits: &Limits) -> Option<Launch> {
+    pub fn launch(&self, kernel: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
         let packs = self.length / self.pack();
         // Neighbouring invocations read neighbouring packs: of a row, or of rows side by side.
@@ -71,10 +58,13 @@ impl Rows {
             _ if packs <= 32 => (8, 64),
             _ => (64, 64),
         };
-        let subgroups = limits.subgroup.is_some() && lanes == group;
+        let source = match self.source(kernel) {
+            source if limits.subgroup.is_some() && lanes == group => source.variant(SUBGROUPS),
+            source => source,
+        };
         // The end of a loop counts as an iteration too.
         let iterations = passes * (packs.div_ceil(lanes as usize) + 1);
-        let launch = Launch::new(source[usize::from(subgroups)][usize::from(self.pack() == 4)])
+        let launch = Launch::from_source(source)
             .trusted()
             .constant("LANES", lanes)
             .constant("GROUP", group)

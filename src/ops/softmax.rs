@@ -1,6 +1,6 @@
 //! Softmax along a dim, and its logarithm: a pass over each row forward, and one backward from the result.
 
-use super::rows::{self, Rows};
+use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch};
 use crate::core::limits::Limits;
 use crate::core::shape::{Mismatch, Spec};
@@ -44,9 +44,9 @@ pub(crate) struct Softmax {
 pub(crate) struct SoftmaxBackward(Softmax);
 
 impl Softmax {
-    fn launch(&self, source: rows::Source, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
+    fn launch(&self, kernel: &'static str, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
         let rows = Rows::along(&x.shape, self.dim);
-        let launch = rows.launch(source, passes, limits)?;
+        let launch = rows.launch(kernel, passes, limits)?;
         Some(launch.constant("LOG", self.log.into()).uniforms(rows.words()))
     }
 }
@@ -81,7 +81,7 @@ impl Fused for Softmax {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let launch = self.launch(rows::source!("softmax.wgsl"), 2, &io[0], limits)?;
+        let launch = self.launch(include_str!("../../shaders/softmax.wgsl"), 2, &io[0], limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0)])])
     }
 }
@@ -106,7 +106,7 @@ impl Fused for SoftmaxBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let launch = self.0.launch(rows::source!("softmax_backward.wgsl"), 2, &io[0], limits)?;
+        let launch = self.0.launch(include_str!("../../shaders/softmax_backward.wgsl"), 2, &io[0], limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Output(0)])])
     }
 }

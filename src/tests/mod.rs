@@ -11,3 +11,4 @@ mod matmul;
 mod rows;
 mod shaders;
 mod special;
+mod uniformity;

@@ -8,11 +8,12 @@ use naga::back::PipelineConstants;
 use naga::back::pipeline_constants::process_overrides;
 use naga::valid::{Capabilities, ShaderStages, SubgroupOperationSet, ValidationFlags, Validator};
 
+use super::uniformity;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::Spec;
-use crate::gpu::codegen::{fill, together, whole};
+use crate::gpu::codegen::{KernelPart, batch_kernels, suffix, with_suffix};
 use crate::gpu::matmul;
-use crate::graph::{Binary, Unary};
+use crate::graph::{Binary, ShaderSource, Unary, hook};
 use crate::ops::{Draw, Launch, Sample, samples};
 
 /// Values for the overrides of a file.
@@ -48,8 +49,8 @@ pub fn launches(sample: &Sample, limits: &Limits) -> Option<Vec<Launch>> {
     sample.op.launch(&[inputs, outputs].concat(), limits)
 }
 
-fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
-    let source = format!("{}\n{}\n{source}", read("common"), read("math"));
+fn validate(name: &str, source: &ShaderSource, overrides: &[(&str, f64)]) {
+    let source = source.render();
     let module = naga::front::wgsl::parse_str(&source)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
     let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SUBGROUP);
@@ -57,6 +58,8 @@ fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
     let info = validator
         .validate(&module)
         .unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(&source)));
+    let divergent = uniformity::faults(&module);
+    assert!(divergent.is_empty(), "{name}: only some invocations may come to a barrier in {divergent:?}");
     let constants: PipelineConstants =
         overrides.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
     let (module, _) = process_overrides(&module, &info, None, &constants)
@@ -71,8 +74,11 @@ fn validate(name: &str, source: &str, overrides: &[(&str, f64)]) {
 #[test]
 fn every_template_is_valid_for_its_overrides() {
     for (stem, overrides) in TEMPLATES {
-        let shared = if stem.starts_with("matmul_") { read("matmul") } else { String::new() };
-        overrides.iter().for_each(|overrides| validate(stem, &(shared.clone() + &read(stem)), overrides));
+        let source = match stem.starts_with("matmul_") {
+            true => ShaderSource::new(read("matmul") + &read(stem)),
+            false => ShaderSource::new(read(stem)),
+        };
+        overrides.iter().for_each(|overrides| validate(stem, &source, overrides));
     }
 }
 
@@ -100,24 +106,45 @@ fn adapters() -> impl Iterator<Item = Limits> {
     each.map(|(kind, subgroup)| Limits { kind, subgroup, ..Limits::webgpu() })
 }
 
+const REDUCE: &str = include_str!("../../shaders/reduce.wgsl");
+const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/reduce_subgroups.wgsl");
+
 #[test]
 fn a_reduction_by_subgroups_is_valid() {
-    let source = fill(&read("reduce"), "across", &read("reduce_subgroups"));
+    let source = ShaderSource::new(REDUCE).variant(REDUCE_SUBGROUPS);
     validate("reduce_subgroups", &source, &[("GROUP", 64.0), ("LANES", 64.0)]);
+}
+
+/// What a template has as it stands, as so many kernels in one dispatch.
+fn batch(template: ShaderSource, params: &[&str], kernels: usize) -> ShaderSource {
+    let text = template.render_without_common();
+    let part = |k: usize| {
+        let suffix = suffix(k, kernels);
+        let variable = |variable: &str| format!("var<storage, {variable}{suffix}: array<f32>");
+        KernelPart {
+            template: template.clone(),
+            code: with_suffix(&text[hook(&text, "kernel")], &suffix),
+            params: params.iter().map(|name| format!("{name}{suffix}: u32, ")).collect(),
+            words: Vec::new(),
+            storage: vec![variable("read> x0"), variable("read_write> y0")],
+            bindings: vec![(0, false), (1, true)],
+            faults: false,
+            suffix,
+        }
+    };
+    batch_kernels((0..kernels).map(part).collect(), &vec![1; kernels]).source
 }
 
 #[test]
 fn kernels_that_share_a_dispatch_are_valid() {
-    let by_subgroups = fill(&read("reduce"), "across", &read("reduce_subgroups"));
-    let maxima = read("reduce").replace("a.a0 + b.a0", "max(a.a0, b.a0)");
-    for (one, other) in [
-        (read("elementwise"), read("elementwise")),
-        (by_subgroups.clone(), by_subgroups),
-        (read("reduce"), maxima),
-    ] {
-        let (one, other) = (whole(&one), whole(&other));
-        let program = together(&[&one, &other, &one]);
-        validate("three kernels", program.strip_prefix(&whole("")).expect("it begins alike"), &[]);
+    let reduce = ShaderSource::new(REDUCE);
+    let sizes = ["outputs", "len", "splits", "part"];
+    for kernels in [1, 3] {
+        let elementwise = ShaderSource::new(include_str!("../../shaders/elementwise.wgsl"));
+        validate("elementwise kernels", &batch(elementwise, &["len"], kernels), &[]);
+        validate("reductions", &batch(reduce.clone(), &sizes, kernels), &[]);
+        let subgroups = batch(reduce.clone().variant(REDUCE_SUBGROUPS), &sizes, kernels);
+        validate("reductions by subgroups", &subgroups, &[]);
     }
 }
 
@@ -125,15 +152,31 @@ fn kernels_that_share_a_dispatch_are_valid() {
 fn every_file_is_used() {
     let of =
         |limits: Limits| samples().into_iter().filter_map(move |sample| launches(&sample, &limits)).flatten();
-    let fused: Vec<Launch> = adapters().flat_map(of).collect();
+    let fused: Vec<String> = adapters().flat_map(of).map(|launch| launch.source.render()).collect();
     for stem in stems() {
-        let template = ["common", "math", "matmul", "reduce_subgroups"].contains(&&stem[..])
+        let is_template = ["common", "math", "matmul", "reduce_subgroups"].contains(&&stem[..])
             || TEMPLATES.iter().any(|(listed, _)| *listed == stem);
         let text = read(&stem);
-        assert!(
-            template || fused.iter().any(|launch| launch.source.contains(&text)),
-            "{stem}.wgsl is in no test"
-        );
+        let pieces = pieces(&text);
+        let is_used = |source: &String| pieces.iter().all(|piece| source.contains(piece));
+        assert!(is_template || fused.iter().any(is_used), "{stem}.wgsl is in no test");
+    }
+}
+
+/// What a variant has in its hooks; what a kernel has around them.
+fn pieces(text: &str) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while let Some((before, _)) = rest.split_once("// hook ") {
+        let name = rest[before.len() + "// hook ".len()..].lines().next().expect("a hook has a name");
+        let hook = hook(rest, name);
+        pieces.push(before);
+        pieces.push(&rest[hook.clone()]);
+        rest = &rest[hook.end..];
+    }
+    pieces.push(rest);
+    match text.contains("@compute") {
+        true => pieces.into_iter().step_by(2).collect(),
+        false => pieces.into_iter().skip(1).step_by(2).collect(),
     }
 }
 
@@ -157,43 +200,5 @@ fn inaccurate_built_ins_are_not_called() {
         let called = calls.filter_map(|call| call.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next());
         let found: Vec<&str> = called.filter(|name| inaccurate.contains(name)).collect();
         assert!(found.is_empty(), "{name} calls {found:?}");
-    }
-}
-
-/// WGSL wants barriers and subgroup operations in uniform control flow, and naga does not check it: none may follow a
-/// `return` in the entry point, nor stand in a branch on anything but the overrides.
-#[test]
-fn barriers_and_subgroup_operations_stand_in_uniform_control_flow() {
-    for stem in stems() {
-        let source = read(&stem);
-        let mut blocks: Vec<&str> = Vec::new();
-        let mut returned = false;
-        for line in source.lines().map(|line| line.split("//").next().unwrap_or_default().trim()) {
-            if line.starts_with("fn ") {
-                returned = false;
-            }
-            returned |= line.contains("return;") && !line.contains("LANES ==");
-            let together = ["Barrier()", "subgroupShuffle", "subgroupBroadcast", "other(all"];
-            if together.iter().any(|operation| line.contains(operation)) {
-                let uniform = |block: &&&str| {
-                    block.starts_with("fn ")
-                        || block.starts_with(')') // the end of a longer head
-                        || block.starts_with("if (LANES")
-                        || block.starts_with("for (var half = LANES")
-                        || block.starts_with("for (var step = 1u; step < min(workgroup.subgroup_size, LANES)")
-                        || block.starts_with("for (var k = work.first") // a workgroup's work
-                        || block.starts_with("for (var tile = ") // a workgroup has one tile, or no barriers
-                };
-                let divergent: Vec<_> = blocks.iter().filter(|block| !uniform(block)).collect();
-                assert!(divergent.is_empty() && !returned, "{stem}.wgsl: a barrier inside {divergent:?}");
-            }
-            for _ in 0..line.matches('}').count().min(blocks.len()).saturating_sub(line.matches('{').count())
-            {
-                blocks.pop();
-            }
-            for _ in 0..line.matches('{').count().saturating_sub(line.matches('}').count()) {
-                blocks.push(line);
-            }
-        }
     }
 }

@@ -2,31 +2,30 @@
 //!
 //! The text holds no sizes: sizes, strides and offsets are uniforms, so shapes that differ share a kernel. What is text
 //! is the pattern: the operations, the collapsed rank, and whether an operand is read contiguously, at one place, or by
-//! strides, and whether four neighbours are worked on at a time (`fours`). `schedule` has proven every index to be in
+//! strides, and whether the kernel is vectorized (`vec4`). `schedule` has proven every index to be in
 //! its buffer; only the indices that a tensor holds are checked.
 
+mod batch;
 mod constants;
-mod fours;
-mod together;
+mod vec4;
 
 use std::fmt::Write;
 
+use self::batch::bind;
+pub(crate) use self::batch::{KernelPart, batch_kernels, suffix, with_suffix};
 use self::constants::{is_arithmetic_operand, zero};
-pub(crate) use self::together::together;
 use crate::core::dtype::DType;
-use crate::graph::{Reduce, View};
+use crate::graph::{Reduce, ShaderSource, View, hook};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
 use crate::ir::{Inst, Load, Program, Reduction, Reg};
 
-const COMMON: &str =
-    concat!(include_str!("../../../shaders/common.wgsl"), include_str!("../../../shaders/math.wgsl"));
 const ELEMENTWISE: &str = include_str!("../../../shaders/elementwise.wgsl");
 const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
-const SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.wgsl");
+const REDUCE_SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.wgsl");
 
 /// A word of a uniform block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Word {
+pub(crate) enum Word {
     Fixed(u32),
     /// The user's number on an item of the pending graph.
     Scalar {
@@ -49,68 +48,65 @@ pub(super) enum Word {
     },
 }
 
-/// A kernel's text, its uniform block, and how its bindings are accessed.
-pub(super) struct Text {
-    pub source: String,
+/// A kernel's source, its uniform block, and how its bindings are accessed.
+pub(crate) struct GeneratedKernel {
+    pub source: ShaderSource,
     pub words: Vec<Word>,
     /// For each slot bound: whether it is written.
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
-    /// Places that the kernel works on: elements, or vectors of four.
-    pub places: usize,
 }
 
-/// The whole program of a hand-written shader.
-pub(crate) fn whole(source: &str) -> String {
-    format!("{COMMON}\n{source}")
+/// A kernel over the program's space, and how many elements, or vec4 of them, it computes. `reads` and `writes` are the
+/// slots of the step; `suffix` ends the names of the kernel's declarations.
+pub(crate) fn elementwise(
+    program: &Program,
+    reads: &[usize],
+    writes: &[usize],
+    suffix: &str,
+) -> (KernelPart, usize) {
+    let vec4_dim = elementwise_vec4_dim(program);
+    let mut writer = Writer::new(program, reads, writes, suffix, vec4_dim);
+    let numel = program.space.numel();
+    let len = if vec4_dim.is_some() { numel.div_ceil(4) } else { numel };
+    writer.param("len", "u32", Word::Fixed(len as u32));
+    let element = if vec4_dim.is_some() { writer.vec4_element() } else { writer.scalar_element() };
+    (writer.part(ShaderSource::new(ELEMENTWISE), &[("element", element)]), len)
 }
 
-/// Replaces what stands in the hook.
-pub(crate) fn fill(template: &str, hook: &str, text: &str) -> String {
-    let (start, end) = (format!("// hook {hook}\n"), format!("// end {hook}\n"));
-    let from = template.find(&start).expect("the template has the hook") + start.len();
-    let end = template.find(&end).expect("the hook has an end");
-    let to = template[..end].rfind('\n').expect("the hook begins above") + 1;
-    format!("{}{text}{}", &template[..from], &template[to..])
-}
-
-/// Elementwise over the program's space. `reads` and `writes` are the slots of the step.
-pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text {
-    let fours = elementwise_vec4_dim(program);
-    let mut writer = Writer::new(program, reads, writes, fours);
-    let places = if fours.is_some() { program.space.numel().div_ceil(4) } else { program.space.numel() };
-    writer.param("len", "u32", Word::Fixed(places as u32));
-    let element = if fours.is_some() { writer.elements_by_fours() } else { writer.scalar_element() };
-    let source = fill(&fill(&whole(ELEMENTWISE), "element", &element), "bindings", &writer.bindings());
-    writer.text(source, places)
-}
-
-/// One stage of a reduction; `places` is the number of partial results, or of fours of them. With `subgroups` a
-/// workgroup's lanes are those of one output.
-pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], subgroups: bool) -> Text {
+/// One stage of a reduction, and how many partial results, or vec4 of them, it computes. With `subgroups` the lanes of a
+/// workgroup belong to one output.
+pub(crate) fn reduce(
+    reduction: &Reduction,
+    reads: &[usize],
+    writes: &[usize],
+    suffix: &str,
+    subgroups: bool,
+) -> (KernelPart, usize) {
     let Reduction { reduce_ops, program, splits, epilogue, .. } = reduction;
-    let (inner, (here, reduced)) = (reduction.inner(), reduction.results());
+    let (inner, (elementwise_outputs, reduced)) = (reduction.inner(), reduction.results());
+    let elementwise_outputs = elementwise_outputs.len();
     let mut outputs: usize = program.space[..inner].iter().product();
     let mut len: usize = program.space[inner..].iter().product();
-    let fours = reduction_vec4_dim(reduction);
-    let columns = fours.is_some_and(|dim| dim < inner);
+    let vec4_dim = reduction_vec4_dim(reduction);
+    let columns = vec4_dim.is_some_and(|dim| dim < inner);
     let mut part = reduction.part();
-    match fours {
+    match vec4_dim {
         Some(_) if columns => outputs /= 4,
         Some(_) => (len, part) = (len / 4, part / 4),
         None => {}
     }
-    let mut writer = Writer::after(reduction, reads, writes, fours);
+    let mut writer = Writer::of_reduction(reduction, reads, writes, suffix, vec4_dim);
     let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
         writer.param(name, "u32", Word::Fixed(size as u32));
     }
     let dtypes: Vec<DType> = reduced.iter().map(|&result| program.dtype(result)).collect();
-    let (mut members, mut identities, mut sums, mut others) = (vec![], vec![], vec![], vec![]);
-    for (n, (how, dtype)) in reduce_ops.iter().zip(&dtypes).enumerate() {
+    let (mut members, mut identities, mut combined, mut shuffled) = (vec![], vec![], vec![], vec![]);
+    for (n, (op, dtype)) in reduce_ops.iter().zip(&dtypes).enumerate() {
         members.push(format!("a{n}: {}", dtype.register()));
         let (a, b) = (format!("a.a{n}"), format!("b.a{n}"));
-        let (identity, combine) = match (how, dtype) {
+        let (identity, combine) = match (op, dtype) {
             (Reduce::Sum, dtype) => (writer.number(0.0, *dtype, false), format!("{a} + {b}")),
             (Reduce::Max, DType::F32) => {
                 let lowest = Word::Fixed(f32::NEG_INFINITY.to_bits());
@@ -120,70 +116,75 @@ pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], s
             (Reduce::Max, _) => ("0u".to_owned(), format!("max({a}, {b})")),
         };
         identities.push(identity);
-        sums.push(combine);
-        others.push(format!("subgroupShuffleXor({a}, step)"));
+        combined.push(combine);
+        shuffled.push(format!("subgroupShuffleXor({a}, step)"));
     }
-    let [members, identity, sum] = [members, identities, sums].map(|list| list.join(", "));
-    let what_is_reduced = |name: &str, suffix: &str| {
-        format!(
-            "struct {name} {{ {members} }}\n\
-             fn identity{suffix}() -> {name} {{ return {name}({identity}); }}\n\
-             fn combine{suffix}(a: {name}, b: {name}) -> {name} {{ return {name}({sum}); }}\n"
-        )
-    };
-    let (name, suffix) = if columns { ("Column", "_one") } else { ("Element", "") };
-    let mut hook = what_is_reduced(name, suffix);
+    let [members, identity, combined, shuffled] =
+        [members, identities, combined, shuffled].map(|list| list.join(", "));
+    // Of an element; of one of the four columns if those are reduced together.
+    let (one, element) = (if columns { "Column" } else { "Element" }, format!("Element{suffix}"));
+    let (ty, function) = (format!("{one}{suffix}"), if columns { "_of_column" } else { "" });
+    let mut code = format!(
+        "struct {ty} {{ {members} }}\n\
+         fn identity{function}{suffix}() -> {ty} {{ return {ty}({identity}); }}\n\
+         fn combine{function}{suffix}(a: {ty}, b: {ty}) -> {ty} {{ return {ty}({combined}); }}\n"
+    );
     if columns {
-        hook += FOUR_COLUMNS;
+        code += &with_suffix(FOUR_COLUMNS, suffix);
     }
-    if fours.is_some() {
-        hook += &writer.one_of_four();
+    if vec4_dim.is_some() {
+        code += &writer.compute_function();
     }
-    hook += "fn value(o: u32, r: u32) -> Element {\n";
-    writer.coordinates(&mut hook, if columns { "4u * o" } else { "o" }, 0..inner);
-    let along = if fours.is_some() && !columns { "4u * r" } else { "r" };
-    writer.coordinates(&mut hook, along, inner..program.space.rank());
-    let linear = "o * params.len + r";
-    match fours {
-        Some(_) => writer.four(&mut hook, linear),
-        None => writer.code(&mut hook, Some(("o", "r"))),
+    writeln!(code, "fn value{suffix}(o: u32, r: u32) -> {element} {{").expect("a string takes text");
+    writer.coordinates(&mut code, if columns { "4u * o" } else { "o" }, 0..inner);
+    let along = if vec4_dim.is_some() && !columns { "4u * r" } else { "r" };
+    writer.coordinates(&mut code, along, inner..program.space.rank());
+    let linear = format!("o * params.len{suffix} + r");
+    match vec4_dim {
+        Some(_) => writer.compute_vec4(&mut code, &linear),
+        None => writer.code(&mut code, Some(&linear)),
     }
-    writer.write_here(&mut hook, &writes[..here.len()], linear);
+    writer.elementwise_outputs(&mut code, &writes[..elementwise_outputs], &linear);
     let elements = |value: &dyn Fn(usize) -> String| {
-        let values: Vec<String> = (here.len()..program.results.len()).map(value).collect();
-        format!("{name}({})", values.join(", "))
+        let values: Vec<String> = (elementwise_outputs..program.results.len()).map(value).collect();
+        format!("{ty}({})", values.join(", "))
     };
-    let [x, y, z, w] = fours::LANES.map(|lane| elements(&|i| format!("{lane}.r{i}")));
-    let result = match fours {
+    let [x, y, z, w] = vec4::LANES.map(|lane| elements(&|i| format!("{lane}.r{i}")));
+    let result = match vec4_dim {
         None => elements(&|i| format!("v{}", program.results[i])),
-        Some(_) if columns => format!("Element({x}, {y}, {z}, {w})"),
-        Some(_) => format!("combine(combine({x}, {y}), combine({z}, {w}))"),
+        Some(_) if columns => format!("{element}({x}, {y}, {z}, {w})"),
+        Some(_) => format!("combine{suffix}(combine{suffix}({x}, {y}), combine{suffix}({z}, {w}))"),
     };
     let store = writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes);
-    write!(hook, "    return {result};\n}}\nfn store{suffix}(i: u32, a: {name}) {{\n{store}}}\n")
+    write!(code, "    return {result};\n}}\nfn store{function}{suffix}(i: u32, a: {ty}) {{\n{store}}}\n")
         .expect("a string takes text");
-    let mut template = whole(REDUCE);
+    let (mut template, mut fills) = (ShaderSource::new(REDUCE), vec![("reduction", code)]);
     if subgroups {
-        let others = others.join(", ");
-        let other = format!("fn other(a: Element, step: u32) -> Element {{ return Element({others}); }}\n");
-        template = fill(&template, "across", &fill(SUBGROUPS, "other", &other));
+        let function = format!(
+            "fn shuffled{suffix}(a: {element}, step: u32) -> {element} {{ return {element}({shuffled}); }}\n"
+        );
+        template = template.variant(REDUCE_SUBGROUPS);
+        fills.push(("shuffled", function));
     }
-    let source = fill(&fill(&template, "reduction", &hook), "bindings", &writer.bindings());
-    writer.text(source, outputs * splits)
+    (writer.part(template, &fills), outputs * splits)
 }
 
 /// Four columns side by side are reduced together.
 const FOUR_COLUMNS: &str = "\
-struct Element { x: Column, y: Column, z: Column, w: Column }
-fn identity() -> Element { return Element(identity_one(), identity_one(), identity_one(), identity_one()); }
-fn combine(a: Element, b: Element) -> Element {
-    return Element(combine_one(a.x, b.x), combine_one(a.y, b.y), combine_one(a.z, b.z), combine_one(a.w, b.w));
+struct Element_0 { x: Column_0, y: Column_0, z: Column_0, w: Column_0 }
+fn identity_0() -> Element_0 {
+    return Element_0(identity_of_column_0(), identity_of_column_0(), identity_of_column_0(), identity_of_column_0());
 }
-fn store(i: u32, a: Element) {
-    store_one(4u * i, a.x);
-    store_one(4u * i + 1u, a.y);
-    store_one(4u * i + 2u, a.z);
-    store_one(4u * i + 3u, a.w);
+fn combine_0(a: Element_0, b: Element_0) -> Element_0 {
+    return Element_0(
+        combine_of_column_0(a.x, b.x), combine_of_column_0(a.y, b.y),
+        combine_of_column_0(a.z, b.z), combine_of_column_0(a.w, b.w));
+}
+fn store_0(i: u32, a: Element_0) {
+    store_of_column_0(4u * i, a.x);
+    store_of_column_0(4u * i + 1u, a.y);
+    store_of_column_0(4u * i + 2u, a.z);
+    store_of_column_0(4u * i + 3u, a.w);
 }
 ";
 
@@ -198,13 +199,13 @@ pub(super) struct Epilogue {
 }
 
 pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> Epilogue {
-    let mut writer = Writer::new(program, reads, writes, None);
+    let mut writer = Writer::new(program, reads, writes, "", None);
     let mut body = String::new();
-    writer.after_core(&mut body, program, |_| "v".to_owned());
-    let result = format!("{}fn result(i: u32, v: f32) {{\n{body}}}\n", writer.storage(3));
+    writer.epilogue(&mut body, program, |_| "v".to_owned());
+    let result = format!("{}fn result(i: u32, v: f32) {{\n{body}}}\n", bind(writer.storage().iter(), 3));
     let params = format!("    {}\n", writer.params);
-    let Text { words, bindings, faults, .. } = writer.text(String::new(), 0);
-    Epilogue { params, result, words, bindings, faults }
+    let (bindings, faults) = (writer.bindings(), writer.faults);
+    Epilogue { params, result, words: writer.words, bindings, faults }
 }
 
 /// A buffer that is bound.
@@ -212,7 +213,7 @@ struct Slot {
     number: usize,
     storage: &'static str,
     written: bool,
-    /// Bound as vectors of four.
+    /// Bound as vec4.
     vectors: bool,
 }
 
@@ -221,51 +222,62 @@ struct Writer<'a> {
     program: &'a Program,
     /// Before the names of its parameters.
     prefix: &'static str,
+    /// Behind the names of the kernel's declarations.
+    suffix: &'a str,
     faults: bool,
     reads: &'a [usize],
     /// In binding order.
     slots: Vec<Slot>,
     writes: &'a [usize],
-    /// The dim along which it goes by fours.
-    fours: Option<usize>,
+    /// The dim along which it is vectorized.
+    vec4_dim: Option<usize>,
     params: String,
     words: Vec<Word>,
 }
 
 impl<'a> Writer<'a> {
-    fn new(program: &'a Program, reads: &'a [usize], writes: &'a [usize], fours: Option<usize>) -> Self {
-        let writer = Writer::bound(&[program], reads, writes, fours);
-        writer.targets(writes, program, &program.results, fours.is_some())
+    fn new(
+        program: &'a Program,
+        reads: &'a [usize],
+        writes: &'a [usize],
+        suffix: &'a str,
+        vec4_dim: Option<usize>,
+    ) -> Self {
+        let writer = Writer::bound(&[program], reads, writes, suffix, vec4_dim);
+        writer.targets(writes, program, &program.results, vec4_dim.is_some())
     }
 
-    /// A program that reduces, and what is done with its results.
-    fn after(
+    /// A program that reduces, and its epilogue.
+    fn of_reduction(
         reduction: &'a Reduction,
         reads: &'a [usize],
         writes: &'a [usize],
-        fours: Option<usize>,
+        suffix: &'a str,
+        vec4_dim: Option<usize>,
     ) -> Self {
         let Reduction { program, epilogue, .. } = reduction;
-        let (here, reduced) = reduction.results();
-        let (now, later) = writes.split_at(here.len());
+        let (elementwise_outputs, reduced) = reduction.results();
+        let (now, later) = writes.split_at(elementwise_outputs.len());
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
         let (last, results) = epilogue.as_ref().map_or((program, reduced), |last| (last, &last.results[..]));
-        let writer = Writer::bound(&programs, reads, later, fours);
-        writer.targets(now, program, here, fours.is_some()).targets(later, last, results, false)
+        let writer = Writer::bound(&programs, reads, later, suffix, vec4_dim);
+        let writer = writer.targets(now, program, elementwise_outputs, vec4_dim.is_some());
+        writer.targets(later, last, results, false)
     }
 
-    /// With the programs' operands bound. The first goes by fours.
+    /// With the programs' operands bound. The first program is the one that may be vectorized.
     fn bound(
         programs: &[&'a Program],
         reads: &'a [usize],
         writes: &'a [usize],
-        fours: Option<usize>,
+        suffix: &'a str,
+        vec4_dim: Option<usize>,
     ) -> Self {
         let mut slots: Vec<Slot> = Vec::new();
         for (n, program) in programs.iter().enumerate() {
             for load in &program.loads {
                 let number = reads[load.read];
-                let vectors = n == 0 && fours.is_some_and(|dim| fours::side_by_side(&load.view, dim));
+                let vectors = n == 0 && vec4_dim.is_some_and(|dim| vec4::is_vector(&load.view, dim));
                 match slots.iter_mut().find(|slot| slot.number == number) {
                     Some(slot) => slot.vectors |= vectors,
                     None => {
@@ -277,7 +289,7 @@ impl<'a> Writer<'a> {
         }
         let faults = programs.iter().any(|program| program.can_fault());
         let (program, params, words) = (programs[0], String::new(), Vec::new());
-        Writer { program, prefix: "", faults, reads, slots, writes, fours, params, words }
+        Writer { program, prefix: "", suffix, faults, reads, slots, writes, vec4_dim, params, words }
     }
 
     /// With results of a program bound.
@@ -295,47 +307,49 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Writes the first results to their slots, where the program has come to. `linear` is as for `four` and `load`.
-    fn write_here(&mut self, out: &mut String, slots: &[usize], linear: &str) {
+    /// Stores the first results, which are no accumulators, at the current index. `linear` is as for `compute_vec4` and
+    /// `load`.
+    fn elementwise_outputs(&mut self, out: &mut String, slots: &[usize], linear: &str) {
         let program = self.program;
         let Some(layout) = &program.layout else { return };
-        let (in_order, fours) = (layout.is_contiguous(), self.fours.is_some());
-        let place = if in_order { linear.to_owned() } else { format!("u32({})", self.place("y", layout)) };
-        if fours {
-            let vector = if in_order { place } else { format!("{place} / 4u") };
-            return self.write_fours(out, slots, &vector);
+        let (in_order, vectorized) = (layout.is_contiguous(), self.vec4_dim.is_some());
+        let index = if in_order { linear.to_owned() } else { format!("u32({})", self.offset("y", layout)) };
+        if vectorized {
+            let vector = if in_order { index } else { format!("{index} / 4u") };
+            return self.store_vec4(out, slots, &vector);
         }
         for (n, &slot) in slots.iter().enumerate() {
             let value = self.result_dtype(n).store(&format!("v{}", program.results[n]));
-            writeln!(out, "    {} = {value};", self.at(slot, &place)).expect("a string takes text");
+            writeln!(out, "    {} = {value};", self.element(slot, &index)).expect("a string takes text");
         }
     }
 
-    /// The body of a function that writes the results `core` at place `i`, by way of the epilogue if there is one.
+    /// The body of a function that stores the accumulators at index `i`, through the epilogue if there is one.
     fn store(
         &mut self,
         epilogue: Option<&'a Program>,
-        core: impl Fn(usize) -> String,
+        accumulator: impl Fn(usize) -> String,
         dtypes: &[DType],
     ) -> String {
         let mut body = String::new();
         let Some(epilogue) = epilogue else {
             for (n, dtype) in dtypes.iter().enumerate() {
-                let target = self.at(self.writes[n], "i");
-                writeln!(body, "    {target} = {};", dtype.store(&core(n))).expect("a string takes text");
+                let target = self.element(self.writes[n], "i");
+                writeln!(body, "    {target} = {};", dtype.store(&accumulator(n)))
+                    .expect("a string takes text");
             }
             return body;
         };
-        self.after_core(&mut body, epilogue, core);
+        self.epilogue(&mut body, epilogue, accumulator);
         body
     }
 
-    /// The epilogue at place `i`, from the results `core`.
-    fn after_core(&mut self, body: &mut String, epilogue: &'a Program, core: impl Fn(usize) -> String) {
-        (self.program, self.prefix, self.fours) = (epilogue, "e_", None);
+    /// The epilogue at index `i`.
+    fn epilogue(&mut self, body: &mut String, epilogue: &'a Program, accumulator: impl Fn(usize) -> String) {
+        (self.program, self.prefix, self.vec4_dim) = (epilogue, "e_", None);
         for inst in &epilogue.code {
             if let Inst::Accumulator(n, _) = inst {
-                writeln!(body, "    let core{n} = {};", core(*n)).expect("a string takes text");
+                writeln!(body, "    let acc{n} = {};", accumulator(*n)).expect("a string takes text");
             }
         }
         self.elements(body);
@@ -344,21 +358,21 @@ impl<'a> Writer<'a> {
     /// The name of a slot's binding.
     fn buffer(&self, number: usize) -> String {
         let i = self.slots.iter().position(|slot| slot.number == number).expect("every slot is bound");
-        format!("{}{i}", if self.slots[i].written { 'y' } else { 'x' })
+        format!("{}{i}{}", if self.slots[i].written { 'y' } else { 'x' }, self.suffix)
     }
 
     /// One element of a slot.
-    fn at(&self, number: usize, place: &str) -> String {
+    fn element(&self, number: usize, index: &str) -> String {
         let buffer = self.buffer(number);
         match self.slots.iter().any(|slot| slot.number == number && slot.vectors) {
-            true => format!("{buffer}[({place}) / 4u][({place}) % 4u]"),
-            false => format!("{buffer}[{place}]"),
+            true => format!("{buffer}[({index}) / 4u][({index}) % 4u]"),
+            false => format!("{buffer}[{index}]"),
         }
     }
 
     /// Adds a member to the uniform block.
     fn param(&mut self, name: &str, ty: &str, word: Word) -> String {
-        let name = format!("{}{name}", self.prefix);
+        let name = format!("{}{name}{}", self.prefix, self.suffix);
         write!(self.params, "{name}: {ty}, ").expect("a string takes text");
         self.words.push(word);
         format!("params.{name}")
@@ -381,7 +395,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Where a view points at the current coordinates, as an i32.
-    fn place(&mut self, name: &str, view: &View) -> String {
+    fn offset(&mut self, name: &str, view: &View) -> String {
         let mut text = self.param(&format!("{name}_at"), "i32", Word::Fixed(view.offset as i32 as u32));
         if !view.is_one_place() || view.mask.is_some() {
             for (dim, &stride) in view.strides.iter().enumerate() {
@@ -408,53 +422,50 @@ impl<'a> Writer<'a> {
         Some(if tests.is_empty() { "false".into() } else { tests.join(" && ") })
     }
 
-    /// One element; zero outside the mask. `linear` is the expression of the place's own index.
+    /// One element; zero outside the mask. `linear` is the expression of the current index.
     fn load(&mut self, i: usize, linear: &str) -> String {
         let load = &self.program.loads[i];
         let (view, dtype, name) = (&load.view, load.dtype, format!("l{i}"));
         let slot = self.reads[load.read];
         if view.is_contiguous() {
-            return dtype.load(&self.at(slot, linear));
+            return dtype.load(&self.element(slot, linear));
         }
-        let place = self.place(&name, view);
+        let offset = self.offset(&name, view);
         match self.within(&name, view) {
-            None => dtype.load(&self.at(slot, &format!("u32({place})"))),
+            None => dtype.load(&self.element(slot, &format!("u32({offset})"))),
             Some(within) => {
-                let element = self.at(slot, &format!("u32(select(0, {place}, {within}))"));
+                let element = self.element(slot, &format!("u32(select(0, {offset}, {within}))"));
                 let element = dtype.load(&element);
                 format!("select({}, {element}, {within})", zero(dtype))
             }
         }
     }
 
-    /// The program's instructions, each a `let`. In a reduction `split` names the outer and the inner index.
-    fn code(&mut self, out: &mut String, split: Option<(&str, &str)>) {
-        let linear = match split {
-            Some((o, r)) => format!("{o} * params.len + {r}"),
-            None => "i".to_owned(),
-        };
+    /// The program's instructions, each a `let`. `linear` is the expression of the current index, if that is not `i`.
+    fn code(&mut self, out: &mut String, linear: Option<&str>) {
+        let linear = linear.unwrap_or("i");
         let program = self.program;
         let zero_dim = program.space.rank() == 0;
         for (n, inst) in program.code.iter().enumerate() {
             let value = match inst {
-                Inst::Load(i) if self.fours.is_some() => format!("l{i}"),
-                Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { &linear }),
+                Inst::Load(i) if self.vec4_dim.is_some() => format!("l{i}"),
+                Inst::Load(i) => self.load(*i, if zero_dim { "0" } else { linear }),
                 Inst::Const(x, dtype) => self.number(*x, *dtype, is_arithmetic_operand(program, n)),
-                Inst::Accumulator(n, _) => format!("core{n}"),
+                Inst::Accumulator(n, _) => format!("acc{n}"),
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
                     dtype.register(),
                     Word::Scalar { item: *item, dtype: *dtype },
                 ),
-                Inst::Index(view) => self.place(&format!("i{n}"), view),
+                Inst::Index(view) => self.offset(&format!("i{n}"), view),
                 Inst::Random(item, view) => {
                     let words: Vec<String> = (0..4)
                         .map(|part| {
                             self.param(&format!("k{n}_{part}"), "u32", Word::Random { item: *item, part })
                         })
                         .collect();
-                    let place = self.place(&format!("i{n}"), view);
-                    format!("uniform_({}, u32({place}))", words.join(", "))
+                    let index = self.offset(&format!("i{n}"), view);
+                    format!("uniform_({}, u32({index}))", words.join(", "))
                 }
                 Inst::Unary(op, x, dtype) => {
                     op.row().wgsl.replace("{x}", &format!("v{x}")).replace("{t}", dtype.register())
@@ -500,12 +511,12 @@ impl<'a> Writer<'a> {
         let Load { read, dtype, view } = &self.program.loads[load];
         let (slot, name) = (self.reads[*read], format!("g{n}"));
         let stride = self.param(&format!("{name}_step"), "i32", Word::Fixed(stride as i32 as u32));
-        let place = format!("{} + i32(v{index}) * {stride}", self.place(&name, view));
+        let offset = format!("{} + i32(v{index}) * {stride}", self.offset(&name, view));
         let fine = match self.within(&name, view) {
             Some(within) => format!("({fine} && {within})"),
             None => fine.to_owned(),
         };
-        let element = dtype.load(&self.at(slot, &format!("u32(select(0, {place}, {fine}))")));
+        let element = dtype.load(&self.element(slot, &format!("u32(select(0, {offset}, {fine}))")));
         let missing = match dtype {
             DType::F32 => self.param(&format!("{name}_nan"), "f32", Word::Fixed(f32::NAN.to_bits())),
             dtype => zero(*dtype).to_owned(),
@@ -514,12 +525,12 @@ impl<'a> Writer<'a> {
     }
 
     fn scalar_element(&mut self) -> String {
-        let mut body = String::from("fn element(i: u32) {\n");
+        let mut body = format!("fn element{}(i: u32) {{\n", self.suffix);
         self.elements(&mut body);
         body + "}\n"
     }
 
-    /// The program at place `i`, and its results written there.
+    /// The program at index `i`, and its results stored there.
     fn elements(&mut self, body: &mut String) {
         if self.needs_coordinates() {
             self.coordinates(body, "i", 0..self.program.space.rank());
@@ -527,7 +538,7 @@ impl<'a> Writer<'a> {
         self.code(body, None);
         for (n, &result) in self.program.results.iter().enumerate() {
             let value = self.result_dtype(n).store(&format!("v{result}"));
-            let target = self.at(self.writes[n], "i");
+            let target = self.element(self.writes[n], "i");
             writeln!(body, "    {target} = {value};").expect("a string takes text");
         }
     }
@@ -536,36 +547,35 @@ impl<'a> Writer<'a> {
         self.program.dtype(self.program.results[i])
     }
 
-    fn bindings(&self) -> String {
-        let params = format!("struct Params {{ {}}}\n", self.params);
-        params + "@group(0) @binding(0) var<uniform> params: Params;\n" + &self.storage(1)
-    }
-
-    /// The storage bindings, from number `first` on.
-    fn storage(&self, first: usize) -> String {
-        let mut text = String::new();
-        for (i, &Slot { number, storage, written, vectors }) in self.slots.iter().enumerate() {
+    /// The storage variables, in binding order.
+    fn storage(&self) -> Vec<String> {
+        let variable = |&Slot { number, storage, written, vectors }: &Slot| {
             let access = if written { "read_write" } else { "read" };
             let element = if vectors { format!("vec4<{storage}>") } else { storage.to_owned() };
-            let (binding, name) = (first + i, self.buffer(number));
-            writeln!(text, "@group(0) @binding({binding}) var<storage, {access}> {name}: array<{element}>;")
-                .expect("a string takes text");
-        }
-        if self.faults {
-            let binding = first + self.slots.len();
-            writeln!(text, "@group(0) @binding({binding}) var<storage, read_write> fault: atomic<u32>;")
-                .expect("a string takes text");
-        }
-        text
+            format!("var<storage, {access}> {}: array<{element}>", self.buffer(number))
+        };
+        let fault = self.faults.then(|| "var<storage, read_write> fault: atomic<u32>".to_owned());
+        self.slots.iter().map(variable).chain(fault).collect()
     }
 
-    fn text(self, source: String, places: usize) -> Text {
-        Text {
-            source,
+    fn bindings(&self) -> Vec<(usize, bool)> {
+        self.slots.iter().map(|slot| (slot.number, slot.written)).collect()
+    }
+
+    /// The kernel with what was written, which fills hooks in the template's hook `kernel`.
+    fn part(self, template: ShaderSource, fills: &[(&'static str, String)]) -> KernelPart {
+        let text = template.render_without_common();
+        let kernel = ShaderSource::new(with_suffix(&text[hook(&text, "kernel")], self.suffix));
+        let kernel = fills.iter().fold(kernel, |kernel, (hook, text)| kernel.fill(hook, text.clone()));
+        KernelPart {
+            template,
+            suffix: self.suffix.to_owned(),
+            code: kernel.render_without_common(),
+            storage: self.storage(),
+            bindings: self.bindings(),
+            params: self.params,
             words: self.words,
-            bindings: self.slots.iter().map(|slot| (slot.number, slot.written)).collect(),
             faults: self.faults,
-            places,
         }
     }
 }

@@ -18,15 +18,16 @@ mod text;
 use std::fmt;
 use std::num::NonZero;
 
-use super::codegen::{self, Text, Word, fill, whole};
+use super::codegen::{self, GeneratedKernel, Word};
 use crate::core::limits::{AdapterKind, Limits};
+use crate::graph::ShaderSource;
 use crate::ir::{MatMul, Matrix, Program};
 
 /// Invocations of a workgroup of the skinny kernel.
-const GROUP: usize = 64;
+const SKINNY_INVOCATIONS: usize = 64;
 
-/// Rows of the skinny kernel.
-const FEW: usize = 4;
+/// Rows of the skinny kernel: a vec4 of accumulators.
+const SKINNY_ROWS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Variant {
@@ -55,7 +56,7 @@ pub(crate) struct Tiled {
     threads: [usize; 2],
 }
 
-/// The dim along which an operand can be read by fours.
+/// The dim along which an operand can be read by vec4.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
     AlongK,
@@ -120,7 +121,7 @@ impl Costs {
 
 impl Variant {
     /// The program; `orders` tells how the operands may be read.
-    fn source(&self, orders: [Order; 2]) -> String {
+    fn source(&self, orders: [Order; 2]) -> ShaderSource {
         match self {
             Variant::Registers(tile) => text::registers(tile),
             Variant::Tiled(tile) => text::tiled(tile, orders),
@@ -134,7 +135,8 @@ impl Variant {
             Variant::Registers(tile) => vec![("LANES", tile.lanes as f64)],
             Variant::Tiled(_) => vec![],
             Variant::Skinny => {
-                vec![("GROUP", GROUP as f64), ("LANES", (GROUP / self.tile(product).1) as f64)]
+                let lanes = SKINNY_INVOCATIONS / self.tile(product).1;
+                vec![("GROUP", SKINNY_INVOCATIONS as f64), ("LANES", lanes as f64)]
             }
         }
     }
@@ -145,7 +147,7 @@ impl Variant {
             Variant::Registers(Registers { rows, cols, lanes, .. }) => (rows, cols * lanes),
             Variant::Tiled(Tiled { rows, cols, threads: [m, n] }) => (rows * m, cols * n),
             // Along K if the matrix lies in order there.
-            Variant::Skinny => (FEW, if product.b.row == 1 { 1 } else { 16 }),
+            Variant::Skinny => (SKINNY_ROWS, if product.b.row == 1 { 1 } else { 16 }),
         }
     }
 
@@ -172,8 +174,14 @@ impl fmt::Display for Variant {
     }
 }
 
-/// A kernel for the product and what is done with its results; and the values of its overrides. `reads` and `writes` are
-/// the slots of the step.
+/// A kernel for a product and its epilogue, with the values of its overrides.
+pub(super) struct Lowering {
+    pub kernel: GeneratedKernel,
+    pub constants: Vec<(&'static str, f64)>,
+    pub workgroups: usize,
+}
+
+/// `reads` and `writes` are the slots of the step.
 pub(super) fn lower(
     product: &MatMul,
     epilogue: Option<&Program>,
@@ -181,9 +189,9 @@ pub(super) fn lower(
     writes: &[usize],
     limits: &Limits,
     costs: &Costs,
-) -> (Text, Vec<(&'static str, f64)>) {
-    let turned = transposed(product);
-    let (variant, product, is_turned) = choose([product, &turned], limits, costs);
+) -> Lowering {
+    let transposed = transpose(product);
+    let (variant, product, is_transposed) = choose([product, &transposed], limits, costs);
     let MatMul { batch, m, n, k, a, b, splits } = product;
     let (tiles_m, tiles_n) = variant.tiles(product);
     let batches = batch[0] * batch[1];
@@ -191,55 +199,58 @@ pub(super) fn lower(
     let mut words = vec![*m, *n, *k, *splits, part, batch[1], batches, tiles_m, tiles_n];
     words.extend([a.offset, a.batch[0], a.batch[1], a.row, a.col]);
     words.extend([b.offset, b.batch[0], b.batch[1], b.col, b.row]);
-    words.extend(if is_turned { [1, *m] } else { [*n, 1] });
+    words.extend(if is_transposed { [1, *m] } else { [*n, 1] });
     let orders = [order(a, a.row, *m, a.col, *k), order(b, b.col, *n, b.row, *k)];
-    let mut text = Text {
-        source: whole(&variant.source(orders)),
+    let mut kernel = GeneratedKernel {
+        source: variant.source(orders),
         words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
         bindings: vec![(reads[a.read], false), (reads[b.read], false)],
         faults: false,
-        places: tiles_m * tiles_n * batches * splits,
     };
     match epilogue.map(|program| codegen::epilogue(program, reads, writes)) {
-        None => text.bindings.push((writes[0], true)),
+        None => kernel.bindings.push((writes[0], true)),
         Some(epilogue) => {
-            text.source = fill(&fill(&text.source, "params", &epilogue.params), "result", &epilogue.result);
-            text.words.extend(epilogue.words);
-            text.bindings.extend(epilogue.bindings);
-            text.faults = epilogue.faults;
+            kernel.source = kernel.source.fill("params", epilogue.params).fill("result", epilogue.result);
+            kernel.words.extend(epilogue.words);
+            kernel.bindings.extend(epilogue.bindings);
+            kernel.faults = epilogue.faults;
         }
     }
-    (text, variant.constants(product))
+    let workgroups = tiles_m * tiles_n * batches * splits;
+    Lowering { kernel, constants: variant.constants(product), workgroups }
 }
 
 /// The variant, and which of the product and its transpose it computes (and whether it is that).
 fn choose<'a>(products: [&'a MatMul; 2], limits: &Limits, costs: &Costs) -> (Variant, &'a MatMul, bool) {
-    let sides = [(products[0], false), (products[1], true)];
+    let orientations = [(products[0], false), (products[1], true)];
     if limits.kind != AdapterKind::Software
-        && let Some((product, turned)) = sides.into_iter().find(|(product, _)| product.m <= FEW)
+        && let Some((product, transposed)) =
+            orientations.into_iter().find(|(product, _)| product.m <= SKINNY_ROWS)
     {
-        return (Variant::Skinny, product, turned);
+        return (Variant::Skinny, product, transposed);
     }
     let all = costs.variants.iter().flat_map(|&(variant, step)| {
-        sides.map(|(product, turned)| (step * costs.waves(variant, product) as f64, variant, product, turned))
+        orientations.map(|(product, transposed)| {
+            (step * costs.waves(variant, product) as f64, variant, product, transposed)
+        })
     });
     let best = all.min_by(|(a, ..), (b, ..)| a.total_cmp(b));
-    let (_, variant, product, turned) = best.expect("every kind of adapter has a variant");
-    (variant, product, turned)
+    let (_, variant, product, transposed) = best.expect("every kind of adapter has a variant");
+    (variant, product, transposed)
 }
 
 /// Cᵀ = Bᵀ Aᵀ.
-fn transposed(product: &MatMul) -> MatMul {
+fn transpose(product: &MatMul) -> MatMul {
     MatMul { m: product.n, n: product.m, a: product.b.transposed(), b: product.a.transposed(), ..*product }
 }
 
 /// `along_size` and `along_k` are the operand's strides.
 fn order(matrix: &Matrix, along_size: usize, size: usize, along_k: usize, k: usize) -> Order {
-    let fours = |strides: &[usize]| strides.iter().all(|stride| stride.is_multiple_of(4));
+    let aligned = |strides: &[usize]| strides.iter().all(|stride| stride.is_multiple_of(4));
     let [outer, inner] = matrix.batch;
-    if along_k == 1 && fours(&[k, along_size, outer, inner, matrix.offset]) {
+    if along_k == 1 && aligned(&[k, along_size, outer, inner, matrix.offset]) {
         Order::AlongK
-    } else if along_size == 1 && fours(&[size, along_k, outer, inner, matrix.offset]) {
+    } else if along_size == 1 && aligned(&[size, along_k, outer, inner, matrix.offset]) {
         Order::AlongSize
     } else {
         Order::Strided
@@ -248,7 +259,7 @@ fn order(matrix: &Matrix, along_size: usize, size: usize, along_k: usize, k: usi
 
 /// Every program of an adapter, for the tests.
 #[cfg(test)]
-pub(crate) fn programs(limits: &Limits) -> Vec<String> {
+pub(crate) fn programs(limits: &Limits) -> Vec<ShaderSource> {
     let orders = [Order::AlongK, Order::AlongSize, Order::Strided];
     let variants = Costs::of(limits).variants.into_iter().map(|(variant, _)| variant);
     variants

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::{Order, Registers, Tiled};
-use crate::gpu::codegen::fill;
+use crate::graph::ShaderSource;
 
 const SHARED: &str = include_str!("../../../shaders/matmul.wgsl");
 const REGISTERS: &str = include_str!("../../../shaders/matmul_registers.wgsl");
@@ -13,7 +13,7 @@ const TILED: &str = include_str!("../../../shaders/matmul_tiled.wgsl");
 const SKINNY: &str = include_str!("../../../shaders/matmul_skinny.wgsl");
 
 /// Rows that move up together when results are stored.
-const GROUP: usize = 8;
+const ROWS_MOVED: usize = 8;
 
 /// Adds a line of text, indented by so many steps.
 macro_rules! line {
@@ -23,9 +23,9 @@ macro_rules! line {
     }};
 }
 
-pub(super) fn registers(tile: &Registers) -> String {
+pub(super) fn registers(tile: &Registers) -> ShaderSource {
     let &Registers { rows, cols, lanes, subgroup } = tile;
-    let fours = cols / 4;
+    let vectors = cols / 4;
     // Loads of A: a row each, or a row a lane.
     let (loads, step) = if subgroup { (rows / lanes, lanes) } else { (rows, 1) };
 
@@ -42,46 +42,46 @@ pub(super) fn registers(tile: &Registers) -> String {
         let row = format!("min(row + {}u{own}, params.m - 1u)", i * step);
         line!(start, 1, "var at_a{i} = work.a + {row} * params.a_m + work.first * params.a_k;");
     }
-    for j in 0..fours {
+    for j in 0..vectors {
         line!(start, 1, "let cols{j} = col + {}u * LANES + four;", 4 * j);
         let col = format!("min(cols{j}, vec4(params.n - 1u))");
         line!(start, 1, "var at_b{j} = work.b + {col} * params.b_n + work.first * params.b_k;");
     }
-    zeros(&mut start, rows, fours);
+    zeros(&mut start, rows, vectors);
 
     let mut body = String::new();
     for i in 0..loads {
         line!(body, 2, "let a{i} = a[at_a{i}];");
         line!(body, 2, "at_a{i} += params.a_k;");
     }
-    for j in 0..fours {
-        line!(body, 2, "let b{j} = load_four(at_b{j});");
+    for j in 0..vectors {
+        line!(body, 2, "let b{j} = load_vec4(at_b{j});");
         line!(body, 2, "at_b{j} += vec4(params.b_k);");
     }
-    multiply(&mut body, 2, rows, fours, |row| match subgroup {
+    multiply(&mut body, 2, rows, vectors, |row| match subgroup {
         true => format!("subgroupBroadcast(a{}, {}u)", row / lanes, row % lanes),
         false => format!("a{row}"),
     });
 
     let mut stores = String::new();
-    let group = GROUP.min(rows);
-    let each = |rows: Range<usize>| rows.flat_map(move |row| (0..fours).map(move |j| (row, j)));
+    let group = ROWS_MOVED.min(rows);
+    let each = |rows: Range<usize>| rows.flat_map(move |row| (0..vectors).map(move |j| (row, j)));
     line!(stores, 1, "for (var i = 0u; i < rows; i += {group}u) {{");
     each(0..group).for_each(|(row, j)| line!(stores, 2, "var d{row}_{j} = c{row}_{j};"));
     line!(stores, 2, "for (var r = i; r < min(rows, i + {group}u); r += 1u) {{");
-    (0..fours).for_each(|j| line!(stores, 3, "store_four(work, row + r, cols{j}, d0_{j});"));
+    (0..vectors).for_each(|j| line!(stores, 3, "store_vec4(work, row + r, cols{j}, d0_{j});"));
     each(1..group).for_each(|(row, j)| line!(stores, 3, "d{}_{j} = d{row}_{j};", row - 1));
     line!(stores, 2, "}}");
     each(group..rows).for_each(|(row, j)| line!(stores, 2, "c{}_{j} = c{row}_{j};", row - group));
     line!(stores, 1, "}}");
 
-    let hooks = [("tile", consts), ("lane", lane), ("start", start), ("step", body), ("stores", stores)];
-    whole(REGISTERS, &hooks)
+    let source = product(REGISTERS).fill("tile", consts).fill("lane", lane);
+    source.fill("start", start).fill("step", body).fill("stores", stores)
 }
 
-pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
+pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> ShaderSource {
     let &Tiled { rows, cols, threads } = tile;
-    let fours = cols / 4;
+    let vectors = cols / 4;
     let mut consts = String::new();
     line!(consts, 0, "const ROWS = {rows}u;");
     line!(consts, 0, "const COLS = {cols}u;");
@@ -89,12 +89,12 @@ pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
     line!(consts, 0, "const THREADS_N = {}u;", threads[1]);
 
     let loads = load("a", 1, "m", orders[0]) + &load("b", 2, "n", orders[1]);
-    let results = || (0..rows).flat_map(|row| (0..fours).map(move |j| (row, j)));
+    let results = || (0..rows).flat_map(|row| (0..vectors).map(move |j| (row, j)));
     let mut step = String::from("struct Results {\n");
     results().for_each(|(row, j)| line!(step, 1, "c{row}_{j}: vec4<f32>,"));
     line!(step, 0, "}}\n\nfn step(at_a: u32, at_b: u32, c: ptr<function, Results>) {{");
     (0..rows / 4).for_each(|i| line!(step, 1, "let a{i} = slices_a[at_a + {i}u * THREADS_M];"));
-    (0..fours).for_each(|j| line!(step, 1, "let b{j} = slices_b[at_b + {j}u * THREADS_N];"));
+    (0..vectors).for_each(|j| line!(step, 1, "let b{j} = slices_b[at_b + {j}u * THREADS_N];"));
     for (row, j) in results() {
         let a = format!("vec4(a{}[{}])", row / 4, row % 4);
         line!(step, 1, "(*c).c{row}_{j} = fma({a}, b{j}, (*c).c{row}_{j});");
@@ -105,31 +105,30 @@ pub(super) fn tiled(tile: &Tiled, orders: [Order; 2]) -> String {
     for (row, j) in results() {
         let r = format!("row + 4u * (thread.y + {}u * THREADS_M) + {}u", row / 4, row % 4);
         let c = format!("col + 4u * (thread.x + {j}u * THREADS_N)");
-        line!(stores, 1, "store_four(work, {r}, {c}, c.c{row}_{j});");
+        line!(stores, 1, "store_vec4(work, {r}, {c}, c.c{row}_{j});");
     }
-    whole(TILED, &[("tile", consts), ("loads", loads), ("step", step), ("stores", stores)])
+    product(TILED).fill("tile", consts).fill("loads", loads).fill("step", step).fill("stores", stores)
 }
 
-pub(super) fn skinny() -> String {
-    whole(SKINNY, &[])
+pub(super) fn skinny() -> ShaderSource {
+    product(SKINNY)
 }
 
-fn whole(template: &str, hooks: &[(&str, String)]) -> String {
-    let filled = hooks.iter().fold(template.to_owned(), |text, (hook, body)| fill(&text, hook, body));
-    format!("{SHARED}\n{filled}")
+fn product(kernel: &'static str) -> ShaderSource {
+    ShaderSource::new(kernel).with_prelude(SHARED)
 }
 
-fn zeros(out: &mut String, rows: usize, fours: usize) {
+fn zeros(out: &mut String, rows: usize, vectors: usize) {
     for row in 0..rows {
-        (0..fours).for_each(|j| line!(out, 1, "var c{row}_{j} = vec4<f32>();"));
+        (0..vectors).for_each(|j| line!(out, 1, "var c{row}_{j} = vec4<f32>();"));
     }
 }
 
 /// One step of K: `value` is a row's element of A, `b0`, `b1`.. are the columns' of B.
-fn multiply(out: &mut String, indent: usize, rows: usize, fours: usize, value: impl Fn(usize) -> String) {
+fn multiply(out: &mut String, indent: usize, rows: usize, vectors: usize, value: impl Fn(usize) -> String) {
     for row in 0..rows {
         line!(out, indent, "let x{row} = vec4({});", value(row));
-        (0..fours).for_each(|j| line!(out, indent, "c{row}_{j} = fma(x{row}, b{j}, c{row}_{j});"));
+        (0..vectors).for_each(|j| line!(out, indent, "c{row}_{j} = fma(x{row}, b{j}, c{row}_{j});"));
     }
 }
 
@@ -167,8 +166,8 @@ fn load(operand: &str, binding: u32, size: &str, order: Order) -> String {
             for j in 0..4 {
                 line!(out, 1, "if (k + {j}u < work.last) {{");
                 line!(out, 2, "let p = at + (k + {j}u) * {inner};");
-                let four: Vec<String> = ["x", "y", "z", "w"].map(|c| format!("{operand}[p.{c}]")).into();
-                line!(out, 2, "block[{j}] = vec4({});", four.join(", "));
+                let elements: Vec<String> = ["x", "y", "z", "w"].map(|c| format!("{operand}[p.{c}]")).into();
+                line!(out, 2, "block[{j}] = vec4({});", elements.join(", "));
                 line!(out, 1, "}}");
             }
         }
@@ -186,8 +185,8 @@ mod tests {
     #[test]
     fn the_templates_hold_the_smallest_tiles() {
         let small = Registers { rows: 2, cols: 4, lanes: 8, subgroup: false };
-        assert_eq!(registers(&small), whole(REGISTERS, &[]));
+        assert_eq!(registers(&small).render(), product(REGISTERS).render());
         let small = Tiled { rows: 4, cols: 4, threads: [8, 8] };
-        assert_eq!(tiled(&small, [Order::Strided; 2]), whole(TILED, &[]));
+        assert_eq!(tiled(&small, [Order::Strided; 2]).render(), product(TILED).render());
     }
 }
