@@ -1,8 +1,6 @@
 // Of the sixteen others that an invocation of attention works against each of a subgroup of eight reads two, and hands
 // them to all: on a CPU adapter a load costs as much as tens of multiplications.
 
-override LANES: u32 = 1u;
-
 const OTHERS: u32 = 4u;
 const LOADS: u32 = 2u;
 
@@ -15,8 +13,13 @@ struct Invocation {
 // Which of the others a load reads.
 fn loaded(invocation: u32, load: u32) -> u32 { return 8u * load + invocation; }
 
-fn together(rows: array<vec4<f32>, LOADS>) -> array<mat4x4<f32>, OTHERS> {
-    return array<mat4x4<f32>, OTHERS>(lower(rows[0]), upper(rows[0]), lower(rows[1]), upper(rows[1]));
+fn together(rows: array<vec4<f32>, LOADS>) -> Others {
+    var blocks: Others;
+    blocks[0] = lower(rows[0]);
+    blocks[1] = upper(rows[0]);
+    blocks[2] = lower(rows[1]);
+    blocks[3] = upper(rows[1]);
+    return blocks;
 }
 
 fn lower(x: vec4<f32>) -> mat4x4<f32> {

@@ -1,7 +1,5 @@
 // An invocation of attention works against four others, which it reads itself.
 
-override LANES: u32 = 8u;
-
 const OTHERS: u32 = 1u;
 const LOADS: u32 = 4u;
 
@@ -14,6 +12,8 @@ struct Invocation {
 // Which of the others a load reads.
 fn loaded(invocation: u32, load: u32) -> u32 { return load; }
 
-fn together(rows: array<vec4<f32>, LOADS>) -> array<mat4x4<f32>, OTHERS> {
-    return array<mat4x4<f32>, OTHERS>(mat4x4(rows[0], rows[1], rows[2], rows[3]));
+fn together(rows: array<vec4<f32>, LOADS>) -> Others {
+    var blocks: Others;
+    blocks[0] = mat4x4(rows[0], rows[1], rows[2], rows[3]);
+    return blocks;
 }

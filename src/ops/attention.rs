@@ -180,26 +180,20 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch on inputs Q, K, V and a mask, whose tiles lie along the queries or the keys. `None` if there are more loop
-    /// iterations than the adapter allows, or more elements than a kernel can count.
+    /// A launch on inputs Q, K, V and a mask. `None` if there are more loop iterations than the adapter allows, or more
+    /// elements than a kernel can count.
     fn launch(
         &self,
-        programs: [&'static str; 2],
+        programs: &Programs,
+        result: Matrix,
         [q, k, v]: [&Spec; 3],
         mask: Option<&Spec>,
-        of_keys: bool,
         limits: &Limits,
     ) -> Option<Launch> {
         let [outer, queries, heads, width] = q.shape[..].try_into().ok()?;
         let [_, keys, _, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
         let (width, depth) = (width / 4, depth / 4);
         let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
-        let software = limits.kind == AdapterKind::Software;
-        let broadcast = software && limits.subgroup == Some((8, 8));
-        let (lanes, group) = if software { (1, 8) } else { (8, 64) };
-        let step = if broadcast { 16 } else { 4 * lanes };
-        // Backward's two products and two sums, and sixteen iterations of the small loops.
-        let iterations = queries.max(keys).div_ceil(step) * (2 * (width + depth) + 16);
         let strides = mask.map_or([0; 4], |mask| {
             let strides = mask.shape.strides();
             [0, 1, 2, 3].map(|dim| if mask.shape[dim] == 1 { 0 } else { strides[dim] })
@@ -207,35 +201,68 @@ impl Attention {
         let kind = mask.map_or(0, |mask| if mask.dtype == DType::Bool { 1 } else { 2 });
         let sizes = [outer * heads, heads, queries, keys, width, depth, self.causal.into()];
         let words = sizes.into_iter().chain(strides).map(|size| Word::Size(size as u32));
-        let rows = if of_keys { keys } else { queries };
-        let workgroups = outer * heads * rows.div_ceil(4 * group / lanes);
-        let launch = Launch::new(programs[usize::from(broadcast)])
+        let of_keys = matches!(result, Matrix::Keys | Matrix::Values);
+        let (rows, others) = if of_keys { (keys, queries) } else { (queries, keys) };
+        let columns = if matches!(result, Matrix::Queries | Matrix::Keys) { width } else { depth };
+        let (launch, tiles, iterations) = if limits.kind == AdapterKind::Software {
+            let broadcast = limits.subgroup == Some((8, 8));
+            let (program, step) = if broadcast { (programs.broadcast, 16) } else { (programs.own, 4) };
+            let launch = Launch::new(program).constant("OF_KEYS", of_keys.into());
+            // Backward's two products and two sums, and sixteen iterations of the small loops.
+            (launch, rows.div_ceil(SOFTWARE_ROWS), others.div_ceil(step) * (2 * (width + depth) + 16))
+        } else {
+            // A team has eight vec4 of the columns.
+            let teams = columns.div_ceil(8).min(MAX_TEAMS).next_power_of_two();
+            let launch = Launch::new(programs.tiled).constant("TEAMS", teams as u32);
+            let tiles = rows.div_ceil(TILED_ROWS) * columns.div_ceil(8 * teams);
+            // The slices of two products, what is staged of the multiplied matrix, and the small loops.
+            (launch, tiles, others.div_ceil(32 * teams) * (8 * (width + depth) + 32 * teams + 16))
+        };
+        let launch = launch
             .trusted()
-            .constant("GROUP", group as u32)
-            .constant("LANES", lanes as u32)
             .constant("MASK", kind)
-            .constant("OF_KEYS", of_keys.into())
             .uniforms(words.chain([Word::Scalar(0)]))
-            .workgroups(u32::try_from(workgroups).ok()?)
+            .workgroups(u32::try_from(outer * heads * tiles).ok()?)
             .work(16 * (outer * heads * queries * keys) as u64 * (width + depth) as u64);
         (counts && iterations < limits.loop_iterations as usize).then_some(launch)
     }
 }
 
-/// A program that stands on what the kernels of attention share: where an invocation reads others by itself, and where
-/// subgroups do.
+/// The matrices of attention, as the shaders number them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Matrix {
+    Queries,
+    Keys,
+    Values,
+    Outs,
+}
+
+/// Rows of a workgroup's tile: of a CPU adapter's, and of a GPU's.
+const SOFTWARE_ROWS: usize = 32;
+const TILED_ROWS: usize = 64;
+
+/// The most teams of a GPU's workgroup, which has 256 invocations then.
+const MAX_TEAMS: usize = 4;
+
+/// Forward or backward: for CPU adapters, where an invocation reads the others of its rows by itself or where subgroups do,
+/// and for GPUs.
+struct Programs {
+    own: &'static str,
+    broadcast: &'static str,
+    tiled: &'static str,
+}
+
+/// Texts one behind the other.
 macro_rules! programs {
-    ($file:literal) => {
-        [programs!($file, "own"), programs!($file, "broadcast")]
+    ($software:literal, $tiled:literal) => {
+        Programs {
+            own: programs!(["attention_own.wgsl", "attention_tile.wgsl", $software]),
+            broadcast: programs!(["attention_broadcast.wgsl", "attention_tile.wgsl", $software]),
+            tiled: programs!(["attention_tiled.wgsl", $tiled]),
+        }
     };
-    ($file:literal, $others:literal) => {
-        concat!(
-            include_str!(concat!("../../shaders/attention_", $others, ".wgsl")),
-            "\n",
-            include_str!("../../shaders/attention_tile.wgsl"),
-            "\n",
-            include_str!(concat!("../../shaders/", $file)),
-        )
+    ([$($file:literal),*]) => {
+        concat!($(include_str!(concat!("../../shaders/", $file)), "\n"),*)
     };
 }
 
@@ -286,8 +313,8 @@ impl Fused for Attention {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let programs = programs!("attention.wgsl");
-        let launch = self.launch(programs, inputs, mask.map(|i| &io[i]), false, limits)?;
+        let programs = programs!("attention.wgsl", "attention_tiled_forward.wgsl");
+        let launch = self.launch(&programs, Matrix::Outs, inputs, mask.map(|i| &io[i]), limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
@@ -335,12 +362,18 @@ impl Fused for AttentionBackward {
         u32::try_from(io.last()?.shape.numel()).ok()?;
         let mask = (io.len() > 7).then_some(6);
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
-        let launch = |of_keys| {
-            let (programs, specs) = (programs!("attention_backward.wgsl"), [&io[0], &io[1], &io[2]]);
-            let launch = self.0.launch(programs, specs, mask.map(|i| &io[i]), of_keys, limits)?;
+        let programs = programs!("attention_backward.wgsl", "attention_tiled_backward.wgsl");
+        let launch = |result: Matrix| {
+            let specs = [&io[0], &io[1], &io[2]];
+            let launch = self.0.launch(&programs, result, specs, mask.map(|i| &io[i]), limits)?;
             Some(launch.buffers(inputs.into_iter().chain([Buffer::Output(0)])))
         };
-        Some(vec![launch(false)?, launch(true)?])
+        if limits.kind == AdapterKind::Software {
+            // The gradients of keys and values together.
+            return Some(vec![launch(Matrix::Queries)?, launch(Matrix::Keys)?]);
+        }
+        let results = [Matrix::Queries, Matrix::Keys, Matrix::Values];
+        results.into_iter().map(|result| Some(launch(result)?.constant("GRADIENT_OF", result as u32))).collect()
     }
 }
 
@@ -349,7 +382,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
     use std::sync::Arc;
 
-    // Dot products of up to 40 terms and sums over up to 70 keys, of numbers about 1: some tens of roundings.
+    // Dot products of up to 256 terms and sums over up to 300 keys, of numbers about 1: some tens of roundings.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
     let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
     let bools = |shape: &[usize]| Draw::Bools(shape.into());
@@ -361,16 +394,24 @@ pub(super) fn samples() -> Vec<super::Sample> {
         ([1, 1, 3, 37, 4, 4], true, None),
         ([2, 3, 6, 9, 4, 4], false, Some(floats(&[2, 1, 1, 9]))),
         ([2, 3, 34, 11, 4, 4], false, Some(bools(&[1, 3, 34, 11]))),
+        // Several tiles of rows and of others, and every width of a GPU's tile: 32, 64, 128, and two of 128.
+        ([2, 2, 150, 210, 64, 64], true, None),
+        ([1, 1, 210, 130, 20, 80], true, None),
+        ([1, 1, 65, 300, 128, 132], false, None),
+        ([1, 1, 9, 140, 256, 32], false, None),
+        ([1, 2, 129, 70, 64, 128], false, Some(bools(&[1, 1, 129, 70]))),
+        ([2, 2, 70, 140, 24, 64], false, Some(floats(&[2, 2, 70, 140]))),
     ];
     let mut samples = Vec::new();
     for ([batches, heads, queries, keys, width, depth], causal, mask) in cases {
-        let op = Attention { causal, scale: 0.5 };
+        let op = Attention { causal, scale: 1.0 / (width as f64).sqrt() };
         let matrix = |rows, width| floats(&[batches, rows, heads, width]);
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
-        // A log-sum-exp of 2 to 3 beside scores about 0, so that weights are below 1.
-        let lse = Draw::Floats(by_query(&[batches, queries, heads]), 2.0..3.0);
+        // The scores are about 0, so that these are somewhat more than the log-sum-exp.
+        let log = (keys as f32).ln();
+        let lse = Draw::Floats(by_query(&[batches, queries, heads]), log + 0.5..log + 1.5);
         inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));
         samples.push(Sample { op: Arc::new(AttentionBackward(op)), inputs, tolerance });
     }
