@@ -1,7 +1,7 @@
 //! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries
 //! by keys is in memory, unless weights are dropped. Forward saves the log-sum-exp of each query's scores; backward
-//! computes the scores again, once along the queries and once along the keys, so that each gradient is summed in one
-//! order.
+//! computes the scores again, for the gradient of the queries and for those of keys and values, so that each is summed in
+//! one order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::dtype::DType;
@@ -192,39 +192,27 @@ impl Attention {
     ) -> Option<Launch> {
         let [outer, queries, heads, width] = q.shape[..].try_into().ok()?;
         let [_, keys, _, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
-        let (width, depth) = (width / 4, depth / 4);
+        let sizes = Sizes { queries, keys, width: width / 4, depth: depth / 4 };
         let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
         let strides = mask.map_or([0; 4], |mask| {
             let strides = mask.shape.strides();
             [0, 1, 2, 3].map(|dim| if mask.shape[dim] == 1 { 0 } else { strides[dim] })
         });
         let kind = mask.map_or(0, |mask| if mask.dtype == DType::Bool { 1 } else { 2 });
-        let sizes = [outer * heads, heads, queries, keys, width, depth, self.causal.into()];
-        let words = sizes.into_iter().chain(strides).map(|size| Word::Size(size as u32));
-        let of_keys = matches!(result, Matrix::Keys | Matrix::Values);
-        let (rows, others) = if of_keys { (keys, queries) } else { (queries, keys) };
-        let columns = if matches!(result, Matrix::Queries | Matrix::Keys) { width } else { depth };
-        let (launch, tiles, iterations) = if limits.kind == AdapterKind::Software {
-            let broadcast = limits.subgroup == Some((8, 8));
-            let (program, step) = if broadcast { (programs.broadcast, 16) } else { (programs.own, 4) };
-            let launch = Launch::new(program).constant("OF_KEYS", of_keys.into());
-            // Backward's two products and two sums, and sixteen iterations of the small loops.
-            (launch, rows.div_ceil(SOFTWARE_ROWS), others.div_ceil(step) * (2 * (width + depth) + 16))
-        } else {
-            // A team has eight vec4 of the columns.
-            let teams = columns.div_ceil(8).min(MAX_TEAMS).next_power_of_two();
-            let launch = Launch::new(programs.tiled).constant("TEAMS", teams as u32);
-            let tiles = rows.div_ceil(TILED_ROWS) * columns.div_ceil(8 * teams);
-            // The slices of two products, what is staged of the multiplied matrix, and the small loops.
-            (launch, tiles, others.div_ceil(32 * teams) * (8 * (width + depth) + 32 * teams + 16))
+        let words = [outer * heads, heads, queries, keys, sizes.width, sizes.depth, self.causal.into()];
+        let words = words.into_iter().chain(strides).map(|size| Word::Size(size as u32));
+        let kernel = match limits.kind {
+            AdapterKind::Software => programs.for_software(result, sizes, limits),
+            _ => programs.for_gpu(result, sizes),
         };
-        let launch = launch
+        let launch = kernel
+            .launch
             .trusted()
             .constant("MASK", kind)
             .uniforms(words.chain([Word::Scalar(0)]))
-            .workgroups(u32::try_from(outer * heads * tiles).ok()?)
-            .work(16 * (outer * heads * queries * keys) as u64 * (width + depth) as u64);
-        (counts && iterations < limits.loop_iterations as usize).then_some(launch)
+            .workgroups(u32::try_from(outer * heads * kernel.workgroups).ok()?)
+            .work(16 * (outer * heads * queries * keys) as u64 * (sizes.width + sizes.depth) as u64);
+        (counts && kernel.iterations < limits.loop_iterations as usize).then_some(launch)
     }
 }
 
@@ -237,28 +225,82 @@ enum Matrix {
     Outs,
 }
 
-/// Rows of a workgroup's tile: of a CPU adapter's, and of a GPU's.
-const SOFTWARE_ROWS: usize = 32;
-const TILED_ROWS: usize = 64;
+impl Matrix {
+    fn has_row_for_each_key(self) -> bool {
+        matches!(self, Matrix::Keys | Matrix::Values)
+    }
+}
 
-/// The most teams of a GPU's workgroup, which has 256 invocations then.
-const MAX_TEAMS: usize = 4;
+/// Of a head; width and depth (of values) by four.
+#[derive(Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    keys: usize,
+    width: usize,
+    depth: usize,
+}
+
+impl Sizes {
+    /// The rows of a matrix, and those of what it is computed from.
+    fn rows_and_others(&self, matrix: Matrix) -> (usize, usize) {
+        if matrix.has_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
+    }
+
+    fn columns(&self, matrix: Matrix) -> usize {
+        match matrix {
+            Matrix::Queries | Matrix::Keys => self.width,
+            Matrix::Values | Matrix::Outs => self.depth,
+        }
+    }
+}
 
 /// Forward or backward: for CPU adapters, where an invocation reads the others of its rows by itself or where subgroups do,
 /// and for GPUs.
 struct Programs {
     own: &'static str,
     broadcast: &'static str,
-    tiled: &'static str,
+    gpu: &'static str,
+}
+
+/// A program with constants, the workgroups that it takes for a head, and the loop iterations of an invocation, at most.
+struct Kernel {
+    launch: Launch,
+    workgroups: usize,
+    iterations: usize,
+}
+
+impl Programs {
+    fn for_software(&self, result: Matrix, sizes: Sizes, limits: &Limits) -> Kernel {
+        const ROWS: usize = 32;
+        let broadcast = limits.subgroup == Some((8, 8));
+        let (program, step) = if broadcast { (self.broadcast, 16) } else { (self.own, 4) };
+        let (rows, others) = sizes.rows_and_others(result);
+        // Backward's two products and two sums, and sixteen iterations of the small loops.
+        let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
+        let launch = Launch::new(program).constant("OF_KEYS", result.has_row_for_each_key().into());
+        Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
+    }
+
+    fn for_gpu(&self, result: Matrix, sizes: Sizes) -> Kernel {
+        const ROWS: usize = 64;
+        const MAX_TEAMS: usize = 4; // 256 invocations
+        let ((rows, others), columns) = (sizes.rows_and_others(result), sizes.columns(result));
+        // A team has eight vec4 of a result's columns, and 32 of the others.
+        let teams = columns.div_ceil(8).min(MAX_TEAMS).next_power_of_two();
+        // Two products by slices, the multiplied rows, and the small loops.
+        let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
+        let launch = Launch::new(self.gpu).constant("TEAMS", teams as u32);
+        Kernel { launch, workgroups: rows.div_ceil(ROWS) * columns.div_ceil(8 * teams), iterations }
+    }
 }
 
 /// Texts one behind the other.
 macro_rules! programs {
-    ($software:literal, $tiled:literal) => {
+    ($software:literal, $gpu:literal) => {
         Programs {
             own: programs!(["attention_own.wgsl", "attention_tile.wgsl", $software]),
             broadcast: programs!(["attention_broadcast.wgsl", "attention_tile.wgsl", $software]),
-            tiled: programs!(["attention_tiled.wgsl", $tiled]),
+            gpu: programs!(["attention_gpu.wgsl", $gpu]),
         }
     };
     ([$($file:literal),*]) => {
@@ -313,7 +355,7 @@ impl Fused for Attention {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let programs = programs!("attention.wgsl", "attention_tiled_forward.wgsl");
+        let programs = programs!("attention.wgsl", "attention_gpu_forward.wgsl");
         let launch = self.launch(&programs, Matrix::Outs, inputs, mask.map(|i| &io[i]), limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
@@ -362,7 +404,7 @@ impl Fused for AttentionBackward {
         u32::try_from(io.last()?.shape.numel()).ok()?;
         let mask = (io.len() > 7).then_some(6);
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
-        let programs = programs!("attention_backward.wgsl", "attention_tiled_backward.wgsl");
+        let programs = programs!("attention_backward.wgsl", "attention_gpu_backward.wgsl");
         let launch = |result: Matrix| {
             let specs = [&io[0], &io[1], &io[2]];
             let launch = self.0.launch(&programs, result, specs, mask.map(|i| &io[i]), limits)?;

@@ -1,15 +1,16 @@
 // What the kernels of attention for GPUs share. They follow FlashAttention (Dao et al., 2022): a workgroup has a tile of
 // ROWS rows and goes along the others, OTHERS of them at a time. Rows are queries and others keys, or the other way
-// about where gradients of keys or values are summed. For each tile of others it
+// about for gradients of keys and values. For each tile of others a workgroup
 //
 //   1. computes the scores of its rows against them, a product over the width (`products`),
 //   2. makes a weight of each score,
-//   3. adds the weights times a matrix that has a row for each of the others to its result (`plus_weighted`).
+//   3. adds to its result the weights times a matrix that has a row for each of the others (`plus_weighted`).
 //
-// The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows by 4
-// columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations, a team, lie 8 by 8: 64 rows
-// by 32 columns. In step 1 the columns of the teams are their others, in step 3 columns of the result. A result that is
-// wider than COLUMN_FOURS vec4 is cut into slices, each the work of another workgroup.
+// The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows by
+// 4 columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations are a team, 8 by 8 of
+// them: 64 rows by 32 columns. The teams of a workgroup have the same rows. Their columns are others in step 1, and
+// columns of the result in step 3. A result with more than COLUMNS is cut into slices, each the work of another
+// workgroup, which computes the scores for itself.
 
 override TEAMS: u32 = 2u;
 override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
@@ -45,23 +46,28 @@ const ROWS: u32 = 64u;
 const ROW_FOURS: u32 = ROWS / 4u;
 override OTHERS: u32 = 32u * TEAMS;
 override OTHER_FOURS: u32 = OTHERS / 4u;
-override COLUMNS: u32 = 32u * TEAMS; // of the result
+override COLUMNS: u32 = 32u * TEAMS; // of a workgroup's result
 override COLUMN_FOURS: u32 = COLUMNS / 4u;
 
 const UNSEEN: f32 = -0x1.fffffep+127f; // what a key scores that is not seen: finite, so that no difference is NaN
-const LOG2_E: f32 = 1.442695;
 const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key that is seen scores as if it were not
+const LOG2_E: f32 = 1.442695;
 
-// Workgroup memory, which step 1 and step 3 use one after the other:
-// 1. slices of rows and others, SLICE_FOURS vec4 of their width, transposed: for each column vec4 of four rows;
-// 3. the weights of one team's others, vec4 of four rows, and rows of what they are multiplied with.
+// Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_FOURS vec4 of their width,
+// transposed, so that each vec4 is a column of four rows.
 const SLICE_FOURS: u32 = 4u;
-const OTHERS_AT: u32 = 4u * SLICE_FOURS * ROW_FOURS;
-// From the weights of four others to the next. Two more than they take, so that neighbours write to different banks.
+const ROW_BLOCKS: u32 = SLICE_FOURS * ROW_FOURS; // blocks of 4 x 4 numbers
+override OTHER_BLOCKS: u32 = SLICE_FOURS * OTHER_FOURS;
+const OTHERS_AT: u32 = 4u * ROW_BLOCKS;
+
+// In step 3 it holds the weights of one team's others, each vec4 those of four rows, and some rows of the matrix that they
+// are multiplied with. WEIGHTS_STRIDE leads from the weights of four others to those of the next four; it is two
+// more than they take, so that neighbours write to different banks.
 const WEIGHTS_STRIDE: u32 = 4u * ROW_FOURS + 2u;
 const MULTIPLIED_AT: u32 = 8u * WEIGHTS_STRIDE;
 const MULTIPLIED: u32 = 256u;
 override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_FOURS;
+
 var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
 
 // A workgroup's tile: its first row, and its first column of the result, by four. The spare workgroups repeat the last
@@ -82,8 +88,8 @@ fn tile_of(group: vec3<u32>, groups: vec3<u32>, columns: u32) -> Tile {
 // Where an invocation lies in its team: it has the rows 4 y to 4 y + 3 and 32 more, and the columns 4 x to 4 x + 3.
 struct Thread { index: u32, team: u32, x: u32, y: u32 }
 
-// Of four neighbours two have the same x, two the same y: then a GPU that reads vec4 for eight invocations at a time reads
-// for sixteen.
+// Of four neighbours two have the same x, and two the same y. NVIDIA's GPUs read vec4 from workgroup memory for eight
+// invocations at a time, but for sixteen where every second one reads what its neighbour reads.
 fn thread_of(index: u32) -> Thread {
     let x = (index & 1u) | ((index >> 1u) & 6u);
     let y = ((index >> 1u) & 1u) | ((index >> 3u) & 6u);
@@ -139,18 +145,18 @@ fn times_rows4(block: mat4x4<f32>, rows: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(block[0] * rows, block[1] * rows, block[2] * rows, block[3] * rows);
 }
 
-// Step 1: the product of the tile's rows of one matrix and those of another from `first` on.
+// Step 1: products of the tile's rows of one matrix with OTHERS rows of another, from `first` on.
 fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> Block {
     var sums = Block();
     let width = width_of(rows);
     for (var start = 0u; start < width; start += SLICE_FOURS) {
         workgroupBarrier();
-        let row_blocks = SLICE_FOURS * ROW_FOURS;
-        for (var i = thread.index; i < SLICE_FOURS * (ROW_FOURS + OTHER_FOURS); i += THREADS) {
-            if (i < row_blocks) {
+        for (var round = 0u; round < (ROW_BLOCKS + OTHER_BLOCKS + THREADS - 1u) / THREADS; round += 1u) {
+            let i = round * THREADS + thread.index;
+            if (i < ROW_BLOCKS) {
                 stage_transposed(tile, rows, tile.first, start, i, ROW_FOURS, 0u);
-            } else {
-                stage_transposed(tile, others, first, start, i - row_blocks, OTHER_FOURS, OTHERS_AT);
+            } else if (i < ROW_BLOCKS + OTHER_BLOCKS) {
+                stage_transposed(tile, others, first, start, i - ROW_BLOCKS, OTHER_FOURS, OTHERS_AT);
             }
         }
         workgroupBarrier();
@@ -164,8 +170,8 @@ fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> B
     return sums;
 }
 
-// Stages a vec4 of four rows each, which are four columns of the slice that begins at `start`: block `i` of a tile that has
-// so many fours of rows. Columns beyond the width are zero. Invocations side by side write side by side.
+// Stages block `i` of a slice, 4 rows by 4 columns, at `base`. The slice begins in row `first` and column `start` (by four)
+// and has so many fours of rows. Columns beyond the width are zero. Neighbours write side by side.
 fn stage_transposed(tile: Tile, matrix: u32, first: u32, start: u32, i: u32, fours: u32, base: u32) {
     let column = i / fours;
     var columns = mat4x4<f32>();
@@ -238,16 +244,14 @@ fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f3
     return select(vec4(UNSEEN), score, seen);
 }
 
-// The weights of keys, from their scores and the logarithms of what the queries' weights are shares of. A key that is not
-// seen gets 0 where these are LOWEST at least.
+// e^(score - base). A key that is not seen gets 0, since the base is LOWEST at least.
 fn weights(scores: vec4<f32>, base: vec4<f32>) -> vec4<f32> {
     let x = scores - base;
     return vec4(weight(x.x), weight(x.y), weight(x.z), weight(x.w));
 }
 
-// e^x for an x that is not large, in half the operations of `exp_`. Its error is that of x at least: 1e-7 relative to the
-// largest weight, 1. Sum and difference with ROUND leave the nearest whole number, which has its place in a power of 2.
-// Error of the polynomial: 1.6e-8.
+// e^x for x below 88, in half the operations of `exp_`: as 2^n 2^f with n the whole number nearest to x log2 e. The error
+// is below 6e-8 for x up to 0, not relative to the result but to 1, the largest weight. Error of the polynomial: 1.6e-8.
 fn weight(x: f32) -> f32 {
     let rounded = fma(x, LOG2_E, ROUND);
     let f = fma(x, LOG2_E, ROUND - as_is_(rounded));
@@ -257,8 +261,8 @@ fn weight(x: f32) -> f32 {
     return select(select(power, 0.0, x < -87.0), x, is_nan(x));
 }
 
-// Step 3: the sums, and the weights times the rows of a matrix from `first` on. The weights of a team's others are in
-// workgroup memory, one team after the other.
+// Step 3: the sums plus the weights times OTHERS rows of a matrix, from `first` on. Workgroup memory has room for the
+// weights of one team at a time.
 fn plus_weighted(tile: Tile, thread: Thread, sums: Block, weights: Block, matrix: u32, first: u32) -> Block {
     var all = sums;
     for (var team = 0u; team < TEAMS; team += 1u) {
@@ -296,7 +300,8 @@ fn stage_weights(thread: Thread, weights: Block) {
 // Stages MULTIPLIED_ROWS rows of a matrix, those columns of them that the tile's result has.
 fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     let width = width_of(matrix);
-    for (var i = thread.index; i < MULTIPLIED; i += THREADS) {
+    for (var round = 0u; round < MULTIPLIED / THREADS; round += 1u) {
+        let i = round * THREADS + thread.index;
         let column = tile.column + i % COLUMN_FOURS;
         if (column < width) {
             staged[MULTIPLIED_AT + i] = load(matrix, row_start(tile, matrix, first + i / COLUMN_FOURS) + column);
@@ -304,7 +309,7 @@ fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     }
 }
 
-// `weight` is where the weights are that the invocation's rows give to row `row` of what is staged.
+// Adds row `row` of what is staged, times the weights that are staged at `weight`.
 fn plus_row(sums: Block, thread: Thread, weight: u32, row: u32) -> Block {
     let column = MULTIPLIED_AT + row * COLUMN_FOURS + 8u * thread.team + thread.x;
     return plus_outer(sums, staged[weight], staged[weight + 8u], staged[column]);

@@ -1,8 +1,10 @@
 // The gradients of attention for GPUs: of the queries, a tile of keys at a time; of the keys or of the values, a tile of
-// queries at a time. The weights come from the saved log-sum-exp. With P the weights, G the gradient of what attention
-// gave, and S = P (G Vᵀ - out · G) scale, the gradients are S K, Sᵀ Q and Pᵀ G.
+// queries at a time. With G the gradient of the result, P the weights, which come from the saved log-sum-exp, and S the
+// gradient of the scores before they are scaled, P (G Vᵀ - out · G) scale:
+//
+//   the gradient of Q is S K, that of K is Sᵀ Q, and that of V is Pᵀ G.
 
-override GRADIENT_OF: u32 = 0u; // QUERIES, which come first and leave out · grad; KEYS, or VALUES
+override GRADIENT_OF: u32 = 0u; // QUERIES, whose kernel runs first and writes out · grad; KEYS, or VALUES
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
@@ -100,7 +102,7 @@ fn by_query(rows: vec4<f32>, others: vec4<f32>) -> mat4x4<f32> {
 // The first of the others that are an invocation's columns.
 fn own_other(thread: Thread, first: u32) -> u32 { return first + 32u * thread.team + 4u * thread.x; }
 
-// Log-sum-exp of four queries. It is UNSEEN where all keys are.
+// The log-sum-exp of four queries; LOWEST for one that sees no key.
 fn base4(tile: Tile, query: u32) -> vec4<f32> {
     let base = lse[four(tile.batch, query)];
     return select(base, vec4(LOWEST), base < vec4(LOWEST));

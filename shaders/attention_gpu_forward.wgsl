@@ -1,12 +1,12 @@
-// softmax(Q Kᵀ scale + mask) V for GPUs, a tile of keys at a time: when a tile raises the maximum of a row, what was summed
-// before shrinks.
+// softmax(Q Kᵀ scale + mask) V for GPUs, a tile of keys at a time. Weights are e^(score - maximum so far): when a tile
+// raises the maximum of a row, the row's sums are multiplied by e^(old maximum - new maximum).
 
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]
 
 const ROWS_ARE_KEYS: bool = false;
 
-// Of the rows by four: the maxima of their scores, and by what their sums are multiplied.
+// For four rows each: the maxima of their scores so far, and by what their sums are multiplied next.
 var<workgroup> largest: array<vec4<f32>, ROW_FOURS>;
 var<workgroup> factor: array<vec4<f32>, ROW_FOURS>;
 
@@ -33,7 +33,7 @@ fn main(
     }
 
     var sums = Block();
-    var low = vec4(0.0); // the sums of this invocation's weights
+    var low = vec4(0.0); // the sums of this invocation's weights by row, as those of a Block
     var high = vec4(0.0);
     for (var first = 0u; first < end; first += OTHERS) {
         let scores = scores(tile, thread, first);
@@ -77,14 +77,14 @@ fn weights4(scores: mat4x4<f32>, base: vec4<f32>) -> mat4x4<f32> {
         weights(scores[0], base), weights(scores[1], base), weights(scores[2], base), weights(scores[3], base));
 }
 
-// What an invocation has found of its rows, for `raise` and `finish` to combine.
+// Stages a number for each row that an invocation has found in its columns. `raise` and `finish` combine them.
 fn stage_part(thread: Thread, low: vec4<f32>, high: vec4<f32>) {
     let at = (8u * thread.team + thread.x) * ROW_FOURS + thread.y;
     staged[at] = low;
     staged[at + 8u] = high;
 }
 
-// Four rows' new maxima, and how much what was summed of them shrinks.
+// Computes the new maxima of four rows, and the factors for their sums.
 fn raise(row: u32) {
     let before = largest[row];
     var all = before;
@@ -95,8 +95,8 @@ fn raise(row: u32) {
     factor[row] = exp4_(before - all);
 }
 
-// Four rows' sums of weights: their log-sum-exp, and what makes a softmax of the weights. A query that sees no key gets
-// zeros.
+// Computes the sums of the weights of four rows: the log-sum-exp from them, and the factors that turn weighted sums into
+// means. A query that sees no key gets zeros.
 fn finish(tile: Tile, row: u32) {
     var sum = vec4(0.0);
     for (var i = 0u; i < OTHER_FOURS; i += 1u) {
