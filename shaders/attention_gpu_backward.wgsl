@@ -3,6 +3,8 @@
 // gradient of the scores before they are scaled, P (G Vᵀ - out · G) scale:
 //
 //   the gradient of Q is S K, that of K is Sᵀ Q, and that of V is Pᵀ G.
+//
+// Each has a kernel of its own: two results at once would take more registers than many GPUs have for an invocation.
 
 override GRADIENT_OF: u32 = 0u; // QUERIES, whose kernel runs first and writes out · grad; KEYS, or VALUES
 

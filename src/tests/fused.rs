@@ -66,7 +66,7 @@ fn attention_by_the_kernels_for_gpus_of_hidden_keys_and_nans() {
     let kind = Some(AdapterKind::Discrete);
     let gpu = Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap();
     let (queries, keys, width) = (70, 67, 8);
-    let is_seen = |i: usize| i / keys != 1 && (i / keys + i % keys) % 3 != 0;
+    let is_seen = |i: usize| i / keys != 1 && !(i / keys + i % keys).is_multiple_of(3);
     let seen: Vec<bool> = (0..queries * keys).map(is_seen).collect();
     let added: Vec<f32> = seen.iter().map(|&seen| if seen { 0.0 } else { f32::NEG_INFINITY }).collect();
     let nan_at = 68 * width; // query 68
