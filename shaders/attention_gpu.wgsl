@@ -70,19 +70,20 @@ override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_FOURS;
 
 var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
 
-// A workgroup's tile: its first row, and its first column of the result, by four. The spare workgroups repeat the last
-// tile, and must not store.
-struct Tile { exists: bool, batch: u32, outer: u32, head: u32, first: u32, column: u32 }
+// A workgroup's tile: its first row, and which slice of the result's columns. The spare workgroups repeat the last tile,
+// and must not store.
+struct Tile { exists: bool, batch: u32, outer: u32, head: u32, first: u32, slice: u32 }
 
-fn tile_of(group: vec3<u32>, groups: vec3<u32>, columns: u32) -> Tile {
+// The slices of a result that is as wide as this matrix.
+fn slices_of(matrix: u32) -> u32 { return (width_of(matrix) + COLUMN_FOURS - 1u) / COLUMN_FOURS; }
+
+fn tile_of(group: vec3<u32>, groups: vec3<u32>, slices: u32) -> Tile {
     let wanted = group.y * groups.x + group.x;
-    let slices = (columns + COLUMN_FOURS - 1u) / COLUMN_FOURS;
     let tiles = (row_count() + ROWS - 1u) / ROWS;
     let index = min(wanted, slices * tiles * params.batches - 1u);
     let batch = index / slices / tiles;
     let first = index / slices % tiles * ROWS;
-    let column = index % slices * COLUMN_FOURS;
-    return Tile(wanted == index, batch, batch / params.heads, batch % params.heads, first, column);
+    return Tile(wanted == index, batch, batch / params.heads, batch % params.heads, first, index % slices);
 }
 
 // Where an invocation lies in its team: it has the rows 4 y to 4 y + 3 and 32 more, and the columns 4 x to 4 x + 3.
@@ -302,7 +303,7 @@ fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     let width = width_of(matrix);
     for (var round = 0u; round < MULTIPLIED / THREADS; round += 1u) {
         let i = round * THREADS + thread.index;
-        let column = tile.column + i % COLUMN_FOURS;
+        let column = tile.slice * COLUMN_FOURS + i % COLUMN_FOURS;
         if (column < width) {
             staged[MULTIPLIED_AT + i] = load(matrix, row_start(tile, matrix, first + i / COLUMN_FOURS) + column);
         }
@@ -318,7 +319,7 @@ fn plus_row(sums: Block, thread: Thread, weight: u32, row: u32) -> Block {
 // Writes the result, which has rows and a width like this matrix.
 fn store(tile: Tile, thread: Thread, matrix: u32, result: Block) {
     let row = tile.first + 4u * thread.y;
-    let column = tile.column + 8u * thread.team + thread.x;
+    let column = tile.slice * COLUMN_FOURS + 8u * thread.team + thread.x;
     store4(tile, matrix, row, column, result.low);
     store4(tile, matrix, row + 32u, column, result.high);
 }
@@ -326,8 +327,8 @@ fn store(tile: Tile, thread: Thread, matrix: u32, result: Block) {
 fn store4(tile: Tile, matrix: u32, row: u32, column: u32, block: mat4x4<f32>) {
     let rows = transpose(block);
     let count = select(0u, rows_of(matrix), tile.exists && column < width_of(matrix));
-    if (row < count) { put(row_start(tile, matrix, row) + column, rows[0]); }
-    if (row + 1u < count) { put(row_start(tile, matrix, row + 1u) + column, rows[1]); }
-    if (row + 2u < count) { put(row_start(tile, matrix, row + 2u) + column, rows[2]); }
-    if (row + 3u < count) { put(row_start(tile, matrix, row + 3u) + column, rows[3]); }
+    if (row < count) { put(matrix, row_start(tile, matrix, row) + column, rows[0]); }
+    if (row + 1u < count) { put(matrix, row_start(tile, matrix, row + 1u) + column, rows[1]); }
+    if (row + 2u < count) { put(matrix, row_start(tile, matrix, row + 2u) + column, rows[2]); }
+    if (row + 3u < count) { put(matrix, row_start(tile, matrix, row + 3u) + column, rows[3]); }
 }

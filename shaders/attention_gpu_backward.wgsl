@@ -4,9 +4,11 @@
 //
 //   the gradient of Q is S K, that of K is Sᵀ Q, and that of V is Pᵀ G.
 //
-// Each has a kernel of its own: two results at once would take more registers than many GPUs have for an invocation.
+// The gradients of the queries are computed first, and out · grad with them. In the other dispatch each workgroup
+// computes either gradients of keys or of values: both at once would take more registers than many GPUs have for an
+// invocation.
 
-override GRADIENT_OF: u32 = 0u; // QUERIES, whose kernel runs first and writes out · grad; KEYS, or VALUES
+override ROWS_ARE_KEYS: bool = false;
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
@@ -18,8 +20,6 @@ fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
 fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
 fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
 
-override ROWS_ARE_KEYS: bool = GRADIENT_OF != QUERIES;
-
 // out · grad of each row, where rows are queries.
 var<workgroup> levels: array<f32, ROWS>;
 
@@ -30,8 +30,8 @@ fn load(matrix: u32, at: u32) -> vec4<f32> {
     return grad[at];
 }
 
-fn put(at: u32, value: vec4<f32>) {
-    gradients[at + select(select(0u, of_keys(), GRADIENT_OF == KEYS), of_values(), GRADIENT_OF == VALUES)] = value;
+fn put(matrix: u32, at: u32, value: vec4<f32>) {
+    gradients[at + select(select(0u, of_keys(), matrix == KEYS), of_values(), matrix == VALUES)] = value;
 }
 
 @compute @workgroup_size(THREADS)
@@ -40,7 +40,10 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let tile = tile_of(group, groups, width_of(GRADIENT_OF));
+    let slices = slices_of(KEYS);
+    var tile = tile_of(group, groups, slices + select(0u, slices_of(VALUES), ROWS_ARE_KEYS));
+    let of_values = ROWS_ARE_KEYS && tile.slice >= slices;
+    tile.slice -= select(0u, slices, of_values);
     let thread = thread_of(index);
     let causal = params.causal == 1u;
     let begin = select(0u, tile.first, ROWS_ARE_KEYS && causal); // a key is seen by no query before it
@@ -51,7 +54,7 @@ fn main(
             levels[index] = level(tile, tile.first + index);
         }
         workgroupBarrier();
-        if (tile.exists && tile.column == 0u && index < ROW_FOURS) {
+        if (tile.exists && tile.slice == 0u && index < ROW_FOURS) {
             store_levels(tile, 4u * index);
         }
     }
@@ -59,7 +62,7 @@ fn main(
     var sums = Block();
     for (var first = begin; first < end; first += OTHERS) {
         let weights = all_weights(tile, thread, first);
-        if (GRADIENT_OF == VALUES) {
+        if (of_values) {
             sums = plus_weighted(tile, thread, sums, weights, OUTS, first);
         } else {
             let grads = products(
@@ -68,7 +71,7 @@ fn main(
             sums = plus_weighted(tile, thread, sums, grad_scores, select(KEYS, QUERIES, ROWS_ARE_KEYS), first);
         }
     }
-    store(tile, thread, GRADIENT_OF, sums);
+    store(tile, thread, select(select(QUERIES, KEYS, ROWS_ARE_KEYS), VALUES, of_values), sums);
 }
 
 fn level(tile: Tile, query: u32) -> f32 {

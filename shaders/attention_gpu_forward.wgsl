@@ -16,7 +16,7 @@ fn load(matrix: u32, at: u32) -> vec4<f32> {
     return v[at];
 }
 
-fn put(at: u32, value: vec4<f32>) { out[at] = value; }
+fn put(matrix: u32, at: u32, value: vec4<f32>) { out[at] = value; }
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -24,7 +24,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let tile = tile_of(group, groups, params.depth);
+    let tile = tile_of(group, groups, slices_of(OUTS));
     let thread = thread_of(index);
     let causal_end = min(params.keys, tile.first + ROWS);
     let end = select(0u, select(params.keys, causal_end, params.causal == 1u), tile.exists);
@@ -104,7 +104,7 @@ fn finish(tile: Tile, row: u32) {
     }
     factor[row] = select(1.0 / sum, vec4(0.0), sum == vec4(0.0));
     let query = tile.first + 4u * row;
-    if (tile.exists && tile.column == 0u && query < params.queries) {
+    if (tile.exists && tile.slice == 0u && query < params.queries) {
         let logs = largest[row] + vec4(log_(sum.x), log_(sum.y), log_(sum.z), log_(sum.w));
         let all = select(logs, vec4(UNSEEN), sum == vec4(0.0));
         let queries = query + vec4(0u, 1u, 2u, 3u);

@@ -185,7 +185,7 @@ impl Attention {
     fn launch(
         &self,
         programs: &Programs,
-        result: Matrix,
+        results: Results,
         [q, k, v]: [&Spec; 3],
         mask: Option<&Spec>,
         limits: &Limits,
@@ -202,8 +202,8 @@ impl Attention {
         let words = [outer * heads, heads, queries, keys, sizes.width, sizes.depth, self.causal.into()];
         let words = words.into_iter().chain(strides).map(|size| Word::Size(size as u32));
         let kernel = match limits.kind {
-            AdapterKind::Software => programs.for_software(result, sizes, limits),
-            _ => programs.for_gpu(result, sizes),
+            AdapterKind::Software => programs.for_software(results, sizes, limits),
+            _ => programs.for_gpu(results, sizes),
         };
         let launch = kernel
             .launch
@@ -216,18 +216,17 @@ impl Attention {
     }
 }
 
-/// The matrices of attention, as the shaders number them.
+/// What a launch computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Matrix {
-    Queries,
-    Keys,
-    Values,
+enum Results {
     Outs,
+    QueryGradients,
+    KeyAndValueGradients,
 }
 
-impl Matrix {
-    fn has_row_for_each_key(self) -> bool {
-        matches!(self, Matrix::Keys | Matrix::Values)
+impl Results {
+    fn have_a_row_for_each_key(self) -> bool {
+        self == Results::KeyAndValueGradients
     }
 }
 
@@ -241,15 +240,17 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// The rows of a matrix, and those of what it is computed from.
-    fn rows_and_others(&self, matrix: Matrix) -> (usize, usize) {
-        if matrix.has_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
+    /// Rows of the results, and of what they are computed from.
+    fn rows_and_others(&self, results: Results) -> (usize, usize) {
+        if results.have_a_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
     }
 
-    fn columns(&self, matrix: Matrix) -> usize {
-        match matrix {
-            Matrix::Queries | Matrix::Keys => self.width,
-            Matrix::Values | Matrix::Outs => self.depth,
+    /// Columns of the results, by four: 0 where there is no second one.
+    fn columns(&self, results: Results) -> [usize; 2] {
+        match results {
+            Results::Outs => [self.depth, 0],
+            Results::QueryGradients => [self.width, 0],
+            Results::KeyAndValueGradients => [self.width, self.depth],
         }
     }
 }
@@ -262,7 +263,7 @@ struct Programs {
     gpu: &'static str,
 }
 
-/// A program with constants, the workgroups that it takes for a head, and the loop iterations of an invocation, at most.
+/// A program with constants, the workgroups that it takes for each head, and the loop iterations of an invocation, at most.
 struct Kernel {
     launch: Launch,
     workgroups: usize,
@@ -270,27 +271,31 @@ struct Kernel {
 }
 
 impl Programs {
-    fn for_software(&self, result: Matrix, sizes: Sizes, limits: &Limits) -> Kernel {
+    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
         const ROWS: usize = 32;
         let broadcast = limits.subgroup == Some((8, 8));
         let (program, step) = if broadcast { (self.broadcast, 16) } else { (self.own, 4) };
-        let (rows, others) = sizes.rows_and_others(result);
+        let (rows, others) = sizes.rows_and_others(results);
         // Backward's two products and two sums, and sixteen iterations of the small loops.
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
-        let launch = Launch::new(program).constant("OF_KEYS", result.has_row_for_each_key().into());
+        let launch = Launch::new(program).constant("OF_KEYS", results.have_a_row_for_each_key().into());
         Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
     }
 
-    fn for_gpu(&self, result: Matrix, sizes: Sizes) -> Kernel {
+    fn for_gpu(&self, results: Results, sizes: Sizes) -> Kernel {
         const ROWS: usize = 64;
         const MAX_TEAMS: usize = 4; // 256 invocations
-        let ((rows, others), columns) = (sizes.rows_and_others(result), sizes.columns(result));
+        let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
         // A team has eight vec4 of a result's columns, and 32 of the others.
-        let teams = columns.div_ceil(8).min(MAX_TEAMS).next_power_of_two();
+        let teams = columns[0].max(columns[1]).div_ceil(8).min(MAX_TEAMS).next_power_of_two();
+        let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
         // Two products by slices, the multiplied rows, and the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
-        let launch = Launch::new(self.gpu).constant("TEAMS", teams as u32);
-        Kernel { launch, workgroups: rows.div_ceil(ROWS) * columns.div_ceil(8 * teams), iterations }
+        let mut launch = Launch::new(self.gpu).constant("TEAMS", teams as u32);
+        if results != Results::Outs {
+            launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
+        }
+        Kernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
     }
 }
 
@@ -356,7 +361,7 @@ impl Fused for Attention {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
         let programs = programs!("attention.wgsl", "attention_gpu_forward.wgsl");
-        let launch = self.launch(&programs, Matrix::Outs, inputs, mask.map(|i| &io[i]), limits)?;
+        let launch = self.launch(&programs, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
@@ -405,20 +410,12 @@ impl Fused for AttentionBackward {
         let mask = (io.len() > 7).then_some(6);
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
         let programs = programs!("attention_backward.wgsl", "attention_gpu_backward.wgsl");
-        let launch = |result: Matrix| {
+        let launch = |results| {
             let specs = [&io[0], &io[1], &io[2]];
-            let launch = self.0.launch(&programs, result, specs, mask.map(|i| &io[i]), limits)?;
+            let launch = self.0.launch(&programs, results, specs, mask.map(|i| &io[i]), limits)?;
             Some(launch.buffers(inputs.into_iter().chain([Buffer::Output(0)])))
         };
-        if limits.kind == AdapterKind::Software {
-            // The gradients of keys and values together.
-            return Some(vec![launch(Matrix::Queries)?, launch(Matrix::Keys)?]);
-        }
-        let results = [Matrix::Queries, Matrix::Keys, Matrix::Values];
-        results
-            .into_iter()
-            .map(|result| Some(launch(result)?.constant("GRADIENT_OF", result as u32)))
-            .collect()
+        Some(vec![launch(Results::QueryGradients)?, launch(Results::KeyAndValueGradients)?])
     }
 }
 
