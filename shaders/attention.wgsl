@@ -7,21 +7,26 @@
 fn others_v(at: At, c: u32) -> Others {
     var rows: array<vec4<f32>, LOADS>;
     for (var i = 0u; i < LOADS; i += 1u) { rows[i] = v[at[i] + c]; }
-    return together(rows);
+    return shared_rows(rows);
 }
 
 @compute @workgroup_size(GROUP)
-fn main(invocation: Invocation) {
-    let here = place(invocation);
-    let mine = own(here, params.depth);
-    let stored = storing(here);
-    let causal_end = min(params.keys, here.first + ROWS);
-    let end = select(0u, select(params.keys, causal_end, params.causal == 1u), here.exists);
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    invocation: Invocation,
+) {
+    let lane = invocation.lane;
+    let tile = tile_of(group, groups);
+    let mine = own(tile, lane, params.depth);
+    let stored = storing(tile, lane);
+    let causal_end = min(params.keys, tile.first + ROWS);
+    let end = select(0u, select(params.keys, causal_end, params.causal == 1u), tile.exists);
 
     var largest = vec4(UNSEEN);
     var sum = vec4(0.0);
-    for (var tile = 0u; tile < end; tile += STEP) {
-        var found = scores(here, tile);
+    for (var first = 0u; first < end; first += STEP) {
+        var found = scores(tile, lane, first);
         var top = largest;
         for (var j = 0u; j < OTHERS; j += 1u) {
             let by_key = transpose(found[j]);
@@ -34,10 +39,10 @@ fn main(invocation: Invocation) {
             for (var i = 0u; i < 4u; i += 1u) { found[j][i] = weights(found[j][i], vec4(top[i])); }
             sum += transpose(found[j]) * vec4(1.0);
         }
-        let theirs = others(here, tile, params.depth);
+        let theirs = others(tile, lane, first, params.depth);
         for (var c = 0u; c < params.depth; c += 1u) {
             var total = mat4x4<f32>();
-            if (tile > 0u) {
+            if (first > 0u) {
                 let before = out4(mine + c);
                 total = mat4x4(
                     before[0] * shrink.x, before[1] * shrink.y, before[2] * shrink.z, before[3] * shrink.w);
@@ -57,7 +62,7 @@ fn main(invocation: Invocation) {
     if (stored.x) {
         let logs = largest + vec4(log_(sum.x), log_(sum.y), log_(sum.z), log_(sum.w));
         let all = select(logs, vec4(UNSEEN), sum == vec4(0.0));
-        lse[four(here.batch, here.row)] = select(vec4(0.0), all, stored);
+        lse[four(tile.batch, own_row(tile, lane))] = select(vec4(0.0), all, stored);
     }
 }
 

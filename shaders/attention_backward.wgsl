@@ -22,19 +22,24 @@ fn others_gv(at: At, c: u32) -> Others {
     for (var i = 0u; i < LOADS; i += 1u) {
         if (OF_KEYS) { rows[i] = grad[at[i] + c]; } else { rows[i] = v[at[i] + c]; }
     }
-    return together(rows);
+    return shared_rows(rows);
 }
 
 @compute @workgroup_size(GROUP)
-fn main(invocation: Invocation) {
-    let here = place(invocation);
-    let mine = own(here, params.depth);
-    let stored = storing(here);
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    invocation: Invocation,
+) {
+    let lane = invocation.lane;
+    let tile = tile_of(group, groups);
+    let mine = own(tile, lane, params.depth);
+    let stored = storing(tile, lane);
     let causal = params.causal == 1u;
     // A key is seen by no query before it; the first tile of queries is taken all the same, to write the zeros.
-    let begin = select(0u, here.first, OF_KEYS && causal && here.first < params.queries);
-    let causal_end = min(params.keys, here.first + ROWS);
-    let end = select(0u, select(other_count(), causal_end, !OF_KEYS && causal), here.exists);
+    let begin = select(0u, tile.first, OF_KEYS && causal && tile.first < params.queries);
+    let causal_end = min(params.keys, tile.first + ROWS);
+    let end = select(0u, select(other_count(), causal_end, !OF_KEYS && causal), tile.exists);
 
     var level = vec4(0.0); // out · grad
     var base = vec4(0.0);
@@ -44,23 +49,23 @@ fn main(invocation: Invocation) {
             let g = own_gv(at);
             level += vec4(dot(out[at.x], g[0]), dot(out[at.y], g[1]), dot(out[at.z], g[2]), dot(out[at.w], g[3]));
         }
-        base = lse[four(here.batch, here.row)];
+        base = lse[four(tile.batch, own_row(tile, lane))];
         if (stored.x) {
-            gradients[of_outs() + four(here.batch, here.row)] = select(vec4(0.0), level, stored);
+            gradients[of_outs() + four(tile.batch, own_row(tile, lane))] = select(vec4(0.0), level, stored);
         }
     }
 
-    for (var tile = begin; tile < end; tile += STEP) {
-        var value = scores(here, tile);
+    for (var first = begin; first < end; first += STEP) {
+        var value = scores(tile, lane, first);
         var grad_score: Others;
-        let theirs = others(here, tile, params.depth);
+        let theirs = others(tile, lane, first, params.depth);
         for (var c = 0u; c < params.depth; c += 1u) {
             let x = own_gv(mine + c);
             let y = others_gv(theirs, c);
             for (var j = 0u; j < OTHERS; j += 1u) { grad_score[j] += transpose(y[j]) * x; }
         }
         for (var j = 0u; j < OTHERS; j += 1u) {
-            let query = four(here.batch, tile + 4u * j);
+            let query = four(tile.batch, first + 4u * j);
             for (var i = 0u; i < 4u; i += 1u) {
                 var bases = vec4(base[i]);
                 var levels = vec4(level[i]);
@@ -72,18 +77,18 @@ fn main(invocation: Invocation) {
                 grad_score[j][i] = value[j][i] * (grad_score[j][i] - levels) * params.scale;
             }
         }
-        let their_qk = others(here, tile, params.width);
+        let their_qk = others(tile, lane, first, params.width);
         for (var c = 0u; c < params.width; c += 1u) {
             var total = mat4x4<f32>();
             let rows = others_qk(their_qk, c);
             for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * grad_score[j]; }
-            add(own(here, params.width) + c + select(0u, of_keys(), OF_KEYS), stored, tile == begin, total);
+            add(own(tile, lane, params.width) + c + select(0u, of_keys(), OF_KEYS), stored, first == begin, total);
         }
         for (var c = 0u; c < select(0u, params.depth, OF_KEYS); c += 1u) {
             var total = mat4x4<f32>();
             let rows = others_gv(theirs, c);
             for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * value[j]; }
-            add(mine + c + of_values(), stored, tile == begin, total);
+            add(mine + c + of_values(), stored, first == begin, total);
         }
     }
 }

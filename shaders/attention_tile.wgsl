@@ -3,8 +3,8 @@
 // gradients of keys that are summed.
 //
 // A workgroup has a tile of rows, 4 for each invocation, and goes along the others a tile of them at a time. Workgroup
-// memory is slow there, and is not used. How others are read is the matter of attention_own.wgsl or
-// attention_broadcast.wgsl.
+// memory is slow there, and is not used. As this file stands, an invocation works against four others, which it reads
+// itself; `attention_broadcast.wgsl` is a variant.
 
 const GROUP: u32 = 8u;
 override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
@@ -30,6 +30,26 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;
 
+// How the others are read: as LOADS rows of an invocation's own, which give OTHERS times four rows.
+// hook others
+const OTHERS: u32 = 1u;
+const LOADS: u32 = 4u;
+
+// Which of the others a load reads.
+fn loaded(lane: u32, load: u32) -> u32 { return load; }
+
+fn shared_rows(rows: array<vec4<f32>, LOADS>) -> Others {
+    var blocks: Others;
+    blocks[0] = mat4x4(rows[0], rows[1], rows[2], rows[3]);
+    return blocks;
+}
+// end others
+
+// An invocation's index in its workgroup.
+// hook lane
+struct Invocation { @builtin(local_invocation_index) lane: u32 }
+// end lane
+
 const ROWS: u32 = 4u * GROUP; // of a tile
 const STEP: u32 = 4u * OTHERS; // others of a tile
 const SPAN: vec4<u32> = vec4(0u, 1u, 2u, 3u);
@@ -39,27 +59,27 @@ const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key tha
 alias At = array<u32, LOADS>;
 alias Others = array<mat4x4<f32>, OTHERS>;
 
-// Where an invocation works: the first row of its workgroup's tile, and its own first row there.
-// The spare workgroups repeat the last tile, and must not store.
-struct Place { exists: bool, batch: u32, first: u32, row: u32, invocation: u32 }
+// A workgroup's tile of rows, of which an invocation has those from `first + 4 lane` on. The spare workgroups repeat the
+// last tile, and must not store.
+struct Tile { exists: bool, batch: u32, first: u32 }
 
 // The tiles lie along the rows, batch after batch.
-fn place(invocation: Invocation) -> Place {
-    let wanted = invocation.group.y * invocation.groups.x + invocation.group.x;
+fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
+    let wanted = group.y * groups.x + group.x;
     let tiles = (row_count() + ROWS - 1u) / ROWS;
     let tile = min(wanted, tiles * params.batches - 1u);
-    let first = tile % tiles * ROWS;
-    let i = invocation.lane;
-    return Place(wanted == tile, tile / tiles, first, first + 4u * i, i);
+    return Tile(wanted == tile, tile / tiles, tile % tiles * ROWS);
 }
 
 fn row_count() -> u32 { return select(params.queries, params.keys, OF_KEYS); }
 fn other_count() -> u32 { return select(params.keys, params.queries, OF_KEYS); }
 
 // Which of an invocation's rows it stores.
-fn storing(here: Place) -> vec4<bool> {
-    return vec4(here.exists) & (here.row + SPAN < vec4(row_count()));
+fn storing(tile: Tile, lane: u32) -> vec4<bool> {
+    return vec4(tile.exists) & (own_row(tile, lane) + SPAN < vec4(row_count()));
 }
+
+fn own_row(tile: Tile, lane: u32) -> u32 { return tile.first + 4u * lane; }
 
 // Where four rows of a batch's head begin in memory; those beyond the last are the last once more.
 fn rows4(batch: u32, first: u32, count: u32, width: u32) -> vec4<u32> {
@@ -68,15 +88,15 @@ fn rows4(batch: u32, first: u32, count: u32, width: u32) -> vec4<u32> {
 }
 
 // Where an invocation's rows begin.
-fn own(here: Place, width: u32) -> vec4<u32> {
-    return rows4(here.batch, here.row, row_count(), width);
+fn own(tile: Tile, lane: u32, width: u32) -> vec4<u32> {
+    return rows4(tile.batch, own_row(tile, lane), row_count(), width);
 }
 
 // Where those of the others begin, from the first on, that an invocation reads.
-fn others(here: Place, first: u32, width: u32) -> At {
+fn others(tile: Tile, lane: u32, first: u32, width: u32) -> At {
     var at: At;
     for (var i = 0u; i < LOADS; i += 1u) {
-        at[i] = rows4(here.batch, first + loaded(here.invocation, i), other_count(), width).x;
+        at[i] = rows4(tile.batch, first + loaded(lane, i), other_count(), width).x;
     }
     return at;
 }
@@ -97,12 +117,12 @@ fn others_qk(at: At, c: u32) -> Others {
     for (var i = 0u; i < LOADS; i += 1u) {
         if (OF_KEYS) { rows[i] = q[at[i] + c]; } else { rows[i] = k[at[i] + c]; }
     }
-    return together(rows);
+    return shared_rows(rows);
 }
 
-fn scores(here: Place, other: u32) -> Others {
-    let mine = own(here, params.width);
-    let theirs = others(here, other, params.width);
+fn scores(tile: Tile, lane: u32, other: u32) -> Others {
+    let mine = own(tile, lane, params.width);
+    let theirs = others(tile, lane, other, params.width);
     var all: Others;
     for (var c = 0u; c < params.width; c += 1u) {
         let x = own_qk(mine + c);
@@ -111,7 +131,7 @@ fn scores(here: Place, other: u32) -> Others {
     }
     for (var j = 0u; j < OTHERS; j += 1u) {
         for (var i = 0u; i < 4u; i += 1u) {
-            all[j][i] = seen(here.batch, vec4(here.row + i), other + 4u * j + SPAN, all[j][i] * params.scale);
+            all[j][i] = seen(tile.batch, vec4(own_row(tile, lane) + i), other + 4u * j + SPAN, all[j][i] * params.scale);
         }
     }
     return all;

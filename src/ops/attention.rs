@@ -7,7 +7,7 @@ use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec, refuse};
-use crate::graph::Accepts;
+use crate::graph::{Accepts, ShaderSource};
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
 impl Tensor {
@@ -145,7 +145,7 @@ fn by_query(queries: &[usize]) -> Shape {
 }
 
 /// `[batches, heads, queries]` with zeros up to a multiple of four queries.
-fn by_fours(x: &Tensor) -> Tensor {
+fn padded_to_vec4(x: &Tensor) -> Tensor {
     x.fit(2, 0, x.size(2).next_multiple_of(4))
 }
 
@@ -255,13 +255,21 @@ impl Sizes {
     }
 }
 
-/// Forward or backward: for CPU adapters, where an invocation reads the others of its rows by itself or where subgroups do,
-/// and for GPUs.
+/// Forward or backward: for CPU adapters, and for GPUs.
 struct Programs {
-    own: &'static str,
-    broadcast: &'static str,
+    software: &'static str,
     gpu: &'static str,
 }
+
+const FORWARD: Programs = Programs {
+    software: include_str!("../../shaders/attention.wgsl"),
+    gpu: include_str!("../../shaders/attention_gpu_forward.wgsl"),
+};
+
+const BACKWARD: Programs = Programs {
+    software: include_str!("../../shaders/attention_backward.wgsl"),
+    gpu: include_str!("../../shaders/attention_gpu_backward.wgsl"),
+};
 
 /// A program with constants, the workgroups that it takes for each head, and the loop iterations of an invocation, at most.
 struct Kernel {
@@ -273,12 +281,16 @@ struct Kernel {
 impl Programs {
     fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
         const ROWS: usize = 32;
-        let broadcast = limits.subgroup == Some((8, 8));
-        let (program, step) = if broadcast { (self.broadcast, 16) } else { (self.own, 4) };
+        let source = ShaderSource::new(self.software).with_prelude(TILE);
+        let (source, step) = match limits.subgroup {
+            Some((8, 8)) => (source.variant(BROADCAST), 16),
+            _ => (source, 4),
+        };
         let (rows, others) = sizes.rows_and_others(results);
         // Backward's two products and two sums, and sixteen iterations of the small loops.
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
-        let launch = Launch::new(program).constant("OF_KEYS", results.have_a_row_for_each_key().into());
+        let launch =
+            Launch::from_source(source).constant("OF_KEYS", results.have_a_row_for_each_key().into());
         Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
     }
 
@@ -291,7 +303,8 @@ impl Programs {
         let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
         // Two products by slices, the multiplied rows, and the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
-        let mut launch = Launch::new(self.gpu).constant("TEAMS", teams as u32);
+        let source = ShaderSource::new(self.gpu).with_prelude(GPU);
+        let mut launch = Launch::from_source(source).constant("TEAMS", teams as u32);
         if results != Results::Outs {
             launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
         }
@@ -299,19 +312,10 @@ impl Programs {
     }
 }
 
-/// Texts one behind the other.
-macro_rules! programs {
-    ($software:literal, $gpu:literal) => {
-        Programs {
-            own: programs!(["attention_own.wgsl", "attention_tile.wgsl", $software]),
-            broadcast: programs!(["attention_broadcast.wgsl", "attention_tile.wgsl", $software]),
-            gpu: programs!(["attention_gpu.wgsl", $gpu]),
-        }
-    };
-    ([$($file:literal),*]) => {
-        concat!($(include_str!(concat!("../../shaders/", $file)), "\n"),*)
-    };
-}
+/// What the programs stand on: for CPU adapters, with a variant for subgroups, and for GPUs.
+const TILE: &str = include_str!("../../shaders/attention_tile.wgsl");
+const BROADCAST: &str = include_str!("../../shaders/attention_broadcast.wgsl");
+const GPU: &str = include_str!("../../shaders/attention_gpu.wgsl");
 
 impl Fused for Attention {
     fn name(&self) -> &'static str {
@@ -335,7 +339,7 @@ impl Fused for Attention {
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weights, scores) = self.weights(inputs);
         let out = weights.matmul(&inputs[2].transpose(1, 2)).transpose(1, 2);
-        vec![out, by_fours(&scores.logsumexp(-1, false))]
+        vec![out, padded_to_vec4(&scores.logsumexp(-1, false))]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
@@ -360,8 +364,7 @@ impl Fused for Attention {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let programs = programs!("attention.wgsl", "attention_gpu_forward.wgsl");
-        let launch = self.launch(&programs, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
+        let launch = self.launch(&FORWARD, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
         // A mask that is not there is Q once more, and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
@@ -399,7 +402,7 @@ impl Fused for AttentionBackward {
             grad_scores.matmul(&k).transpose(1, 2),
             grad_scores.transpose(-2, -1).matmul(&q).transpose(1, 2),
             weights.transpose(-2, -1).matmul(&grad).transpose(1, 2),
-            by_fours(&level.squeeze(-1)),
+            padded_to_vec4(&level.squeeze(-1)),
         ];
         let parts = parts.map(|part| part.flatten(0, -1));
         vec![Tensor::cat(&parts.each_ref(), 0)]
@@ -409,10 +412,9 @@ impl Fused for AttentionBackward {
         u32::try_from(io.last()?.shape.numel()).ok()?;
         let mask = (io.len() > 7).then_some(6);
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
-        let programs = programs!("attention_backward.wgsl", "attention_gpu_backward.wgsl");
         let launch = |results| {
             let specs = [&io[0], &io[1], &io[2]];
-            let launch = self.0.launch(&programs, results, specs, mask.map(|i| &io[i]), limits)?;
+            let launch = self.0.launch(&BACKWARD, results, specs, mask.map(|i| &io[i]), limits)?;
             Some(launch.buffers(inputs.into_iter().chain([Buffer::Output(0)])))
         };
         Some(vec![launch(Results::QueryGradients)?, launch(Results::KeyAndValueGradients)?])
