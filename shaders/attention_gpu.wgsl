@@ -13,27 +13,6 @@
 // workgroup, which computes the scores for itself.
 
 override TEAMS: u32 = 2u;
-override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
-
-struct Params {
-    batches: u32, // times heads
-    heads: u32, // of each batch
-    queries: u32,
-    keys: u32,
-    width: u32, // of queries and keys, by four
-    depth: u32, // of values, by four
-    causal: u32,
-    mask_outer: u32, // how far apart the mask's elements are: by batch, head, query and key
-    mask_head: u32,
-    mask_query: u32,
-    mask_key: u32,
-    scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [batches, queries, heads, width]
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // [batches, keys, heads, width]
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
-@group(0) @binding(4) var<storage, read> mask: array<u32>;
 
 // The matrices that `load` and `put` name.
 const QUERIES: u32 = 0u;
@@ -49,8 +28,6 @@ override OTHER_FOURS: u32 = OTHERS / 4u;
 override COLUMNS: u32 = 32u * TEAMS; // of a workgroup's result
 override COLUMN_FOURS: u32 = COLUMNS / 4u;
 
-const UNSEEN: f32 = -0x1.fffffep+127f; // what a key scores that is not seen: finite, so that no difference is NaN
-const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key that is seen scores as if it were not
 const LOG2_E: f32 = 1.442695;
 
 // Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_FOURS vec4 of their width,
@@ -114,11 +91,6 @@ fn row_start(tile: Tile, matrix: u32, row: u32) -> u32 {
     let step = params.heads * width_of(matrix);
     let first = tile.outer * rows_of(matrix) * step + tile.head * width_of(matrix);
     return first + min(row, rows_of(matrix) - 1u) * step;
-}
-
-// Where the numbers of four queries lie together, one of each; `first` is a multiple of four.
-fn four(batch: u32, first: u32) -> u32 {
-    return batch * ((params.queries + 3u) / 4u) + min(first, params.queries - 1u) / 4u;
 }
 
 // Four columns of an invocation's eight rows: each is a column of both matrices.

@@ -7,28 +7,7 @@
 // itself; `attention_broadcast.wgsl` is a variant.
 
 const GROUP: u32 = 8u;
-override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
 override OF_KEYS: bool = false; // the rows are keys
-
-struct Params {
-    batches: u32, // times heads
-    heads: u32, // of each batch
-    queries: u32,
-    keys: u32,
-    width: u32, // of queries and keys, by four
-    depth: u32, // of values, by four
-    causal: u32,
-    mask_outer: u32, // how far apart the mask's elements are: by batch, head, query and key
-    mask_head: u32,
-    mask_query: u32,
-    mask_key: u32,
-    scale: f32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [batches, queries, heads, width]
-@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // [batches, keys, heads, width]
-@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
-@group(0) @binding(4) var<storage, read> mask: array<u32>;
 
 // How the others are read: as LOADS rows of an invocation's own, which give OTHERS times four rows.
 // hook others
@@ -53,8 +32,6 @@ struct Invocation { @builtin(local_invocation_index) lane: u32 }
 const ROWS: u32 = 4u * GROUP; // of a tile
 const STEP: u32 = 4u * OTHERS; // others of a tile
 const SPAN: vec4<u32> = vec4(0u, 1u, 2u, 3u);
-const UNSEEN: f32 = -0x1.fffffep+127f; // what a key scores that is not seen: finite, so that no difference is NaN
-const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key that is seen scores as if it were not
 
 alias At = array<u32, LOADS>;
 alias Others = array<mat4x4<f32>, OTHERS>;
@@ -99,11 +76,6 @@ fn others(tile: Tile, lane: u32, first: u32, width: u32) -> At {
         at[i] = rows4(tile.batch, first + loaded(lane, i), other_count(), width).x;
     }
     return at;
-}
-
-// Where the numbers of four queries lie together, one of each; `first` is a multiple of four.
-fn four(batch: u32, first: u32) -> u32 {
-    return batch * ((params.queries + 3u) / 4u) + min(first, params.queries - 1u) / 4u;
 }
 
 // Four columns of an invocation's rows, and of the others, in what is multiplied to scores.

@@ -1,5 +1,6 @@
 // Kernels of elementwise operations: each computes every index of its space once. Several may share a dispatch. Codegen
-// fills the hooks; as it is, this file doubles a vector. Names that end in `_0` are the kernel's own.
+// fills the hooks; as it is, this file doubles a vector. Names that end in `_0` are the kernel's own. It stands
+// on `workgroup.wgsl`.
 
 override GROUP: u32 = 64u;
 
@@ -9,15 +10,6 @@ struct Params { len_0: u32 }
 @group(0) @binding(1) var<storage, read> x0_0: array<f32>; // [len]
 @group(0) @binding(2) var<storage, read_write> y0_0: array<f32>; // [len]
 // end bindings
-
-struct Workgroup {
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-}
-
-struct Invocation {
-    @builtin(local_invocation_index) index: u32,
-}
 
 // hook kernel
 // hook element
@@ -37,7 +29,7 @@ fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
 
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
-    let group = workgroup.id.y * workgroup.count.x + workgroup.id.x;
+    let group = index_of(workgroup);
     // hook call
     kernel_0(group, workgroup, invocation);
     // end call

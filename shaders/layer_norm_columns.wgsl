@@ -11,7 +11,7 @@ struct Params { rows: u32, length: u32, chunk: u32, sums: u32 } // `length` and 
 
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
-    let at = (workgroup.id.y * workgroup.count.x + workgroup.id.x) * GROUP + invocation.index;
+    let at = index_of(workgroup) * GROUP + invocation.index;
     if (at >= params.sums) { return; }
     let length = params.length;
     let first = at / length * params.chunk;

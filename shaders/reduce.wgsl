@@ -4,7 +4,7 @@
 // that neighbouring invocations read neighbouring columns.
 //
 // Several reductions may share a dispatch. Codegen fills the hooks; as it is, this file sums rows. Names that end in `_0` are
-// the kernel's own. `reduce_subgroups.wgsl` is a variant.
+// the kernel's own. It stands on `workgroup.wgsl`; `reduce_subgroups.wgsl` is a variant.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
@@ -19,18 +19,6 @@ struct Params { outputs_0: u32, len_0: u32, splits_0: u32, part_0: u32 }
 @group(0) @binding(1) var<storage, read> x0_0: array<f32>; // [outputs, len]
 @group(0) @binding(2) var<storage, read_write> y0_0: array<f32>; // [splits, outputs]
 // end bindings
-
-// What is the same in a workgroup is apart from what differs, so that barriers stand in uniform control flow.
-// hook invocation
-struct Workgroup {
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-}
-
-struct Invocation {
-    @builtin(local_invocation_index) index: u32,
-}
-// end invocation
 
 // hook kernel
 // hook reduction
@@ -89,7 +77,7 @@ fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
 
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
-    let group = workgroup.id.y * workgroup.count.x + workgroup.id.x;
+    let group = index_of(workgroup);
     // hook call
     kernel_0(group, workgroup, invocation);
     // end call

@@ -1,20 +1,6 @@
 // `reduce.wgsl` for adapters with subgroups and outputs that have a workgroup each: lanes combine within subgroups,
 // whichever lanes those are, and then the subgroups' results. Codegen writes `shuffled`.
 
-// hook invocation
-struct Workgroup {
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-    @builtin(num_subgroups) subgroups: u32,
-    @builtin(subgroup_size) subgroup_size: u32,
-}
-
-struct Invocation {
-    @builtin(local_invocation_index) index: u32,
-    @builtin(subgroup_id) subgroup: u32,
-}
-// end invocation
-
 // hook across
 // What lane `lane ^ step` of the subgroup has.
 // hook shuffled

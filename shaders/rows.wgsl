@@ -1,4 +1,4 @@
-// The prelude of kernels over rows: LANES invocations share a row, one on a CPU adapter, up to a workgroup on a GPU. As this
+// The prelude of kernels over rows, behind `workgroup.wgsl`: LANES invocations share a row, one on a CPU adapter, up to a workgroup on a GPU. As this
 // file stands, they read a row by one element, and combine what they found in workgroup memory. `rows_vec4.wgsl` and
 // `rows_subgroups.wgsl` are the variants of its hooks.
 
@@ -21,21 +21,9 @@ fn element(v: Pack, i: u32) -> f32 { return v; }
 fn one_hot(j: u32, i: u32) -> Pack { return select(0.0, 1.0, j == i); }
 // end pack
 
-// What is the same in a workgroup is apart from what differs, so that barriers stand in uniform control flow.
-// hook invocation
-struct Workgroup {
-    @builtin(workgroup_id) id: vec3<u32>,
-    @builtin(num_workgroups) count: vec3<u32>,
-}
-
-struct Invocation {
-    @builtin(local_invocation_index) index: u32,
-}
-// end invocation
-
 // The row of this invocation. Spare ones get rows beyond the last.
 fn row_of(workgroup: Workgroup, invocation: Invocation) -> u32 {
-    return (workgroup.id.y * workgroup.count.x + workgroup.id.x) * (GROUP / LANES) + invocation.index / LANES;
+    return index_of(workgroup) * (GROUP / LANES) + invocation.index / LANES;
 }
 
 fn combined(a: f32, b: f32, sum: bool) -> f32 {

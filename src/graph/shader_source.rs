@@ -14,6 +14,10 @@ use smallvec::SmallVec;
 const COMMON: &str =
     concat!(include_str!("../../shaders/common.wgsl"), include_str!("../../shaders/math.wgsl"));
 
+/// The inputs of entry points, and their variant.
+const WORKGROUP: &str = include_str!("../../shaders/workgroup.wgsl");
+const WORKGROUP_SUBGROUPS: &str = include_str!("../../shaders/workgroup_subgroups.wgsl");
+
 /// The source of a kernel, not yet rendered: copying and comparing it costs little.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ShaderSource {
@@ -32,6 +36,12 @@ impl ShaderSource {
     pub fn with_prelude(mut self, prelude: &'static str) -> ShaderSource {
         self.texts.insert(0, prelude.into());
         self
+    }
+
+    /// Puts the inputs of entry points in front.
+    pub fn with_workgroup(self, subgroups: bool) -> ShaderSource {
+        let source = self.with_prelude(WORKGROUP);
+        if subgroups { source.variant(WORKGROUP_SUBGROUPS) } else { source }
     }
 
     /// Replaces what a hook has.

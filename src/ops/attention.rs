@@ -281,7 +281,7 @@ struct Kernel {
 impl Programs {
     fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
         const ROWS: usize = 32;
-        let source = ShaderSource::new(self.software).with_prelude(TILE);
+        let source = ShaderSource::new(self.software).with_prelude(TILE).with_prelude(OPERANDS);
         let (source, step) = match limits.subgroup {
             Some((8, 8)) => (source.variant(BROADCAST), 16),
             _ => (source, 4),
@@ -303,7 +303,7 @@ impl Programs {
         let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
         // Two products by slices, the multiplied rows, and the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
-        let source = ShaderSource::new(self.gpu).with_prelude(GPU);
+        let source = ShaderSource::new(self.gpu).with_prelude(GPU).with_prelude(OPERANDS);
         let mut launch = Launch::from_source(source).constant("TEAMS", teams as u32);
         if results != Results::Outs {
             launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
@@ -312,7 +312,8 @@ impl Programs {
     }
 }
 
-/// What the programs stand on: for CPU adapters, with a variant for subgroups, and for GPUs.
+/// What the programs stand on: all, those for CPU adapters, with a variant for subgroups, and those for GPUs.
+const OPERANDS: &str = include_str!("../../shaders/attention_operands.wgsl");
 const TILE: &str = include_str!("../../shaders/attention_tile.wgsl");
 const BROADCAST: &str = include_str!("../../shaders/attention_broadcast.wgsl");
 const GPU: &str = include_str!("../../shaders/attention_gpu.wgsl");

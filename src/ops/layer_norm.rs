@@ -254,15 +254,16 @@ impl Fused for LayerNormColumns {
         let (pack, sums) = (rows.pack(), io[4].shape.numel() / rows.pack());
         let elements = u32::try_from(io[0].shape.numel()).ok()?;
         let group = if limits.kind == AdapterKind::Software { 8 } else { 64 };
-        let launch = Launch::from_source(rows.source(include_str!("../../shaders/layer_norm_columns.wgsl")))
-            .trusted()
-            .constant("GROUP", group)
-            .buffers([0, 1, 2, 3].map(Buffer::Input).into_iter().chain([0, 1].map(Buffer::Output)))
-            .uniforms(
-                [rows.count, rows.length / pack, CHUNK, sums].map(|size: usize| Word::Size(size as u32)),
-            )
-            .workgroups((sums as u32).div_ceil(group))
-            .work(4 * u64::from(elements));
+        let launch =
+            Launch::from_source(rows.source(include_str!("../../shaders/layer_norm_columns.wgsl"), false))
+                .trusted()
+                .constant("GROUP", group)
+                .buffers([0, 1, 2, 3].map(Buffer::Input).into_iter().chain([0, 1].map(Buffer::Output)))
+                .uniforms(
+                    [rows.count, rows.length / pack, CHUNK, sums].map(|size: usize| Word::Size(size as u32)),
+                )
+                .workgroups((sums as u32).div_ceil(group))
+                .work(4 * u64::from(elements));
         Some(vec![launch])
     }
 }

@@ -40,14 +40,17 @@ impl Rows {
         [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
 
-    /// A kernel that stands on `shaders/rows.wgsl`, in the variant that reads these rows.
-    pub fn source(&self, kernel: &'static str) -> ShaderSource {
-        let source = ShaderSource::new(kernel).with_prelude(PRELUDE);
-        if self.pack() == 4 { source.variant(VEC4) } else { source }
+    /// A kernel that stands on `shaders/rows.wgsl`, in the variants for these rows. With subgroups a row has a workgroup.
+    pub fn source(&self, kernel: &'static str, subgroups: bool) -> ShaderSource {
+        let mut source = ShaderSource::new(kernel).with_prelude(PRELUDE).with_workgroup(subgroups);
+        if self.pack() == 4 {
+            source = source.variant(VEC4);
+        }
+        if subgroups { source.variant(SUBGROUPS) } else { source }
     }
 
-    /// A launch of a kernel that stands on `shaders/rows.wgsl` and reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
-    /// iterations than the adapter allows, or more elements than a kernel can count.
+    /// A launch of a kernel that stands on `shaders/rows.wgsl` and reads each row `passes` times, still without buffers and
+    /// uniforms. `None` if a row has more loop iterations than the adapter allows, or more elements than a kernel can count.
     pub fn launch(&self, kernel: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
         let packs = self.length / self.pack();
@@ -58,10 +61,7 @@ impl Rows {
             _ if packs <= 32 => (8, 64),
             _ => (64, 64),
         };
-        let source = match self.source(kernel) {
-            source if limits.subgroup.is_some() && lanes == group => source.variant(SUBGROUPS),
-            source => source,
-        };
+        let source = self.source(kernel, limits.subgroup.is_some() && lanes == group);
         // The end of a loop counts as an iteration too.
         let iterations = passes * (packs.div_ceil(lanes as usize) + 1);
         let launch = Launch::from_source(source)

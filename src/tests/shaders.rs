@@ -76,7 +76,7 @@ fn every_template_is_valid_for_its_overrides() {
     for (stem, overrides) in TEMPLATES {
         let source = match stem.starts_with("matmul_") {
             true => ShaderSource::new(read("matmul") + &read(stem)),
-            false => ShaderSource::new(read(stem)),
+            false => ShaderSource::new(read(stem)).with_workgroup(false),
         };
         overrides.iter().for_each(|overrides| validate(stem, &source, overrides));
     }
@@ -111,7 +111,7 @@ const REDUCE_SUBGROUPS: &str = include_str!("../../shaders/reduce_subgroups.wgsl
 
 #[test]
 fn a_reduction_by_subgroups_is_valid() {
-    let source = ShaderSource::new(REDUCE).variant(REDUCE_SUBGROUPS);
+    let source = ShaderSource::new(REDUCE).with_workgroup(true).variant(REDUCE_SUBGROUPS);
     validate("reduce_subgroups", &source, &[("GROUP", 64.0), ("LANES", 64.0)]);
 }
 
@@ -138,12 +138,12 @@ fn batch(template: ShaderSource, params: &[&str], kernels: usize) -> ShaderSourc
 #[test]
 fn kernels_that_share_a_dispatch_are_valid() {
     let reduce = ShaderSource::new(REDUCE);
+    let elementwise = ShaderSource::new(include_str!("../../shaders/elementwise.wgsl")).with_workgroup(false);
     let sizes = ["outputs", "len", "splits", "part"];
     for kernels in [1, 3] {
-        let elementwise = ShaderSource::new(include_str!("../../shaders/elementwise.wgsl"));
-        validate("elementwise kernels", &batch(elementwise, &["len"], kernels), &[]);
-        validate("reductions", &batch(reduce.clone(), &sizes, kernels), &[]);
-        let subgroups = batch(reduce.clone().variant(REDUCE_SUBGROUPS), &sizes, kernels);
+        validate("elementwise kernels", &batch(elementwise.clone(), &["len"], kernels), &[]);
+        validate("reductions", &batch(reduce.clone().with_workgroup(false), &sizes, kernels), &[]);
+        let subgroups = batch(reduce.clone().with_workgroup(true).variant(REDUCE_SUBGROUPS), &sizes, kernels);
         validate("reductions by subgroups", &subgroups, &[]);
     }
 }

@@ -1,9 +1,9 @@
 //! WGSL from plans: the templates in `shaders/` with their hooks filled in, and the words of their uniform blocks.
 //!
 //! The text holds no sizes: sizes, strides and offsets are uniforms, so shapes that differ share a kernel. What is text
-//! is the pattern: the operations, the collapsed rank, and whether an operand is read contiguously, at one place, or by
-//! strides, and whether the kernel is vectorized (`vec4`). `schedule` has proven every index to be in
-//! its buffer; only the indices that a tensor holds are checked.
+//! is the pattern: the operations, the collapsed rank, whether an operand is read contiguously, at one index, or by strides,
+//! and whether the kernel is vectorized (`vec4`). `schedule` has proven every index to be in its buffer; only the indices
+//! that a tensor holds are checked.
 
 mod batch;
 mod constants;
@@ -71,7 +71,7 @@ pub(crate) fn elementwise(
     let len = if vec4_dim.is_some() { numel.div_ceil(4) } else { numel };
     writer.param("len", "u32", Word::Fixed(len as u32));
     let element = if vec4_dim.is_some() { writer.vec4_element() } else { writer.scalar_element() };
-    (writer.part(ShaderSource::new(ELEMENTWISE), &[("element", element)]), len)
+    (writer.part(ShaderSource::new(ELEMENTWISE).with_workgroup(false), &[("element", element)]), len)
 }
 
 /// One stage of a reduction, and how many partial results, or vec4 of them, it computes. With `subgroups` the lanes of a
@@ -158,7 +158,8 @@ pub(crate) fn reduce(
     let store = writer.store(epilogue.as_ref(), |n| format!("a.a{n}"), &dtypes);
     write!(code, "    return {result};\n}}\nfn store{function}{suffix}(i: u32, a: {ty}) {{\n{store}}}\n")
         .expect("a string takes text");
-    let (mut template, mut fills) = (ShaderSource::new(REDUCE), vec![("reduction", code)]);
+    let template = ShaderSource::new(REDUCE).with_workgroup(subgroups);
+    let (mut template, mut fills) = (template, vec![("reduction", code)]);
     if subgroups {
         let function = format!(
             "fn shuffled{suffix}(a: {element}, step: u32) -> {element} {{ return {element}({shuffled}); }}\n"
