@@ -101,12 +101,12 @@ pub use crate::core::random::{Generator, generator, manual_seed, set_generator};
 pub use crate::core::shape::{Dims, Mismatch, Shape, Spec};
 pub use backend::{Counters, Memory};
 pub use graph::Device;
-pub use ops::conv::Conv;
-pub use ops::cross_entropy::Classes;
+pub use ops::conv::ConvOptions;
+pub use ops::cross_entropy::CrossEntropyOptions;
 pub use runtime::GpuOptions;
 pub use tensor::loss::Reduction;
 pub use tensor::norm::BatchNorm;
-pub use tensor::pool::Pool2d;
+pub use tensor::pool::PoolOptions;
 pub use tensor::var::Var;
 pub use tensor::{Operand, Tensor};
 

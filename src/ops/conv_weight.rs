@@ -4,8 +4,8 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
-    shares, sharing, windows, word,
+    ConvOptions, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours,
+    read_again, shares, sharing, windows, word,
 };
 use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -21,7 +21,7 @@ const MOST_CHUNKS: usize = 512;
 /// out, places..]) -> (weight [out, in / groups, size..], bias [out])`. The bias costs nothing beside the weight.
 #[derive(Debug)]
 pub(crate) struct ConvWeight {
-    pub conv: Conv<2>,
+    pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
@@ -76,7 +76,7 @@ impl Fused for ConvWeight {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let (input, grad, weight) = (&io[0].shape, &io[1].shape, &io[2].shape);
-        let Conv { stride, padding, dilation, groups, .. } = self.conv;
+        let ConvOptions { stride, padding, dilation, groups, .. } = self.conv;
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
         let (channels, group) = (channels(outs, limits), group(limits));
         let is_software = limits.kind == AdapterKind::Software;
@@ -149,7 +149,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::conv::{TOLERANCE, cases};
     use super::{Draw, Sample};
 
-    let sample = |(conv, [input, weight, output]): (Conv<2>, [[usize; 4]; 3])| Sample {
+    let sample = |(conv, [input, weight, output]): (ConvOptions<2>, [[usize; 4]; 3])| Sample {
         op: std::sync::Arc::new(ConvWeight { conv, size: [weight[2], weight[3]] }),
         inputs: [input, output].map(|shape| Draw::Floats(shape[..].into(), -1.0..1.0)).to_vec(),
         tolerance: TOLERANCE,

@@ -9,14 +9,14 @@ use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::shape::{Mismatch, Shape, Spec};
 use crate::graph::Move;
-use crate::tensor::pool::Pool2d;
+use crate::tensor::pool::PoolOptions;
 use crate::tensor::{Const, Tensor};
 
 impl Tensor {
     /// The largest element of each window over the last two dims. Padding never wins, a NaN does; of equal elements the
     /// first in row-major order gets the gradient.
     #[track_caller]
-    pub fn max_pool2d(&self, pool: Pool2d) -> Tensor {
+    pub fn max_pool2d(&self, pool: PoolOptions) -> Tensor {
         let size = self.pool_size("max_pool2d", &pool);
         let outer = &self.shape()[..self.rank() - 2];
         let planes = [outer.iter().product(), self.size(-2), self.size(-1)];
@@ -29,7 +29,7 @@ impl Tensor {
 /// `input [planes, height, width] -> (largest [planes, size..], their places in the plane, as i32)`
 #[derive(Debug)]
 pub(crate) struct MaxPool {
-    pub pool: Pool2d,
+    pub pool: PoolOptions,
     /// Windows along each dim.
     pub size: [usize; 2],
 }
@@ -37,13 +37,13 @@ pub(crate) struct MaxPool {
 /// `(gradient [planes, windows..], places [planes, windows..]) -> gradient of the input [planes, size..]`
 #[derive(Debug)]
 pub(crate) struct MaxPoolBackward {
-    pub pool: Pool2d,
+    pub pool: PoolOptions,
     /// Height and width of the input.
     pub size: [usize; 2],
 }
 
 /// What a plan's key wants to know. The size tells what `ceil_mode` did.
-fn attributes(pool: &Pool2d, size: [usize; 2]) -> Vec<u64> {
+fn attributes(pool: &PoolOptions, size: [usize; 2]) -> Vec<u64> {
     let pairs = [pool.kernel_size, pool.stride, pool.padding, pool.dilation, size];
     pairs.iter().flatten().map(|&x| x as u64).collect()
 }
@@ -88,7 +88,7 @@ impl Fused for MaxPool {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = self.pool;
         let pairs = [area(&io[0]), self.size, stride, padding, dilation];
         let rows = Rows { planes: io[1].shape[0], area: self.size, places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
@@ -122,7 +122,7 @@ impl Fused for MaxPoolBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = self.pool;
         let reach = [0, 1].map(|d| dilation[d] * (kernel_size[d] - 1));
         let tile = stride.map(|stride| divisor(stride, MOST_SIDE));
         let tiles = [0, 1].map(|d| (self.size[d] + padding[d]).div_ceil(tile[d]));
@@ -194,16 +194,16 @@ impl Rows {
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
-    let plain = Pool2d::new([2, 2]);
+    let plain = PoolOptions::new([2, 2]);
     let cases = [
-        (Pool2d::new([1, 1]), 1, [1, 1], [1, 1]),
+        (PoolOptions::new([1, 1]), 1, [1, 1], [1, 1]),
         (plain, 3, [4, 6], [2, 3]),
         (plain, 1, [7, 5], [3, 2]),
-        (Pool2d { ceil_mode: true, ..plain }, 2, [7, 5], [4, 3]),
-        (Pool2d { stride: [2, 1], padding: [1, 1], ..Pool2d::new([3, 2]) }, 5, [9, 13], [5, 14]),
-        (Pool2d { stride: [3, 4], ..plain }, 2, [8, 11], [3, 3]),
+        (PoolOptions { ceil_mode: true, ..plain }, 2, [7, 5], [4, 3]),
+        (PoolOptions { stride: [2, 1], padding: [1, 1], ..PoolOptions::new([3, 2]) }, 5, [9, 13], [5, 14]),
+        (PoolOptions { stride: [3, 4], ..plain }, 2, [8, 11], [3, 3]),
         (
-            Pool2d { stride: [1, 2], dilation: [3, 2], padding: [1, 1], ..Pool2d::new([2, 3]) },
+            PoolOptions { stride: [1, 2], dilation: [3, 2], padding: [1, 1], ..PoolOptions::new([2, 3]) },
             2,
             [7, 70],
             [6, 34],
@@ -212,14 +212,14 @@ pub(super) fn samples() -> Vec<super::Sample> {
     // Nothing is rounded but sums of a few gradients.
     let tolerance = Tolerance { atol: 1e-6, rtol: 1e-6 };
     let input = |planes, [height, width]: [usize; 2]| Draw::Floats([planes, height, width].into(), -1.0..1.0);
-    let forward = |(pool, planes, area, size): (Pool2d, usize, [usize; 2], [usize; 2])| Sample {
+    let forward = |(pool, planes, area, size): (PoolOptions, usize, [usize; 2], [usize; 2])| Sample {
         op: std::sync::Arc::new(MaxPool { pool, size }),
         inputs: vec![input(planes, area)],
         tolerance,
     };
     // By itself only where any place is one of the window; else as the gradient of those above.
     let backward = |size: [usize; 2]| {
-        let op = MaxPoolBackward { pool: Pool2d::new(size), size };
+        let op = MaxPoolBackward { pool: PoolOptions::new(size), size };
         let inputs = vec![input(9, [1, 1]), Draw::Below([9, 1, 1].into(), size[0] * size[1])];
         Sample { op: std::sync::Arc::new(op), inputs, tolerance }
     };
