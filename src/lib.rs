@@ -98,7 +98,7 @@ pub use crate::core::error::Error;
 pub use crate::core::grad_mode::{enable_grad, is_grad_enabled, no_grad};
 pub use crate::core::limits::{AdapterKind, Limits};
 pub use crate::core::random::{Generator, generator, manual_seed, set_generator};
-pub use crate::core::shape::{Dims, Mismatch, Shape, Spec};
+pub use crate::core::shape::{Dims, Shape, ShapeError, Spec};
 pub use backend::{Counters, Memory};
 pub use graph::Device;
 pub use ops::conv::ConvOptions;

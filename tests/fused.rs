@@ -5,7 +5,7 @@ mod common;
 use common::layout::{LAYOUTS, Layout};
 use common::{DIFFERENCES, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu, indices};
 use wgrad::ops::{self, Buffer, Fused, Launch, Word};
-use wgrad::{DType, Device, GpuOptions, Limits, Mismatch, PoolOptions, Spec, Tensor, autograd};
+use wgrad::{DType, Device, GpuOptions, Limits, PoolOptions, ShapeError, Spec, Tensor, autograd};
 
 /// `mean(log Σ e^x - x[target])`, row by row.
 fn cross_entropy(logits: &Host, target: &[i32]) -> f64 {
@@ -276,7 +276,7 @@ impl Fused for Energy {
         vec![self.scale]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![Spec { shape: [].into(), dtype: inputs[0].dtype }])
     }
 

@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use wgrad::nn::{Linear, Module};
 use wgrad::ops::{Buffer, Fused, Io, Launch, Tolerance, Word, check};
 use wgrad::optim::{AdamW, Optimizer};
-use wgrad::{DType, Device, Limits, Mismatch, Reduction, Spec, Tensor};
+use wgrad::{DType, Device, Limits, Reduction, ShapeError, Spec, Tensor};
 
 #[derive(Parser)]
 #[command(about = "Train through an operation of your own: WGSL and its meaning")]
@@ -48,12 +48,12 @@ impl Fused for SwiGlu {
         "swiglu"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [gate, up] = inputs else {
-            return Err(Mismatch(format!("wants 2 inputs, not {}", inputs.len())));
+            return Err(ShapeError(format!("wants 2 inputs, not {}", inputs.len())));
         };
         if gate != up || !gate.dtype.is_float() {
-            return Err(Mismatch(format!("wants two floats of one shape, not {gate} and {up}")));
+            return Err(ShapeError(format!("wants two floats of one shape, not {gate} and {up}")));
         }
         Ok(vec![gate.clone(), gate.clone()])
     }
@@ -82,7 +82,7 @@ impl Fused for SwiGluBackward {
         "swiglu_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone(), inputs[1].clone()])
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::check::CheckError;
 use super::grad_with;
 use crate::core::error::Error;
 use crate::core::random::Generator;
-use crate::core::shape::{Mismatch, Shape};
+use crate::core::shape::Shape;
 use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::fused::Fused;
@@ -25,7 +26,7 @@ pub struct Tolerance {
 ///
 /// It says nothing about the meaning itself: compare that with something independent.
 #[track_caller]
-pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), Mismatch> {
+pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), CheckError> {
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
 }
 
@@ -36,10 +37,10 @@ pub(crate) fn check_shared(
     inputs: &[&Tensor],
     tolerance: Tolerance,
     differentiated: bool,
-) -> Result<(), Mismatch> {
+) -> Result<(), CheckError> {
     let name = op.name();
     let cpu = Device::cpu();
-    let failed = |error: Error| Mismatch(format!("{name}: {error}"));
+    let failed = |error: Error| CheckError(format!("{name}: {error}"));
     let leaf = |x: &Tensor, device: &Device| {
         let copy = x.to_device(device)?;
         Ok(if copy.dtype().is_float() { copy.requires_grad() } else { copy })
@@ -50,7 +51,11 @@ pub(crate) fn check_shared(
     let outputs = Tensor::fused_shared(op.clone(), &ours.iter().collect::<Vec<_>>());
     let meanings = op.reference(&theirs);
     if meanings.len() != outputs.len() {
-        return Err(Mismatch(format!("{name}: {} outputs, but {} meanings", outputs.len(), meanings.len())));
+        return Err(CheckError(format!(
+            "{name}: {} outputs, but {} meanings",
+            outputs.len(),
+            meanings.len()
+        )));
     }
     for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
         compare(&format!("{name}: output {i}"), output, meaning, tolerance)?;
@@ -110,12 +115,12 @@ fn compare(
     found: &Tensor,
     want: &Tensor,
     Tolerance { atol, rtol }: Tolerance,
-) -> Result<(), Mismatch> {
+) -> Result<(), CheckError> {
     if found.spec() != want.spec() {
-        return Err(Mismatch(format!("{what} is {}, its meaning {}", found.spec(), want.spec())));
+        return Err(CheckError(format!("{what} is {}, its meaning {}", found.spec(), want.spec())));
     }
     let read = |x: &Tensor| {
-        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| Mismatch(format!("{what}: {error}")))
+        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| CheckError(format!("{what}: {error}")))
     };
     let (found, values) = (read(found)?, read(want)?);
     let same =
@@ -123,7 +128,7 @@ fn compare(
     let wrong = (0..found.len()).find(|&i| !same(found[i], values[i]));
     wrong.map_or(Ok(()), |i| {
         let coords = want.shape().coords().nth(i).expect("it has an element there");
-        Err(Mismatch(format!(
+        Err(CheckError(format!(
             "{what} {} is {:e}, its meaning {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |meaning|",
             Shape::from(&coords[..]),
             found[i],

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::partial_gradients;
 use crate::core::grad_mode::{enable_grad, is_grad_enabled};
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::tensor::fused::{Fused, Io};
 use crate::tensor::{Const, Tensor};
@@ -153,7 +153,7 @@ impl Fused for Recorded {
         "checkpoint"
     }
 
-    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![self.spec.clone()])
     }
 

@@ -21,7 +21,7 @@ use crate::graph::{Move, Node, Op};
 use crate::tensor::Tensor;
 use crate::tensor::fused::as_fused;
 
-pub use check::gradcheck;
+pub use check::{CheckError, gradcheck};
 pub use checkpoint::checkpoint;
 
 /// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is

@@ -6,7 +6,7 @@
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec, refuse};
+use crate::core::shape::{Shape, ShapeError, Spec, refuse};
 use crate::graph::Accepts;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
@@ -252,7 +252,7 @@ impl Fused for Attention {
         vec![self.scale]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let (q, v) = (&inputs[0], &inputs[2]);
         let out = q.shape.with(3, v.shape[3]);
         Ok(vec![Spec::new(out, q.dtype), Spec::new(by_query(&q.shape), q.dtype)])
@@ -307,7 +307,7 @@ impl Fused for AttentionBackward {
         self.0.scalars()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let numel: usize = inputs[..3].iter().map(|x| x.shape.numel()).sum();
         Ok(vec![Spec::new([numel + by_query(&inputs[0].shape).numel()], inputs[0].dtype)])
     }

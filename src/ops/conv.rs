@@ -9,7 +9,7 @@ use super::conv_weight::ConvWeight;
 use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec, refuse};
+use crate::core::shape::{Shape, ShapeError, Spec, refuse};
 use crate::graph::{Accepts, Move};
 use crate::tensor::{Tensor, check_operands};
 
@@ -269,7 +269,7 @@ impl Fused for Convolution {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape = [inputs[0].shape[0], inputs[1].shape[0], self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
@@ -310,7 +310,7 @@ impl Fused for ConvTranspose {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let channels = inputs[1].shape[1] * self.conv.groups;
         let shape = [inputs[0].shape[0], channels, self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])

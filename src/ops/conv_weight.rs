@@ -10,7 +10,7 @@ use super::conv::{
 use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::Move;
 use crate::tensor::Tensor;
 
@@ -34,7 +34,7 @@ impl Fused for ConvWeight {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let (input, grad) = (&inputs[0], &inputs[1]);
         let shape = [grad.shape[1], input.shape[1] / self.conv.groups, self.size[0], self.size[1]];
         let spec = |shape| Spec { shape, dtype: input.dtype };

@@ -5,7 +5,7 @@ use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Accepts, Move};
 use crate::tensor::loss::Reduction;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
@@ -207,14 +207,14 @@ impl Fused for CrossEntropy {
         "cross_entropy"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [logits, target] = inputs else { unreachable!("built with two inputs") };
         let fits = logits.dtype == DType::F32
             && logits.shape.rank() == 2
             && matches!(target.dtype, DType::I32 | DType::U32)
             && target.shape[..] == logits.shape[..1];
         if !fits || logits.shape[1] == 0 {
-            return Err(Mismatch(format!(
+            return Err(ShapeError(format!(
                 "wants logits f32[batch, classes] and one i32 or u32 class for each row, not {logits} and {target}"
             )));
         }
@@ -249,7 +249,7 @@ impl Fused for CrossEntropyBackward {
         "cross_entropy_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 

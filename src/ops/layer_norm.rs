@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::Move;
 use crate::tensor::Tensor;
 
@@ -145,7 +145,7 @@ impl Fused for LayerNorm {
         vec![self.eps]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let row = Spec::new([inputs[0].shape[0]], inputs[0].dtype);
         Ok(vec![inputs[0].clone(), row.clone(), row])
     }
@@ -202,7 +202,7 @@ impl Fused for LayerNormBackward {
         vec![self.norm.centred.into(), self.plus.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
@@ -245,7 +245,7 @@ impl Fused for LayerNormColumns {
         "layer_norm_columns"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [rows, length] = inputs[0].shape[..] else { unreachable!("a matrix") };
         let sums = Spec::new([rows.div_ceil(CHUNK), length], inputs[0].dtype);
         Ok(vec![sums.clone(), sums])

@@ -7,7 +7,7 @@ use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec};
+use crate::core::shape::{Shape, ShapeError, Spec};
 use crate::graph::Move;
 use crate::tensor::pool::PoolOptions;
 use crate::tensor::{Const, Tensor};
@@ -57,7 +57,7 @@ impl Fused for MaxPool {
         attributes(&self.pool, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape: Shape = [inputs[0].shape[0], self.size[0], self.size[1]].into();
         let spec = |dtype| Spec { shape: shape.clone(), dtype };
         Ok(vec![spec(inputs[0].dtype), spec(DType::I32)])
@@ -105,7 +105,7 @@ impl Fused for MaxPoolBackward {
         attributes(&self.pool, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape = [inputs[0].shape[0], self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }

@@ -3,7 +3,7 @@
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::Accepts;
 use crate::tensor::{Tensor, check_operands};
 
@@ -60,7 +60,7 @@ impl Fused for Softmax {
         vec![self.dim as u64, self.log.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
@@ -95,7 +95,7 @@ impl Fused for SoftmaxBackward {
         self.0.attributes()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 

@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 use super::{Tensor, same_device};
 use crate::core::grad_mode::{is_grad_enabled, no_grad};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 
 /// An operation with kernels of its own: WGSL, and its meaning in primitives.
 ///
 /// ```
 /// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
-/// use wgrad::{Device, Limits, Mismatch, Spec, Tensor};
+/// use wgrad::{Device, Limits, ShapeError, Spec, Tensor};
 ///
 /// /// `x² + c` of a vector.
 /// #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 ///     fn scalars(&self) -> Vec<f64> {
 ///         vec![self.0]
 ///     }
-///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
 ///         Ok(vec![inputs[0].clone()])
 ///     }
 ///     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
@@ -82,7 +82,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 
     /// Shapes and dtypes: the results, then what backward wants saved. The method that builds the operation panics
     /// with the mismatch in the user's line.
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch>;
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError>;
 
     /// Every output, the saved ones too, in primitives.
     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor>;
@@ -131,7 +131,7 @@ impl Tensor {
         let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
         let outs = match op.outputs(&specs) {
             Ok(outs) => outs,
-            Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
+            Err(ShapeError(message)) => refuse!(op.name(), "{message}"),
         };
         outs.iter().for_each(|out| out.check_size(op.name(), device));
         let tracks = is_grad_enabled()
