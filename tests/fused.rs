@@ -1,4 +1,4 @@
-//! Ring 2: fused operations. Each kernel against its meaning in primitives: forward, gradient, second order.
+//! Ring 2: fused operations. Each kernel against its decomposition into primitives: forward, gradient, second order.
 
 mod common;
 
@@ -114,7 +114,7 @@ fn cross_entropy_of_computed_logits_and_of_other_indices() {
     check_gpu("cross_entropy of one sample", std::slice::from_ref(&logits), &f, F32, SUMS);
 }
 
-/// The second order goes through the backward kernel's meaning: on the GPU too, and it is that of the primitives.
+/// The second order goes through the backward kernel's decomposition: on the GPU too, and it is that of the primitives.
 #[test]
 fn second_order_of_cross_entropy() {
     let logits = Host::draw(7, &[5, 7], -2.0..2.0);
@@ -280,7 +280,7 @@ impl Fused for Energy {
         Ok(vec![Spec { shape: [].into(), dtype: inputs[0].dtype }])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].square().sum() * self.scale]
     }
 

@@ -211,7 +211,7 @@ fn a_training_step_creates_nothing() {
     assert!(step() < first, "and it learns");
 }
 
-// 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's meaning.
+// 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's decomposition.
 
 // 9. A failure of the world comes out of a read.
 

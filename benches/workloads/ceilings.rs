@@ -21,7 +21,7 @@ impl Fused for Copy {
         Ok(inputs.to_vec())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].clone()]
     }
 
@@ -43,7 +43,7 @@ impl Fused for MultiplyAdd {
         Ok(inputs.to_vec())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].ones_like()]
     }
 

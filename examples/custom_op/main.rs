@@ -1,7 +1,7 @@
 //! An operation of your own: `swiglu(gate, up) = silu(gate) * up`, the gate of a transformer's feed-forward layer
-//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels and their meaning in primitives.
+//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels and their decomposition into primitives.
 //!
-//! The forward kernel saves the sigmoid for the backward one. `check` proves both against the meaning, and a small
+//! The forward kernel saves the sigmoid for the backward one. `check` proves both against the decomposition, and a small
 //! network trains through them.
 
 use clap::{Parser, ValueEnum};
@@ -11,7 +11,7 @@ use wgrad::optim::{AdamW, Optimizer};
 use wgrad::{DType, Device, Limits, Reduction, ShapeError, Spec, Tensor};
 
 #[derive(Parser)]
-#[command(about = "Train through an operation of your own: WGSL and its meaning")]
+#[command(about = "Train through an operation of your own: WGSL and its decomposition")]
 struct Args {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "auto")]
@@ -58,13 +58,13 @@ impl Fused for SwiGlu {
         Ok(vec![gate.clone(), gate.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let sigmoid = inputs[0].sigmoid();
         vec![&inputs[0] * &sigmoid * &inputs[1], sigmoid]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        // A gradient of the saved sigmoid comes from second orders: `None` has the meaning differentiated.
+        // A gradient of the saved sigmoid comes from second orders: `None` has the decomposition differentiated.
         let [Some(grad), None] = grads else { return None };
         let [gate, up] = io.inputs else { return None };
         let found = Tensor::fused(SwiGluBackward, &[gate, up, &io.outputs[1], grad]);
@@ -86,7 +86,7 @@ impl Fused for SwiGluBackward {
         Ok(vec![inputs[0].clone(), inputs[1].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [gate, up, sigmoid, grad] = inputs else { unreachable!("built with four inputs") };
         let silu = gate * sigmoid;
         vec![grad * up * (sigmoid + &silu * (1.0 - sigmoid)), grad * silu]
@@ -117,7 +117,7 @@ fn main() -> anyhow::Result<()> {
 
     let (gate, up) = (Tensor::randn([33, 7], &device), Tensor::randn([33, 7], &device));
     check(SwiGlu, &[&gate, &up], Tolerance { atol: 1e-6, rtol: 1e-6 })?;
-    println!("values, gradients and second order are those of the meaning");
+    println!("values, gradients and second order are those of the decomposition");
 
     // A feed-forward layer learns a sine.
     let x = ((Tensor::arange(128, &device).to_dtype(DType::F32) - 63.5) / 20.0).unsqueeze(1).detach();

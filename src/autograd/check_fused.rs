@@ -1,4 +1,4 @@
-//! Is a fused operation what it says it is? Its kernels against its meaning in f64.
+//! Is a fused operation what it says it is? Its kernels against its decomposition in f64.
 
 use std::sync::Arc;
 
@@ -11,20 +11,20 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::fused::Fused;
 
-/// How far a kernel may be off: `atol + rtol * |meaning|`.
+/// How far a kernel may be off: `atol + rtol * |decomposition|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Absolute.
     pub atol: f64,
-    /// Relative to the meaning's value.
+    /// Relative to the decomposition's value.
     pub rtol: f64,
 }
 
-/// Compares an operation on the inputs' device with its [`reference`](Fused::reference) in f64 on the CPU: every output,
+/// Compares an operation on the inputs' device with its [`decomposition`](Fused::decomposition) in f64 on the CPU: every output,
 /// the gradient of each output for each input, and the gradients' own gradients. The error names the first element that
 /// differs. Gradients that flow in are random, so that none can hide behind another.
 ///
-/// It says nothing about the meaning itself: compare that with something independent.
+/// It says nothing about the decomposition itself: compare that with something independent.
 #[track_caller]
 pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), CheckError> {
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
@@ -49,22 +49,22 @@ pub(crate) fn check_shared(
     let device = inputs.first().map_or(&cpu, |x| x.device());
     let (ours, theirs) = (leaves(device).map_err(failed)?, leaves(&cpu).map_err(failed)?);
     let outputs = Tensor::fused_shared(op.clone(), &ours.iter().collect::<Vec<_>>());
-    let meanings = op.reference(&theirs);
-    if meanings.len() != outputs.len() {
+    let decompositions = op.decomposition(&theirs);
+    if decompositions.len() != outputs.len() {
         return Err(CheckError(format!(
-            "{name}: {} outputs, but {} meanings",
+            "{name}: {} outputs, but {} decompositions",
             outputs.len(),
-            meanings.len()
+            decompositions.len()
         )));
     }
-    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
-        compare(&format!("{name}: output {i}"), output, meaning, tolerance)?;
+    for (i, (output, decomposition)) in outputs.iter().zip(&decompositions).enumerate() {
+        compare(&format!("{name}: output {i}"), output, decomposition, tolerance)?;
     }
-    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
-        if !differentiated || !meaning.requires_grad_enabled() {
+    for (i, (output, decomposition)) in outputs.iter().zip(&decompositions).enumerate() {
+        if !differentiated || !decomposition.requires_grad_enabled() {
             continue;
         }
-        let first = gradients(&[(output, meaning)], &ours, &theirs, i as u64);
+        let first = gradients(&[(output, decomposition)], &ours, &theirs, i as u64);
         let label =
             |order: &str, input: usize| format!("{name}: {order} gradient of output {i} by input {input}");
         for (input, found, want) in &first {
@@ -81,7 +81,7 @@ pub(crate) fn check_shared(
     Ok(())
 }
 
-/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the meaning. Zeros where
+/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the decomposition. Zeros where
 /// there is none.
 fn gradients(
     outputs: &[(&Tensor, &Tensor)],
@@ -117,7 +117,7 @@ fn compare(
     Tolerance { atol, rtol }: Tolerance,
 ) -> Result<(), CheckError> {
     if found.spec() != want.spec() {
-        return Err(CheckError(format!("{what} is {}, its meaning {}", found.spec(), want.spec())));
+        return Err(CheckError(format!("{what} is {}, its decomposition {}", found.spec(), want.spec())));
     }
     let read = |x: &Tensor| {
         x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| CheckError(format!("{what}: {error}")))
@@ -129,7 +129,7 @@ fn compare(
     wrong.map_or(Ok(()), |i| {
         let coords = want.shape().coords().nth(i).expect("it has an element there");
         Err(CheckError(format!(
-            "{what} {} is {:e}, its meaning {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |meaning|",
+            "{what} {} is {:e}, its decomposition {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |decomposition|",
             Shape::from(&coords[..]),
             found[i],
             values[i],

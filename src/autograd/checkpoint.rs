@@ -157,7 +157,7 @@ impl Fused for Recorded {
         Ok(vec![self.spec.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![self.build(inputs)]
     }
 

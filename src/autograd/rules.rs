@@ -108,7 +108,7 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
     }
 }
 
-/// The operation's own rule, or its meaning in primitives differentiated.
+/// The operation's own rule, or its decomposition into primitives differentiated.
 fn fused(
     op: &dyn Fused,
     inputs: &[Tensor],
@@ -118,13 +118,13 @@ fn fused(
     if let Some(gradients) = op.backward(&Io { inputs, outputs }, grads) {
         return gradients;
     }
-    // Each input on a node of its own: the walk ends there, and a tensor given twice has two partial derivatives.
-    let (own, reference) = enable_grad(|| {
-        let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
-        let reference = op.reference(&own);
-        (own, reference)
+    // Fresh nodes for the inputs: the backward walk ends at them, and a tensor that is given twice has two partial derivatives.
+    let (fresh_inputs, decomposed) = enable_grad(|| {
+        let fresh: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
+        let decomposed = op.decomposition(&fresh);
+        (fresh, decomposed)
     });
     let (outputs, seeds): (Vec<&Tensor>, Vec<Option<Tensor>>) =
-        reference.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
-    super::partial_gradients(&outputs, &seeds, &own.iter().collect::<Vec<_>>())
+        decomposed.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
+    super::partial_gradients(&outputs, &seeds, &fresh_inputs.iter().collect::<Vec<_>>())
 }

@@ -28,7 +28,7 @@ use crate::core::sync::lock;
 /// A pending chain deeper than this realises itself, so that plans and their walks stay bounded.
 pub(crate) const MAX_DEPTH: u32 = 2048;
 
-/// Everything a node can compute: some forty primitives, and fused operations that carry their meaning in primitives.
+/// Everything a node can compute: some forty primitives, and fused operations that carry their decomposition into primitives.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// Data from the host, and what the host knows of integers in it. It has a value from the start.

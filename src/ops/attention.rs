@@ -258,7 +258,7 @@ impl Fused for Attention {
         Ok(vec![Spec::new(out, q.dtype), Spec::new(by_query(&q.shape), q.dtype)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weights, scores) = self.weights(inputs);
         let out = weights.matmul(&inputs[2].transpose(1, 2)).transpose(1, 2);
         vec![out, by_fours(&scores.logsumexp(-1, false))]
@@ -268,7 +268,7 @@ impl Fused for Attention {
         let [Some(grad), None] = grads else { return None };
         let [q, k, v] = &io.inputs[..3] else { unreachable!("built with three inputs or four") };
         let mask = io.inputs.get(3);
-        // The gradient of a mask is a matrix of queries by keys: the meaning has it.
+        // The gradient of a mask is a matrix of queries by keys: the decomposition has it.
         if mask.is_some_and(Tensor::requires_grad_enabled) {
             return None;
         }
@@ -312,7 +312,7 @@ impl Fused for AttentionBackward {
         Ok(vec![Spec::new([numel + by_query(&inputs[0].shape).numel()], inputs[0].dtype)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [q, k, v, grad, out] = [0, 1, 2, 3, 4].map(|i| inputs[i].transpose(1, 2));
         let lse = inputs[5].narrow(-1, 0, q.size(-2)).unsqueeze(-1);
         let level = (out * &grad).sum_dim(-1, true);

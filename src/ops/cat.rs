@@ -108,7 +108,7 @@ impl Fused for Cat {
     }
 
     /// By halves, so that the reference looks at an element as often as they are halved.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (head, tail) = inputs.split_at(inputs.len() / 2);
         let cat = |parts: &[&Tensor]| Tensor::cat(parts, self.dim as i64);
         let [head, tail] = [head, tail].map(|half| cat(&half.iter().collect::<Vec<_>>()));

@@ -275,7 +275,7 @@ impl Fused for Convolution {
     }
 
     /// A matrix product of windows and weight.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, weight, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let (batch, outs, [height, width]) = (input.shape()[0], weight.shape()[0], self.size);
         let rows = windows(input, area(weight.shape()), self.size, &self.conv);
@@ -317,7 +317,7 @@ impl Fused for ConvTranspose {
     }
 
     /// Elements apart by the stride, among zeros as wide as the window, convolved with the window reversed.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weight, ConvOptions { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
         let mut spread = inputs[0].clone();
         for dim in 0..2 {
@@ -337,7 +337,7 @@ impl Fused for ConvTranspose {
         let conv = ConvOptions { dilation, groups, ..ConvOptions::default() };
         let inputs: Vec<Tensor> =
             [spread, turned.flip([2, 3])].into_iter().chain(inputs.get(2).cloned()).collect();
-        Convolution { conv, size: self.size }.reference(&inputs)
+        Convolution { conv, size: self.size }.decomposition(&inputs)
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {

@@ -42,7 +42,7 @@ impl Fused for ConvWeight {
     }
 
     /// A matrix product of the gradient and the windows, and a sum.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, grad, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let ([batch, outs], places) = ([0, 1].map(|dim| grad.shape()[dim]), area(grad.shape()));
         let rows = windows(input, self.size, places, &self.conv);

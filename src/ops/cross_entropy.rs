@@ -222,7 +222,7 @@ impl Fused for CrossEntropy {
         Ok(vec![row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target] = inputs else { unreachable!("built with two inputs") };
         let lse = logits.logsumexp(1, false);
         let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
@@ -253,7 +253,7 @@ impl Fused for CrossEntropyBackward {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target, lse, grad] = inputs else { unreachable!("built with four inputs") };
         let softmax = (logits - lse.unsqueeze(1)).exp();
         vec![(softmax - one_hot(logits, target)) * grad.unsqueeze(1)]

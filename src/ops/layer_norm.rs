@@ -150,7 +150,7 @@ impl Fused for LayerNorm {
         Ok(vec![inputs[0].clone(), row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let x = &inputs[0];
         let mean = x.mean_dim(1, false);
         let mean = if self.centred { mean } else { mean.zeros_like() };
@@ -206,7 +206,7 @@ impl Fused for LayerNormBackward {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.plus));
         let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
         let n = normal(x, mean, rstd);
@@ -251,7 +251,7 @@ impl Fused for LayerNormColumns {
         Ok(vec![sums.clone(), sums])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [x, mean, rstd, grad] = inputs else { unreachable!("built with four inputs") };
         let (chunks, length) = (x.size(0).div_ceil(CHUNK), x.size(1));
         let sums = |terms: Tensor| {

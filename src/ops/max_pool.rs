@@ -63,7 +63,7 @@ impl Fused for MaxPool {
         Ok(vec![spec(inputs[0].dtype), spec(DType::I32)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let input = &inputs[0];
         let [height, width] = [input.shape()[1], input.shape()[2]];
         let windows = self.pool.windows(input, self.size); // [planes, size.., window]
@@ -110,7 +110,7 @@ impl Fused for MaxPoolBackward {
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let flat = |x: &Tensor| {
             let shape = [x.shape()[0], x.shape()[1] * x.shape()[2]];
             x.moved(Move::Reshape(shape.into()))

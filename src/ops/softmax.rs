@@ -64,7 +64,7 @@ impl Fused for Softmax {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, dim) = (&inputs[0], self.dim as i64);
         if x.numel() == 0 {
             return vec![x * 1.0]; // of nothing there is no maximum
@@ -99,7 +99,7 @@ impl Fused for SoftmaxBackward {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [y, grad] = inputs else { unreachable!("built with two inputs") };
         let sum = |x: &Tensor| x.sum_dim(self.0.dim as i64, true);
         vec![if self.0.log { grad - y.exp() * sum(grad) } else { y * (grad - sum(&(grad * y))) }]

@@ -114,7 +114,7 @@ impl Fused for Split {
         Ok(self.sizes.iter().map(piece).collect())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         inputs[0].narrows(&self.sizes, self.dim)
     }
 

@@ -278,7 +278,7 @@ fn decompose(node: &Arc<Node>) -> Edges {
     let specs: Vec<_> = outputs.iter().map(|edge| &edge.node.outs[edge.out as usize]).collect();
     assert!(
         specs.iter().copied().eq(&node.outs),
-        "the reference of {} gives {specs:?}, not {:?}",
+        "the decomposition of {} gives {specs:?}, not {:?}",
         op.name(),
         node.outs
     );

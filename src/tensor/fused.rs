@@ -15,7 +15,7 @@ use crate::core::limits::Limits;
 use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 
-/// An operation with kernels of its own: WGSL, and its meaning in primitives.
+/// An operation with kernels of its own: WGSL, and its decomposition into primitives.
 ///
 /// ```
 /// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
@@ -35,7 +35,7 @@ use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 ///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
 ///         Ok(vec![inputs[0].clone()])
 ///     }
-///     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+///     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
 ///         vec![inputs[0].square() + self.0]
 ///     }
 ///     fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
@@ -85,9 +85,9 @@ pub trait Fused: Any + Debug + Send + Sync {
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError>;
 
     /// Every output, the saved ones too, in primitives.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor>;
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor>;
 
-    /// A gradient for each input; `None` as a whole: differentiate `reference`. A rule that is handed a gradient of a
+    /// A gradient for each input; `None` as a whole: differentiate `decomposition`. A rule that is handed a gradient of a
     /// saved output that it does not know returns `None`.
     fn backward(&self, _io: &Io, _grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         None
@@ -99,7 +99,7 @@ pub trait Fused: Any + Debug + Send + Sync {
         None
     }
 
-    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `reference`. Every buffer is contiguous,
+    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `decomposition`. Every buffer is contiguous,
     /// and none is of size 0.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
         None
@@ -165,7 +165,7 @@ impl FusedOp for Arc<dyn Fused> {
 
     fn decompose(&self, inputs: &[Edge]) -> Edges {
         let inputs: Vec<Tensor> = inputs.iter().map(Tensor::from_edge).collect();
-        no_grad(|| self.reference(&inputs)).iter().map(Tensor::edge).collect()
+        no_grad(|| self.decomposition(&inputs)).iter().map(Tensor::edge).collect()
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
