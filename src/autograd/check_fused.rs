@@ -61,7 +61,7 @@ pub(crate) fn check_shared(
         compare(&format!("{name}: output {i}"), output, decomposition, tolerance)?;
     }
     for (i, (output, decomposition)) in outputs.iter().zip(&decompositions).enumerate() {
-        if !differentiated || !decomposition.requires_grad_enabled() {
+        if !differentiated || !decomposition.needs_grad() {
             continue;
         }
         let first = gradients(&[(output, decomposition)], &ours, &theirs, i as u64);
@@ -71,7 +71,7 @@ pub(crate) fn check_shared(
             compare(&label("the", *input), found, want, tolerance)?;
         }
         let pairs: Vec<_> = first.iter().map(|(_, found, want)| (found, want)).collect();
-        let differentiable = pairs.into_iter().filter(|(_, want)| want.requires_grad_enabled());
+        let differentiable = pairs.into_iter().filter(|(_, want)| want.needs_grad());
         for (input, found, want) in
             gradients(&differentiable.collect::<Vec<_>>(), &ours, &theirs, 100 + i as u64)
         {
@@ -100,7 +100,7 @@ fn gradients(
     let of = |pick: fn(&(&Tensor, &Tensor)) -> Tensor, leaves: &[Tensor]| -> Vec<Tensor> {
         let leaves: Vec<&Tensor> = leaves.iter().filter(|x| x.dtype().is_float()).collect();
         let found = match weighted(pick) {
-            Some(loss) if loss.requires_grad_enabled() => grad_with(&loss, &loss.ones_like(), &leaves, true),
+            Some(loss) if loss.needs_grad() => grad_with(&loss, &loss.ones_like(), &leaves, true),
             _ => vec![None; leaves.len()],
         };
         found.into_iter().zip(leaves).map(|(found, x)| found.unwrap_or_else(|| x.zeros_like())).collect()

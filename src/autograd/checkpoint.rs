@@ -44,7 +44,7 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
     // On nodes of their own, which also mark where `f` began: ids grow with creation.
     let own: Vec<Tensor> = inputs.iter().map(|x| x.alias()).collect();
     let output = f(&own.iter().collect::<Vec<_>>());
-    if !output.requires_grad_enabled() {
+    if !output.needs_grad() {
         return output;
     }
     let (recorded, captured) = Recorded::new(&own, &output);

@@ -27,7 +27,7 @@ pub(crate) fn gradients(
         return fused(as_fused(op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
-    let wanted = |i: usize| sources[i].requires_grad_enabled();
+    let wanted = |i: usize| sources[i].needs_grad();
     match &node.op {
         Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
         Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
@@ -125,6 +125,6 @@ fn fused(
         (fresh, decomposed)
     });
     let (outputs, seeds): (Vec<&Tensor>, Vec<Option<Tensor>>) =
-        decomposed.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
+        decomposed.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.needs_grad()).unzip();
     super::partial_gradients(&outputs, &seeds, &fresh_inputs.iter().collect::<Vec<_>>())
 }

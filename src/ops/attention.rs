@@ -269,7 +269,7 @@ impl Fused for Attention {
         let [q, k, v] = &io.inputs[..3] else { unreachable!("built with three inputs or four") };
         let mask = io.inputs.get(3);
         // The gradient of a mask is a matrix of queries by keys: the decomposition has it.
-        if mask.is_some_and(Tensor::requires_grad_enabled) {
+        if mask.is_some_and(Tensor::needs_grad) {
             return None;
         }
         let inputs: Vec<&Tensor> = [q, k, v, grad].into_iter().chain(io.outputs).chain(mask).collect();

@@ -99,12 +99,12 @@ pub(crate) struct LayerNorm {
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `plus` a last operand is added
+/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `addend` a last operand is added
 /// to it: the gradient that a residual beside the norm gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {
     norm: LayerNorm,
-    plus: bool,
+    addend: bool,
 }
 
 /// `(x, mean, rstd, gradient of the normalised rows) -> (gradient of weight, gradient of bias)`, each `[chunks, length]`:
@@ -170,7 +170,7 @@ impl Fused for LayerNorm {
         let [Some(grad), None, None] = grads else { return None };
         let (x, mean, rstd) = (&io.inputs[0], &io.outputs[1], &io.outputs[2]);
         let inputs: Vec<&Tensor> = [x, mean, rstd, grad].into_iter().chain(io.inputs.get(1)).collect();
-        let grad_x = Tensor::fused(LayerNormBackward { norm: *self, plus: false }, &inputs).remove(0);
+        let grad_x = Tensor::fused(LayerNormBackward { norm: *self, addend: false }, &inputs).remove(0);
         let sums = Tensor::fused(LayerNormColumns, &inputs[..4]);
         let parameters = sums.iter().map(|chunks| chunks.sum_dim(0, false));
         Some(std::iter::once(grad_x).chain(parameters).take(io.inputs.len()).map(Some).collect())
@@ -199,7 +199,7 @@ impl Fused for LayerNormBackward {
     }
 
     fn attributes(&self) -> Vec<u64> {
-        vec![self.norm.centred.into(), self.plus.into()]
+        vec![self.norm.centred.into(), self.addend.into()]
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
@@ -207,7 +207,7 @@ impl Fused for LayerNormBackward {
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.plus));
+        let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.addend));
         let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
         let n = normal(x, mean, rstd);
         let g = inputs.get(4).map_or_else(|| grad.clone(), |weight| grad * weight);
@@ -217,23 +217,23 @@ impl Fused for LayerNormBackward {
         vec![other.iter().fold(grad_x, |grad_x, other| grad_x + other)]
     }
 
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
-        (!self.plus).then(|| Arc::new(LayerNormBackward { plus: true, ..*self }) as Arc<dyn Fused>)
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
+        (!self.addend).then(|| Arc::new(LayerNormBackward { addend: true, ..*self }) as Arc<dyn Fused>)
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let last = io.len() - 2; // of the inputs
-        let weighted = last > 3 + usize::from(self.plus);
+        let weighted = last > 3 + usize::from(self.addend);
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
         // An operand that is not there is `x` once more, and not read.
-        let [weight, other] = [(weighted, 4), (self.plus, last)].map(|(is, i)| if is { i } else { 0 });
+        let [weight, other] = [(weighted, 4), (self.addend, last)].map(|(is, i)| if is { i } else { 0 });
         let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
             .launch(rows::source!("layer_norm_backward.wgsl"), 2, limits)?
             .constant("CENTRED", self.norm.centred.into())
             .constant("WEIGHT", weighted.into())
-            .constant("PLUS", self.plus.into())
+            .constant("PLUS", self.addend.into())
             .buffers(inputs.into_iter().chain([Buffer::Output(0)]))
             .uniforms([count, length]);
         Some(vec![launch])
@@ -314,11 +314,11 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(-2.0..2.0), row(-0.5..0.5), row(0.5..2.0), matrix(-1.0..1.0)];
         samples.push(Sample { op: Arc::new(LayerNormColumns), inputs: inputs.clone(), tolerance });
         inputs.extend(vec![parameter; parameters.min(1)]);
-        let backward = LayerNormBackward { norm: op, plus: false };
+        let backward = LayerNormBackward { norm: op, addend: false };
         samples.push(Sample { op: Arc::new(backward), inputs: inputs.clone(), tolerance });
         inputs.push(matrix(-1.0..1.0));
         samples.push(Sample {
-            op: Arc::new(LayerNormBackward { plus: true, ..backward }),
+            op: Arc::new(LayerNormBackward { addend: true, ..backward }),
             inputs,
             tolerance,
         });

@@ -95,7 +95,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 
     /// This operation with one more operand, the last, that is added to its only result; `None`: adding is another
     /// operation. A gradient rule's operation that can saves the pass that would add its gradient to others.
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
         None
     }
 
@@ -108,7 +108,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.
 pub struct Io<'a> {
-    /// Its operands. [`Tensor::requires_grad_enabled`] tells which need a gradient.
+    /// Its operands. [`Tensor::needs_grad`] tells which need a gradient.
     pub inputs: &'a [Tensor],
     /// Its results, then what it saved.
     pub outputs: &'a [Tensor],
@@ -136,7 +136,7 @@ impl Tensor {
         outs.iter().for_each(|out| out.check_size(op.name(), device));
         let tracks = is_grad_enabled()
             && outs.iter().any(|spec| spec.dtype.is_float())
-            && inputs.iter().any(|x| x.requires_grad_enabled());
+            && inputs.iter().any(|x| x.needs_grad());
         let count = outs.len() as u8;
         let edges = inputs.iter().map(|x| x.edge()).collect();
         let node = Node::new(Op::Fused(Arc::new(op)), edges, outs.into(), device, tracks);

@@ -27,7 +27,7 @@ impl Tensor {
     /// What a method that changes nothing returns: this tensor, without its history where none is recorded.
     #[track_caller]
     pub(crate) fn unchanged(&self) -> Tensor {
-        if is_grad_enabled() || !self.requires_grad_enabled() { self.clone() } else { self.detach() }
+        if is_grad_enabled() || !self.needs_grad() { self.clone() } else { self.detach() }
     }
 
     /// The same elements, in row-major order, under another shape. One size may be -1: it follows from the others.
