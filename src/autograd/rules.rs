@@ -96,12 +96,12 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
             pads.iter().zip(source.iter()).map(|(&(before, _), &size)| (before, size)).collect(),
         )),
         Move::Flip(dims) => g.moved(Move::Flip(dims.clone())),
-        // Each place of the windows by itself: spread out by the step, and moved to where it came from.
+        // Each place of the windows by itself: dilated out by the step, and moved to where it came from.
         Move::Windows(windows) => {
             let length = source[windows.dim];
             let places = (0..windows.size).map(|place| {
-                let spread = g.select(-1, place as i64).spread(windows.dim, windows.step);
-                spread.fit(windows.dim, place * windows.dilation, length)
+                let dilated = g.select(-1, place as i64).dilate(windows.dim, windows.step);
+                dilated.pad_or_crop(windows.dim, place * windows.dilation, length)
             });
             places.reduce(|a, b| a + b).expect("a window has a place")
         }

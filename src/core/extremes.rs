@@ -32,9 +32,9 @@ impl Extremes {
         })
     }
 
-    /// The least and the largest value other than `but`; `None` if there is no other.
-    pub fn without(&self, but: i64) -> Option<(i64, i64)> {
-        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != but);
+    /// The least and the largest value other than `excluded`; `None` if there is no other.
+    pub fn min_max_excluding(&self, excluded: i64) -> Option<(i64, i64)> {
+        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != excluded);
         other(self.least).zip(other(self.largest))
     }
 }

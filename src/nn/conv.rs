@@ -1,7 +1,7 @@
 //! Convolutions.
 
 use super::linear::value;
-use super::summary::note;
+use super::summary::record_output;
 use super::{Module, Visitor, init};
 use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
@@ -119,7 +119,7 @@ macro_rules! module {
         impl Module for $layer {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                note(self, x.$method(&self.weight.tensor(), value(&self.bias).as_ref(), self.conv))
+                record_output(self, x.$method(&self.weight.tensor(), value(&self.bias).as_ref(), self.conv))
             }
 
             fn visit(&self, visitor: &mut Visitor) {

@@ -1,7 +1,7 @@
 //! Pools. One dim is two, of which the first has size 1.
 
 use super::Module;
-use super::summary::note;
+use super::summary::record_output;
 use crate::tensor::Tensor;
 use crate::tensor::pool::PoolOptions;
 
@@ -77,7 +77,7 @@ macro_rules! pools {
         impl Module for $two {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                note(self, x.$method(self.0))
+                record_output(self, x.$method(self.0))
             }
         }
 
@@ -96,7 +96,7 @@ macro_rules! pools {
                     padding: [0, self.padding],
                     ..PoolOptions::new([1, self.kernel_size])
                 };
-                note(self, over_one(x, |x| x.$method(windows)))
+                record_output(self, over_one(x, |x| x.$method(windows)))
             }
         }
     )* };
@@ -109,13 +109,13 @@ pools! {
 impl Module for AdaptiveAvgPool2d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, x.adaptive_avg_pool2d(self.0))
+        record_output(self, x.adaptive_avg_pool2d(self.0))
     }
 }
 
 impl Module for AdaptiveAvgPool1d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, over_one(x, |x| x.adaptive_avg_pool2d([None, Some(self.0)])))
+        record_output(self, over_one(x, |x| x.adaptive_avg_pool2d([None, Some(self.0)])))
     }
 }

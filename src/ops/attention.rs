@@ -98,7 +98,7 @@ impl Tensor {
         let [outer, heads] = two_batches(batch);
         let whole: Shape = batch.iter().copied().chain([rows, width]).collect();
         let x = self.broadcast_to(&whole).reshape([outer, heads, rows, width]).transpose(1, 2);
-        if width.is_multiple_of(4) { x } else { x.fit(3, 0, width.next_multiple_of(4)) }
+        if width.is_multiple_of(4) { x } else { x.pad_or_crop(3, 0, width.next_multiple_of(4)) }
     }
 
     /// A mask of these scores as four dims, each of the scores' size or 1. Only batches that are neither all there nor all
@@ -146,7 +146,7 @@ fn by_query(queries: &[usize]) -> Shape {
 
 /// `[batches, heads, queries]` with zeros up to a multiple of four queries.
 fn by_fours(x: &Tensor) -> Tensor {
-    x.fit(2, 0, x.size(2).next_multiple_of(4))
+    x.pad_or_crop(2, 0, x.size(2).next_multiple_of(4))
 }
 
 impl Attention {

@@ -64,7 +64,7 @@ impl Tensor {
         self.convolve("conv2d", weight, bias, &conv)
     }
 
-    /// What [`conv2d`](Tensor::conv2d)'s gradient does to its input: each element is spread over a window. `weight` is
+    /// What [`conv2d`](Tensor::conv2d)'s gradient does to its input: each element is dilated over a window. `weight` is
     /// `[in, out / groups, height, width]`.
     #[track_caller]
     pub fn conv_transpose2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<2>) -> Tensor {
@@ -319,24 +319,24 @@ impl Fused for ConvTranspose {
     /// Elements apart by the stride, among zeros as wide as the window, convolved with the window reversed.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weight, ConvOptions { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
-        let mut spread = inputs[0].clone();
+        let mut dilated = inputs[0].clone();
         for dim in 0..2 {
             let reach = dilation[dim] * (weight.shape()[2 + dim] - 1);
-            let spaced = (spread.shape()[2 + dim] - 1) * stride[dim] + 1;
-            spread = spread.spread(2 + dim, stride[dim]).narrow(2 + dim as i64, 0, spaced);
+            let spaced = (dilated.shape()[2 + dim] - 1) * stride[dim] + 1;
+            dilated = dilated.dilate(2 + dim, stride[dim]).narrow(2 + dim as i64, 0, spaced);
             let before = reach as i64 - padding[dim] as i64;
             let after = (self.size[dim] + reach) as i64 - before - spaced as i64;
-            spread = spread.pad(if dim == 0 { [0, 0, before, after] } else { [before, after, 0, 0] });
+            dilated = dilated.pad(if dim == 0 { [0, 0, before, after] } else { [before, after, 0, 0] });
         }
         // [in, out / groups, window..] -> [out, in / groups, window..], reversed
         let [channels, width, height, length] = [0, 1, 2, 3].map(|dim| weight.shape()[dim]);
         let ins = channels / groups;
         let split = weight.moved(Move::Reshape([groups, ins, width, height, length].into()));
-        let turned =
+        let transposed_weight =
             split.permute([0, 2, 1, 3, 4]).moved(Move::Reshape([groups * width, ins, height, length].into()));
         let conv = ConvOptions { dilation, groups, ..ConvOptions::default() };
         let inputs: Vec<Tensor> =
-            [spread, turned.flip([2, 3])].into_iter().chain(inputs.get(2).cloned()).collect();
+            [dilated, transposed_weight.flip([2, 3])].into_iter().chain(inputs.get(2).cloned()).collect();
         Convolution { conv, size: self.size }.decomposition(&inputs)
     }
 

@@ -188,7 +188,7 @@ impl Tensor {
 
     /// `step - 1` zeros after each element along `dim`.
     #[track_caller]
-    pub(crate) fn spread(&self, dim: usize, step: usize) -> Tensor {
+    pub(crate) fn dilate(&self, dim: usize, step: usize) -> Tensor {
         if step == 1 {
             return self.clone();
         }
@@ -198,7 +198,7 @@ impl Tensor {
 
     /// As many elements along `dim` as `length`: zeros before, then these, cut or filled up with zeros.
     #[track_caller]
-    pub(crate) fn fit(&self, dim: usize, before: usize, length: usize) -> Tensor {
+    pub(crate) fn pad_or_crop(&self, dim: usize, before: usize, length: usize) -> Tensor {
         let kept = self.shape()[dim].min(length - before.min(length));
         self.narrow(dim as i64, 0, kept).pad_dim(dim, before.min(length), length - kept - before.min(length))
     }
