@@ -43,7 +43,7 @@ pub(crate) trait Engine: Any + Send + Sync {
     fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error>;
 
     /// Blocks until a run would not have to wait for an earlier one.
-    fn wait_for_turn(&self) -> Result<(), Error>;
+    fn wait_until_ready(&self) -> Result<(), Error>;
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
 
@@ -117,7 +117,7 @@ impl Device {
 
     /// Computes the nodes, and what is pending besides. One lock spans planning and submitting; nothing waits.
     pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
-        self.0.engine.wait_for_turn()?; // before the lock, not inside it
+        self.0.engine.wait_until_ready()?; // before the lock, not inside it
         let _running = lock(&self.0.running);
         self.realize_locked(roots)
     }

@@ -86,7 +86,7 @@ pub enum Buffer {
         /// Its size: the largest that a dispatch names.
         bytes: usize,
     },
-    /// The error word, a `var<storage, read_write>` of `atomic<u32>`, last of the bindings: a kernel that meets an index
+    /// The fault word, a `var<storage, read_write>` of `atomic<u32>`, last of the bindings: a kernel that meets an index
     /// out of range writes NaN and does `atomicMin` of [`Word::Site`].
     Fault,
 }
@@ -115,7 +115,7 @@ pub(crate) fn validate(name: &str, launches: &[Launch], inputs: usize, outputs: 
                 }
                 Buffer::Scratch { .. } => {}
                 Buffer::Fault => {
-                    assert_eq!(at + 1, launch.buffers.len(), "{name}: the error word is the last binding");
+                    assert_eq!(at + 1, launch.buffers.len(), "{name}: the fault word is the last binding");
                 }
             }
         }

@@ -305,7 +305,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     }
     program.results = results;
     let code = program.code.len();
-    let mut buffers = reads.len() + writes.len() + 1; // the error word
+    let mut buffers = reads.len() + writes.len() + 1; // the fault word
     let kernel = match whole {
         None => Kernel::Elementwise(program),
         Some(mut reduction) => {

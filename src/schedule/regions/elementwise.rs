@@ -209,7 +209,7 @@ impl Planner<'_> {
     fn can_consume(&self, item: usize, grown: &Grown, accumulators: &[usize]) -> bool {
         let mut others = grown.loads.clone();
         others.retain(|load| !accumulators.contains(load));
-        // Two operands, two results, the error word.
+        // Two operands, two results, the fault word.
         let buffers = self.buffers(&others) + grown.also_written.len() + 5;
         let sources = accumulators.iter().flat_map(|&accumulator| &self.item(accumulator).sources);
         others.extend(sources.map(|source| source.item));

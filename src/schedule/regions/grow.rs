@@ -136,7 +136,7 @@ impl Planner<'_> {
         frontier.extend(computed, seed.writes_more && !matches!(root.op(), Op::Move(_)));
         frontier.items.extend(&seed.siblings);
         frontier.at_root_index.extend(&seed.siblings);
-        // One storage buffer stays free for the result, and one for the error word.
+        // One storage buffer stays free for the result, and one for the fault word.
         let room = self.limits.storage_buffers as usize - 2;
         while let Some(n) = frontier.items.pop_last() {
             let item = self.item(n);

@@ -41,7 +41,7 @@ impl Planner<'_> {
             let must_write = |&&item: &&usize| self.is_materialized(item) || self.item(item).is_output;
             let written = epilogue.writes.len() + first.iter().filter(must_write).count();
             let siblings = accumulators.len() - first.len();
-            // One for an accumulator that a later region may need in memory, one for the error word.
+            // One for an accumulator that a later region may need in memory, one for the fault word.
             let buffers = prologue.access.reads.len() + later.len() + written + siblings + 2;
             if buffers > self.limits.storage_buffers as usize {
                 return None;
@@ -75,7 +75,7 @@ impl Planner<'_> {
         let alike = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
         for other in self.siblings(reductions[0], alike).filter(|other| !reductions.contains(other)) {
             let more = self.reads_of(other);
-            // The result, one for an accumulator that a later region may need in memory, the error word.
+            // The result, one for an accumulator that a later region may need in memory, the fault word.
             let buffers = self.buffers(loads.union(&more)) + all.len() + 3;
             let fits = buffers <= self.limits.storage_buffers as usize;
             if !fits || !reductions.iter().any(|&item| self.same_iteration_space(item, other)) {
