@@ -58,12 +58,12 @@ struct Recorded {
     /// How many of the operands are the function's inputs; what it captured follows.
     inputs: usize,
     /// In an order in which sources come first.
-    steps: Vec<Step>,
+    steps: Vec<RecordedNode>,
     output: From,
     spec: Spec,
 }
 
-struct Step {
+struct RecordedNode {
     op: Op,
     sources: SmallVec<[From; 3]>,
     outs: SmallVec<[Spec; 1]>,
@@ -111,7 +111,7 @@ impl Recorded {
                 inputs.len() + captured.len() - 1
             })),
         };
-        let steps = nodes.iter().map(|node| Step {
+        let steps = nodes.iter().map(|node| RecordedNode {
             op: node.op.clone(),
             sources: node.sources().iter().map(&mut from).collect(),
             outs: node.outs.clone(),

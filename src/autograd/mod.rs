@@ -160,9 +160,9 @@ fn check_seed(op: &str, output: &Tensor, seed: &Tensor) {
 }
 
 /// One output of one node.
-type Key = (u64, u8);
+type GradientKey = (u64, u8);
 
-fn key(tensor: &Tensor) -> Key {
+fn key(tensor: &Tensor) -> GradientKey {
     (tensor.node().id, tensor.out())
 }
 
@@ -207,7 +207,7 @@ impl Pass {
 
     /// The whole gradient of each of `inputs`.
     fn gradients(&self, seeds: &[Option<Tensor>], inputs: &[&Tensor]) -> Vec<Option<Tensor>> {
-        let mut wanted: FxHashMap<Key, Vec<usize>> = FxHashMap::default();
+        let mut wanted: FxHashMap<GradientKey, Vec<usize>> = FxHashMap::default();
         for (i, input) in inputs.iter().enumerate() {
             wanted.entry(key(input)).or_default().push(i);
         }
@@ -222,7 +222,7 @@ impl Pass {
 
     /// Calls `visit` with each tensor walked and its whole gradient.
     fn run(&self, seeds: &[Option<Tensor>], mut visit: impl FnMut(&Tensor, &Tensor)) {
-        let mut gradients: FxHashMap<Key, Tensor> = FxHashMap::default();
+        let mut gradients: FxHashMap<GradientKey, Tensor> = FxHashMap::default();
         for (output, seed) in self.outputs.iter().zip(seeds) {
             if let Some(seed) = seed {
                 accumulate(&mut gradients, key(output), seed.clone());
@@ -254,7 +254,7 @@ impl Pass {
 }
 
 /// The one place where gradients are added up.
-fn accumulate(gradients: &mut FxHashMap<Key, Tensor>, key: Key, mut gradient: Tensor) {
+fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, mut gradient: Tensor) {
     let sum = match gradients.remove(&key) {
         Some(sum) => fused_sum(&sum, &mut gradient).unwrap_or_else(|| sum + gradient),
         None => gradient,

@@ -45,13 +45,13 @@ pub fn set_generator(generator: Generator) {
 
 /// Runs `f` with another generator in place of this thread's, which is as it was afterwards, whatever happens.
 pub(crate) fn with_generator<T>(generator: Generator, f: impl FnOnce() -> T) -> T {
-    struct Restore(Generator);
-    impl Drop for Restore {
+    struct RestoreGenerator(Generator);
+    impl Drop for RestoreGenerator {
         fn drop(&mut self) {
             set_generator(self.0);
         }
     }
-    let _restore = Restore(self::generator());
+    let _restore = RestoreGenerator(self::generator());
     set_generator(generator);
     f()
 }

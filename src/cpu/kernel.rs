@@ -10,7 +10,7 @@ use crate::core::dtype::DType;
 use crate::core::random;
 use crate::core::shape::Shape;
 use crate::graph::{Op, Reduce, View};
-use crate::ir::{Inst, Kernel, MatMul, Program, Reduction};
+use crate::ir::{Inst, Kernel, MatMul, Program, ReductionKernel};
 use crate::schedule::PendingGraph;
 
 /// A reduction sums blocks of this many terms, then the sums of the blocks (`shaders/reduce.wgsl`).
@@ -63,11 +63,11 @@ fn run_program(
 
 /// The elementwise outputs, and the results of the reduction. All partial results of one part are consecutive.
 fn reduce(
-    reduction: &Reduction,
+    reduction: &ReductionKernel,
     reads: &[&[Bounded]],
     graph: &PendingGraph,
 ) -> (Vec<Vec<Bounded>>, Vec<Vec<Bounded>>) {
-    let Reduction { reduce_ops, program, splits, .. } = reduction;
+    let ReductionKernel { reduce_ops, program, splits, .. } = reduction;
     let (elementwise, reduced_registers) = reduction.results();
     let (outer, reduced) = program.space.split_at(reduction.inner());
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));

@@ -25,4 +25,4 @@ pub(crate) use node::{Edge, Edges, Node, Op, Reduce, with_recomputation};
 pub(crate) use print::print;
 pub(crate) use storage::{Storage, Value};
 pub(crate) use table::{binary_rows, unary_rows};
-pub(crate) use view::{Move, View, Windows};
+pub(crate) use view::{Move, View, WindowMove};

@@ -124,7 +124,7 @@ pub(crate) struct Node {
     deferred: AtomicBool,
     /// The recomputation that built it ([`with_recomputation`]), or 0.
     pub recomputation: u64,
-    state: Mutex<State>,
+    state: Mutex<NodeState>,
 }
 
 thread_local! {
@@ -138,7 +138,7 @@ pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct NodeState {
     pub sources: Edges,
     /// One for each output, once computed.
     pub values: Option<Arc<[Value]>>,
@@ -172,7 +172,7 @@ impl Node {
             released: AtomicBool::new(false),
             deferred: AtomicBool::new(false),
             recomputation: RECOMPUTATION.get(),
-            state: Mutex::new(State { sources, ..State::default() }),
+            state: Mutex::new(NodeState { sources, ..NodeState::default() }),
         });
         if device.is_eager() && !matches!(node.op, Op::Input(_)) {
             device.realize_eagerly(&node, &operands);
@@ -218,7 +218,7 @@ impl Node {
         node
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, NodeState> {
         lock(&self.state)
     }
 

@@ -23,19 +23,19 @@ pub(crate) enum Move {
     /// The dims that are reversed.
     Flip(SmallVec<[usize; 4]>),
     /// Every place along a dim at which a window fits; the elements of each window along a new last dim.
-    Windows(Windows),
+    Windows(WindowMove),
 }
 
 /// Windows of `size` elements, `dilation` apart, that start `step` apart along `dim`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Windows {
+pub(crate) struct WindowMove {
     pub dim: usize,
     pub size: usize,
     pub step: usize,
     pub dilation: usize,
 }
 
-impl Windows {
+impl WindowMove {
     /// How many windows fit into `length` elements.
     pub fn count(&self, length: usize) -> usize {
         length.checked_sub(self.dilation * (self.size - 1) + 1).map_or(0, |room| room / self.step + 1)
@@ -178,7 +178,7 @@ impl View {
     }
 
     /// A mask along the dim would be no range of coordinates any more.
-    fn windows(&self, windows: &Windows) -> Option<View> {
+    fn windows(&self, windows: &WindowMove) -> Option<View> {
         let mut view = self.clone();
         let stride = self.strides[windows.dim];
         if let Some(mask) = &mut view.mask {
@@ -306,7 +306,7 @@ mod tests {
             _ => {
                 let dim = pick(0, shape.rank());
                 let (size, dilation) = (1 + pick(1, 2).min(shape[dim] - 1), 1);
-                Move::Windows(Windows { dim, size, step: 1 + pick(2, 3), dilation })
+                Move::Windows(WindowMove { dim, size, step: 1 + pick(2, 3), dilation })
             }
         }
     }

@@ -90,7 +90,7 @@ impl Fused for MaxPool {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let PoolOptions { kernel_size, stride, padding, dilation, .. } = self.pool;
         let pairs = [area(&io[0]), self.size, stride, padding, dilation];
-        let rows = Rows { planes: io[1].shape[0], area: self.size, places: kernel_size };
+        let rows = PoolRows { planes: io[1].shape[0], area: self.size, places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
         Some(vec![launch.buffers([Buffer::Input(0), Buffer::Output(0), Buffer::Output(1)])])
     }
@@ -129,7 +129,7 @@ impl Fused for MaxPoolBackward {
         let steps = [0, 1].map(|d| stride[d] / tile[d]);
         let pairs = [self.size, area(&io[0]), padding, steps, tiles];
         let places = [0, 1].map(|d| reach[d] / stride[d] + 1);
-        let rows = Rows { planes: io[2].shape[0], area: tiles, places };
+        let rows = PoolRows { planes: io[2].shape[0], area: tiles, places };
         let constants = [("ROWS", tile[0]), ("COLUMNS", tile[1])];
         let source = with_constants(include_str!("../../shaders/max_pool_backward.wgsl"), &constants);
         let launch = rows.launch(source, &pairs, io, limits)?;
@@ -146,13 +146,13 @@ fn area(planes: &Spec) -> [usize; 2] {
 const MOST_SIDE: usize = 4;
 
 /// What a kernel works on: rows of planes, each element or tile from so many places along each dim.
-struct Rows {
+struct PoolRows {
     planes: usize,
     area: [usize; 2],
     places: [usize; 2],
 }
 
-impl Rows {
+impl PoolRows {
     /// A launch whose uniforms are pairs of sizes, then rows and run. On a CPU adapter, where divisions are slow, an
     /// invocation runs along a whole row; a GPU wants neighbours to read neighbours.
     fn launch(

@@ -18,7 +18,7 @@ use crate::core::shape::Spec;
 use crate::cpu::bounded::Bounded;
 use crate::cpu::{array, kernel};
 use crate::graph::{Buffer, Device, Edge, Node, Op, Storage, View};
-use crate::ir::{Kernel, Placement, Plan, Program, Slot, Step};
+use crate::ir::{Kernel, Placement, Plan, PlanSlot, Program, Step};
 use crate::schedule::{self, Fusion, PendingGraph};
 
 /// The kernels of a fused operation round differently from its decomposition: the error bound is this many times as large.
@@ -202,13 +202,13 @@ fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Bounded>])
         Some(plan) => interpret_plan(plan, graph, &[]),
         None => constants.to_vec(),
     };
-    let contents = |slot: &Slot| match slot {
-        Slot::Input(source) => {
+    let contents = |slot: &PlanSlot| match slot {
+        PlanSlot::Input(source) => {
             let values = graph.items[source.item].values.as_ref().expect("an input has its values");
             exact(array(&*values[source.out as usize].storage))
         }
-        Slot::Fresh { .. } => Vec::new(),
-        Slot::Constant(i) => constants[*i].clone(),
+        PlanSlot::Fresh { .. } => Vec::new(),
+        PlanSlot::Constant(i) => constants[*i].clone(),
     };
     let mut slots: Vec<Vec<Bounded>> = plan.slots.iter().map(contents).collect();
     for step in &plan.steps {

@@ -13,7 +13,7 @@ use super::pending::PendingGraph;
 use crate::graph::Op;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Vec<u8>);
+pub(crate) struct PlanKey(Vec<u8>);
 
 /// Writes down what `Hash` implementations feed to it.
 #[derive(Default)]
@@ -29,7 +29,7 @@ impl Hasher for KeyWriter {
     }
 }
 
-pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
+pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> PlanKey {
     let mut key = KeyWriter::default();
     let mut storages: FxHashMap<*const (), usize> = FxHashMap::default();
     let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
@@ -66,7 +66,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
             }
         }
     }
-    Key(key.0)
+    PlanKey(key.0)
 }
 
 /// An operation and its attributes, without the numbers that are uniforms ([`has_uniforms`]).

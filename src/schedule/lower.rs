@@ -7,13 +7,13 @@ use smallvec::SmallVec;
 
 use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
 use super::pending::PendingGraph;
-use super::regions::{Body, Epilogue, Region, Regions};
+use super::regions::{Body, EpilogueRegion, Region, Regions};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
 use crate::graph::{Binary, Buffer, Move, Op, Reduce, View, validate};
 use crate::ir::{
-    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
-    index_of,
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, ReductionKernel,
+    Reg, index_of,
 };
 
 pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> KernelGraph {
@@ -87,7 +87,7 @@ impl Lowering<'_> {
     /// and the accumulators that it does not consume or that are needed in memory. Without one, the accumulators.
     fn epilogue(
         &self,
-        epilogue: Option<&Epilogue>,
+        epilogue: Option<&EpilogueRegion>,
         accumulators: &[usize],
         kernel_reads: &mut Vec<BufferId>,
     ) -> (Option<Program>, Vec<BufferId>) {
@@ -107,7 +107,7 @@ impl Lowering<'_> {
         (Some(program), writes)
     }
 
-    fn reduction(&mut self, accumulators: &[usize], prologue: &Body, epilogue: Option<&Epilogue>) {
+    fn reduction(&mut self, accumulators: &[usize], prologue: &Body, epilogue: Option<&EpilogueRegion>) {
         let first = accumulators[0];
         let ((program, mut reads), reduce_ops, dims) = match self.graph.items[first].op() {
             Op::ScatterAdd(dim, _) => {
@@ -125,7 +125,12 @@ impl Lowering<'_> {
             op => unreachable!("{} is no reduction", op.name()),
         };
         let (epilogue, writes) = self.epilogue(epilogue, accumulators, &mut reads);
-        self.push(Kernel::Reduce(Reduction::new(reduce_ops, program, dims, epilogue)), reads, writes, first);
+        self.push(
+            Kernel::Reduce(ReductionKernel::new(reduce_ops, program, dims, epilogue)),
+            reads,
+            writes,
+            first,
+        );
     }
 
     /// A sum over all positions of the index that name the output's element: no atomics, one order, the same bits.
@@ -150,7 +155,7 @@ impl Lowering<'_> {
     }
 
     /// The product, or with a transposed epilogue its transpose: the product of the transposed operands.
-    fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&Epilogue>) {
+    fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&EpilogueRegion>) {
         let out = &self.graph.items[item].spec(0).shape;
         let rank = out.rank();
         let [(a, view_a), (b, view_b)] = operands;

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::pending::PendingGraph;
 use crate::core::limits::Limits;
 use crate::graph::View;
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, Slot, Step};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, PlanSlot, Step};
 
 /// `pending` is the graph as it was collected, `graph` the one that was planned. Lifetimes follow the edges of the former.
 pub(super) fn memory(
@@ -147,8 +147,8 @@ impl MemoryPlanner<'_> {
             let bytes = self.bytes(buffer);
             let constants = self.plan.constants.get_or_insert_default();
             writes.push(constants.slots.len());
-            self.plan.slots.push(Slot::Constant(constants.slots.len()));
-            constants.slots.push(Slot::Fresh { bytes });
+            self.plan.slots.push(PlanSlot::Constant(constants.slots.len()));
+            constants.slots.push(PlanSlot::Fresh { bytes });
             self.slot_of.insert(buffer, self.plan.slots.len() - 1);
             self.constants.insert(buffer);
         }
@@ -218,7 +218,7 @@ impl MemoryPlanner<'_> {
             }
         }
         // Prefer donating persistent buffers, so that what is updated from step to step keeps its place.
-        donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], Slot::Fresh { .. }));
+        donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], PlanSlot::Fresh { .. }));
         donors
     }
 
@@ -235,7 +235,7 @@ impl MemoryPlanner<'_> {
         } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
             self.idle.swap_remove(i)
         } else {
-            self.plan.slots.push(Slot::Fresh { bytes });
+            self.plan.slots.push(PlanSlot::Fresh { bytes });
             self.plan.slots.len() - 1
         };
         self.slot_of.insert(buffer, slot);
@@ -245,8 +245,8 @@ impl MemoryPlanner<'_> {
     /// The smallest idle slot that is large enough, and not twice as large.
     fn idle_of(&self, bytes: usize) -> Option<usize> {
         let size = |slot: usize| match self.plan.slots[slot] {
-            Slot::Fresh { bytes } => bytes,
-            Slot::Input(_) | Slot::Constant(_) => 0,
+            PlanSlot::Fresh { bytes } => bytes,
+            PlanSlot::Input(_) | PlanSlot::Constant(_) => 0,
         };
         let fits = |slot: usize| size(slot) >= bytes && size(slot) <= 2 * bytes.max(256);
         (0..self.idle.len()).filter(|&i| fits(self.idle[i])).min_by_key(|&i| size(self.idle[i]))
@@ -258,8 +258,8 @@ impl MemoryPlanner<'_> {
             return slot;
         }
         let slot = match buffer {
-            BufferId::Item(source) if !self.is_pending(buffer) => Slot::Input(source),
-            _ => Slot::Fresh { bytes: self.bytes(buffer) },
+            BufferId::Item(source) if !self.is_pending(buffer) => PlanSlot::Input(source),
+            _ => PlanSlot::Fresh { bytes: self.bytes(buffer) },
         };
         self.plan.slots.push(slot);
         self.slot_of.insert(buffer, self.plan.slots.len() - 1);

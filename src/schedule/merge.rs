@@ -17,7 +17,9 @@ use crate::core::limits::Limits;
 use crate::core::shape::Shape;
 use crate::graph::View;
 use crate::ir::vectorize::{MIN_VECTORIZED_SPACE, vec4_dim};
-use crate::ir::{BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, Reduction, Reg};
+use crate::ir::{
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, ReductionKernel, Reg,
+};
 
 /// Elements of each sum from which on writing partial results costs little beside reading the operands.
 const MIN_PARTIAL_SUM_LEN: usize = 32;
@@ -54,7 +56,7 @@ fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
             if needed.contains(&writes[n]) || graph.items[item].is_output {
                 continue;
             }
-            if let Kernel::Elementwise(program) | Kernel::Reduce(Reduction { program, .. }) = kernel {
+            if let Kernel::Elementwise(program) | Kernel::Reduce(ReductionKernel { program, .. }) = kernel {
                 program.results.remove(n);
             }
             writes.remove(n);
@@ -145,11 +147,12 @@ impl<'a> KernelSet<'a> {
         graph: &mut KernelGraph,
     ) -> Option<(usize, KernelNode, KernelNode)> {
         let node = self.kernels[i].as_ref()?;
-        let Kernel::Reduce(Reduction { dims, program: Program { space, .. }, .. }) = &node.kernel else {
+        let Kernel::Reduce(ReductionKernel { dims, program: Program { space, .. }, .. }) = &node.kernel
+        else {
             return None;
         };
         let fits = |other: &KernelNode| match &other.kernel {
-            Kernel::Reduce(Reduction { dims: fewer, .. }) => {
+            Kernel::Reduce(ReductionKernel { dims: fewer, .. }) => {
                 let length: usize = fewer.iter().map(|&dim| space[dim]).product();
                 fewer.len() < dims.len()
                     && fewer.iter().all(|dim| dims.contains(dim))
@@ -161,7 +164,7 @@ impl<'a> KernelSet<'a> {
             return None;
         }
         self.sharing(i, fits).into_iter().find_map(|(j, other)| {
-            let Kernel::Reduce(Reduction { dims: fewer, .. }) = &other.kernel else { return None };
+            let Kernel::Reduce(ReductionKernel { dims: fewer, .. }) = &other.kernel else { return None };
             let kept: Vec<usize> = (0..space.rank()).filter(|dim| !fewer.contains(dim)).collect();
             let partial = View::contiguous(&kept.iter().map(|&dim| space[dim]).collect());
             let left: Vec<usize> = (0..kept.len()).filter(|&n| dims.contains(&kept[n])).collect();
@@ -284,7 +287,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
         writes.extend_from_slice(&node.writes[..outputs]);
     }
     let elementwise_outputs = results.len();
-    let mut whole: Option<Reduction> = None;
+    let mut whole: Option<ReductionKernel> = None;
     for (node, outputs, registers) in parts {
         let Kernel::Reduce(part) = &node.kernel else { continue };
         results.extend_from_slice(&registers[outputs..]);

@@ -31,7 +31,7 @@ mod split_reductions;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use key::{Key, key};
+pub(crate) use key::{PlanKey, key};
 pub(crate) use log::logs;
 pub(crate) use pending::{PendingGraph, has_kernel};
 pub(crate) use regions::MAX_REGION_ITEMS;

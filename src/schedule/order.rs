@@ -8,7 +8,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::vectorize::reduction_vec4_dim;
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, ReductionKernel};
 
 /// Indices of a small kernel: its operands may well stay in memory until others of its kind can run too.
 const MAX_BATCHED_SPACE: usize = 1 << 18;
@@ -150,7 +150,7 @@ fn batched_kind(kernel: &Kernel) -> Option<String> {
             (small(program) && !program.is_constant()).then(|| format!("{program}; {}", program.loads.len()))
         }
         Kernel::Reduce(reduction) => {
-            let Reduction { reduce_ops, program, lanes, epilogue, .. } = reduction;
+            let ReductionKernel { reduce_ops, program, lanes, epilogue, .. } = reduction;
             let small = small(program) && epilogue.as_ref().is_none_or(small);
             let rows = program.rows_are_contiguous(reduction.inner());
             let epilogue = epilogue.as_ref().map(|program| program.to_string());

@@ -55,10 +55,10 @@ enum Rewrite {
     Cast(Output, DType),
 }
 
-type Rule = fn(&Operation) -> Option<Rewrite>;
+type RewriteRule = fn(&Operation) -> Option<Rewrite>;
 
 /// Each rule and its name; `tests/simplify.rs` has cases for each name.
-const RULES: &[(&str, Rule)] = &[
+const RULES: &[(&str, RewriteRule)] = &[
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
     ("--x, !!x", double_negation),

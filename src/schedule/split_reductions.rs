@@ -10,7 +10,7 @@ use super::split_policy::{k_splits, reduction_splits};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
 use crate::graph::{Move, Reduce, View};
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, ReductionKernel};
 
 pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> KernelGraph {
     for node in std::mem::take(&mut graph.kernels) {
@@ -37,7 +37,7 @@ fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph)
     let mut reads = vec![partial];
     epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
     let program = Program::copies(partial_results(splits, outputs), &[DType::F32]);
-    let sum = Reduction::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
+    let sum = ReductionKernel::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
     let sum = KernelNode::new(Kernel::Reduce(sum), reads, node.writes, node.item);
     node.writes = SmallVec::from_elem(partial, 1);
     // What only the epilogue reads is not the product's.
@@ -95,7 +95,7 @@ pub(super) fn stages(
     epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
     reduction.program.rebind(&node.reads, &mut first_reads);
     let program = Program::copies(partial, &dtypes);
-    let second = Reduction::new(reduction.reduce_ops.clone(), program, dims.iter().copied(), epilogue);
+    let second = ReductionKernel::new(reduction.reduce_ops.clone(), program, dims.iter().copied(), epilogue);
     let second = KernelNode::new(Kernel::Reduce(second), reads, node.writes.drain(outputs..), node.item);
     node.reads = first_reads;
     node.writes.extend(between);

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Tensor;
 use crate::core::grad_mode::is_grad_enabled;
 use crate::core::shape::{Dims, Shape, Spec, refuse};
-use crate::graph::{Move, Op, Windows};
+use crate::graph::{Move, Op, WindowMove};
 
 impl Tensor {
     /// Builds the node of a movement op, unless it would move nothing.
@@ -211,7 +211,7 @@ impl Tensor {
         if size == 0 || step == 0 || dilation == 0 {
             refuse!("unfold", "size {size}, step {step} and dilation {dilation} must be at least 1");
         }
-        let windows = Windows { dim: at, size, step, dilation };
+        let windows = WindowMove { dim: at, size, step, dilation };
         if windows.count(self.shape()[at]) == 0 {
             refuse!(
                 "unfold",

@@ -16,7 +16,7 @@ pub(crate) use self::together::together;
 use crate::core::dtype::DType;
 use crate::graph::{Reduce, View};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
-use crate::ir::{Inst, Load, Program, Reduction, Reg};
+use crate::ir::{Inst, Load, Program, ReductionKernel, Reg};
 
 const COMMON: &str =
     concat!(include_str!("../../../shaders/common.wgsl"), include_str!("../../../shaders/math.wgsl"));
@@ -87,8 +87,13 @@ pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text 
 
 /// One stage of a reduction; `places` is the number of partial results, or of fours of them. With `subgroups` a
 /// workgroup's lanes are those of one output.
-pub(super) fn reduce(reduction: &Reduction, reads: &[usize], writes: &[usize], subgroups: bool) -> Text {
-    let Reduction { reduce_ops, program, splits, epilogue, .. } = reduction;
+pub(super) fn reduce(
+    reduction: &ReductionKernel,
+    reads: &[usize],
+    writes: &[usize],
+    subgroups: bool,
+) -> Text {
+    let ReductionKernel { reduce_ops, program, splits, epilogue, .. } = reduction;
     let (inner, (here, reduced)) = (reduction.inner(), reduction.results());
     let mut outputs: usize = program.space[..inner].iter().product();
     let mut len: usize = program.space[inner..].iter().product();
@@ -240,12 +245,12 @@ impl<'a> Writer<'a> {
 
     /// A program that reduces, and what is done with its results.
     fn after(
-        reduction: &'a Reduction,
+        reduction: &'a ReductionKernel,
         reads: &'a [usize],
         writes: &'a [usize],
         fours: Option<usize>,
     ) -> Self {
-        let Reduction { program, epilogue, .. } = reduction;
+        let ReductionKernel { program, epilogue, .. } = reduction;
         let (here, reduced) = reduction.results();
         let (now, later) = writes.split_at(here.len());
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::grow::{Grown, Seed, is_fusible};
 use super::reduction::Reduced;
-use super::{Body, Epilogue, Items, Planner, Region};
+use super::{Body, EpilogueRegion, Items, Planner, Region};
 use crate::core::shape::Shape;
 use crate::graph::{Move, Op};
 use crate::ir::Output;
@@ -169,7 +169,7 @@ impl Planner<'_> {
 
     /// The accumulators whose epilogue the region can be: the newest reduction or product that allows it, with its
     /// siblings or alone.
-    fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, Epilogue)> {
+    fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.fuse {
             return None;
         }
@@ -184,7 +184,12 @@ impl Planner<'_> {
     }
 
     /// The region as the epilogue of these reductions or this product, if it can be one.
-    fn epilogue(&self, item: usize, grown: &Grown, consumed: &[usize]) -> Option<(Accumulators, Epilogue)> {
+    fn epilogue(
+        &self,
+        item: usize,
+        grown: &Grown,
+        consumed: &[usize],
+    ) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.can_consume(item, grown, consumed) {
             return None;
         }
@@ -194,7 +199,7 @@ impl Planner<'_> {
             return None;
         }
         let writes: Items = std::iter::once(item).chain(grown.also_written.iter().copied()).collect();
-        let epilogue = Epilogue { body, writes, consumed: consumed.len() };
+        let epilogue = EpilogueRegion { body, writes, consumed: consumed.len() };
         let transposed = epilogue.body.access.transposed;
         if let Op::MatMul = self.item(consumed[0]).op() {
             let fits = !transposed || self.is_last_use(consumed[0], grown);

@@ -62,12 +62,12 @@ pub(crate) enum Region {
     Reduce {
         accumulators: Items,
         prologue: Body,
-        epilogue: Option<Epilogue>,
+        epilogue: Option<EpilogueRegion>,
     },
     MatMul {
         item: usize,
         operands: [(BufferId, View); 2],
-        epilogue: Option<Epilogue>,
+        epilogue: Option<EpilogueRegion>,
     },
     Fused {
         item: usize,
@@ -92,7 +92,7 @@ pub(crate) struct Body {
 }
 
 /// Elementwise computation that consumes accumulators at the index of each.
-pub(crate) struct Epilogue {
+pub(crate) struct EpilogueRegion {
     pub body: Body,
     pub writes: Items,
     /// How many of the region's accumulators it consumes: the first ones.
@@ -110,7 +110,7 @@ impl Region {
         }
     }
 
-    fn epilogue(&self) -> Option<&Epilogue> {
+    fn epilogue(&self) -> Option<&EpilogueRegion> {
         match self {
             Region::Reduce { epilogue, .. } | Region::MatMul { epilogue, .. } => epilogue.as_ref(),
             Region::Elementwise { .. } | Region::Fused { .. } | Region::Copy { .. } => None,

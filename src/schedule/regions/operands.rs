@@ -1,13 +1,13 @@
 //! Matrix products and fused operations, which read their operands from memory: where each operand lies.
 
-use super::{Epilogue, Planner, Region};
+use super::{EpilogueRegion, Planner, Region};
 use crate::graph::View;
 use crate::ir::{BufferId, MatMul, Output};
 
 impl Planner<'_> {
     /// Places a matrix product. Its operands are read by strides; batches that two strides cannot express are laid out
     /// anew.
-    pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<Epilogue>) {
+    pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<EpilogueRegion>) {
         let sources = [0, 1].map(|i| self.item(item).sources[i]);
         let out = self.item(item).spec(0).shape.clone();
         let mut copies = Vec::new();

@@ -4,7 +4,7 @@ use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::grow::{Grown, Seed};
-use super::{Body, Epilogue, Items, Planner, Region};
+use super::{Body, EpilogueRegion, Items, Planner, Region};
 use crate::graph::Op;
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, scatter_paths, trace};
@@ -24,7 +24,7 @@ impl Planner<'_> {
         self.place_reduced(reduced, None);
     }
 
-    pub(super) fn place_reduced(&mut self, reduced: Reduced, epilogue: Option<Epilogue>) {
+    pub(super) fn place_reduced(&mut self, reduced: Reduced, epilogue: Option<EpilogueRegion>) {
         let Reduced { accumulators, prologue, boundaries } = reduced;
         boundaries.into_iter().for_each(|item| self.add_boundary(item));
         prologue.access.reads.iter().for_each(|read| self.materialize(read.item));
@@ -33,7 +33,7 @@ impl Planner<'_> {
 
     /// The reductions or the scatter with siblings and prologue. `None` if the kernel and its epilogue would bind too many
     /// buffers.
-    pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&Epilogue>) -> Option<Reduced> {
+    pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&EpilogueRegion>) -> Option<Reduced> {
         let later = epilogue.map_or(&[][..], |epilogue| &epilogue.body.access.reads);
         let accumulators = self.with_siblings(first, later);
         let (prologue, boundaries) = self.prologue(&accumulators);
