@@ -26,7 +26,7 @@ const SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.wgsl");
 
 /// A word of a uniform block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Word {
+pub(super) enum UniformWord {
     Fixed(u32),
     /// The user's number on an item of the pending graph.
     Scalar {
@@ -52,7 +52,7 @@ pub(super) enum Word {
 /// A kernel's text, its uniform block, and how its bindings are accessed.
 pub(super) struct Text {
     pub source: String,
-    pub words: Vec<Word>,
+    pub words: Vec<UniformWord>,
     /// For each slot bound: whether it is written.
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
@@ -79,7 +79,7 @@ pub(super) fn map(program: &Program, reads: &[usize], writes: &[usize]) -> Text 
     let fours = elementwise_vec4_dim(program);
     let mut writer = Writer::new(program, reads, writes, fours);
     let places = if fours.is_some() { program.space.numel().div_ceil(4) } else { program.space.numel() };
-    writer.param("len", "u32", Word::Fixed(places as u32));
+    writer.param("len", "u32", UniformWord::Fixed(places as u32));
     let element = if fours.is_some() { writer.elements_by_fours() } else { writer.scalar_element() };
     let source = fill(&fill(&whole(ELEMENTWISE), "element", &element), "bindings", &writer.bindings());
     writer.text(source, places)
@@ -108,7 +108,7 @@ pub(super) fn reduce(
     let mut writer = Writer::after(reduction, reads, writes, fours);
     let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
-        writer.param(name, "u32", Word::Fixed(size as u32));
+        writer.param(name, "u32", UniformWord::Fixed(size as u32));
     }
     let dtypes: Vec<DType> = reduced.iter().map(|&result| program.dtype(result)).collect();
     let (mut members, mut identities, mut sums, mut others) = (vec![], vec![], vec![], vec![]);
@@ -118,7 +118,7 @@ pub(super) fn reduce(
         let (identity, combine) = match (how, dtype) {
             (Reduce::Sum, dtype) => (writer.number(0.0, *dtype, false), format!("{a} + {b}")),
             (Reduce::Max, DType::F32) => {
-                let lowest = Word::Fixed(f32::NEG_INFINITY.to_bits());
+                let lowest = UniformWord::Fixed(f32::NEG_INFINITY.to_bits());
                 (writer.param(&format!("lowest{n}"), "f32", lowest), format!("max_f32({a}, {b})"))
             }
             (Reduce::Max, DType::I32) => ("i32(-2147483648)".to_owned(), format!("max({a}, {b})")),
@@ -197,7 +197,7 @@ fn store(i: u32, a: Element) {
 pub(super) struct Epilogue {
     pub params: String,
     pub result: String,
-    pub words: Vec<Word>,
+    pub words: Vec<UniformWord>,
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
 }
@@ -234,7 +234,7 @@ struct Writer<'a> {
     /// The dim along which it goes by fours.
     fours: Option<usize>,
     params: String,
-    words: Vec<Word>,
+    words: Vec<UniformWord>,
 }
 
 impl<'a> Writer<'a> {
@@ -362,7 +362,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds a member to the uniform block.
-    fn param(&mut self, name: &str, ty: &str, word: Word) -> String {
+    fn param(&mut self, name: &str, ty: &str, word: UniformWord) -> String {
         let name = format!("{}{name}", self.prefix);
         write!(self.params, "{name}: {ty}, ").expect("a string takes text");
         self.words.push(word);
@@ -376,8 +376,11 @@ impl<'a> Writer<'a> {
             if dim == dims.start {
                 writeln!(out, "    let c{dim} = i32({rest});").expect("a string takes text");
             } else {
-                let size =
-                    self.param(&format!("size{dim}"), "u32", Word::Fixed(self.program.space[dim] as u32));
+                let size = self.param(
+                    &format!("size{dim}"),
+                    "u32",
+                    UniformWord::Fixed(self.program.space[dim] as u32),
+                );
                 writeln!(out, "    let c{dim} = i32({rest} % {size});\n    let r{dim} = {rest} / {size};")
                     .expect("a string takes text");
                 rest = format!("r{dim}");
@@ -387,11 +390,15 @@ impl<'a> Writer<'a> {
 
     /// Where a view points at the current coordinates, as an i32.
     fn place(&mut self, name: &str, view: &View) -> String {
-        let mut text = self.param(&format!("{name}_at"), "i32", Word::Fixed(view.offset as i32 as u32));
+        let mut text =
+            self.param(&format!("{name}_at"), "i32", UniformWord::Fixed(view.offset as i32 as u32));
         if !view.is_one_place() || view.mask.is_some() {
             for (dim, &stride) in view.strides.iter().enumerate() {
-                let stride =
-                    self.param(&format!("{name}_stride{dim}"), "i32", Word::Fixed(stride as i32 as u32));
+                let stride = self.param(
+                    &format!("{name}_stride{dim}"),
+                    "i32",
+                    UniformWord::Fixed(stride as i32 as u32),
+                );
                 write!(text, " + c{dim} * {stride}").expect("a string takes text");
             }
         }
@@ -405,8 +412,8 @@ impl<'a> Writer<'a> {
             .iter()
             .enumerate()
             .map(|(dim, &(low, high))| {
-                let low = self.param(&format!("{name}_low{dim}"), "i32", Word::Fixed(low as u32));
-                let high = self.param(&format!("{name}_high{dim}"), "i32", Word::Fixed(high as u32));
+                let low = self.param(&format!("{name}_low{dim}"), "i32", UniformWord::Fixed(low as u32));
+                let high = self.param(&format!("{name}_high{dim}"), "i32", UniformWord::Fixed(high as u32));
                 format!("c{dim} >= {low} && c{dim} < {high}")
             })
             .collect();
@@ -449,13 +456,17 @@ impl<'a> Writer<'a> {
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
                     dtype.register(),
-                    Word::Scalar { item: *item, dtype: *dtype },
+                    UniformWord::Scalar { item: *item, dtype: *dtype },
                 ),
                 Inst::Index(view) => self.place(&format!("i{n}"), view),
                 Inst::Random(item, view) => {
                     let words: Vec<String> = (0..4)
                         .map(|part| {
-                            self.param(&format!("k{n}_{part}"), "u32", Word::Random { item: *item, part })
+                            self.param(
+                                &format!("k{n}_{part}"),
+                                "u32",
+                                UniformWord::Random { item: *item, part },
+                            )
                         })
                         .collect();
                     let place = self.place(&format!("i{n}"), view);
@@ -490,8 +501,8 @@ impl<'a> Writer<'a> {
 
     /// Notes a fault unless the index is below the size; the name of what tells whether it is.
     fn check(&mut self, out: &mut String, n: usize, item: usize, index: usize, size: usize) -> String {
-        let size = self.param(&format!("f{n}_size"), "u32", Word::Fixed(size as u32));
-        let site = self.param(&format!("f{n}_site"), "u32", Word::Site { item });
+        let size = self.param(&format!("f{n}_size"), "u32", UniformWord::Fixed(size as u32));
+        let site = self.param(&format!("f{n}_site"), "u32", UniformWord::Site { item });
         writeln!(
             out,
             "    let fine{n} = u32(v{index}) < {size};\n    if (!fine{n}) {{ atomicMin(&fault, {site}); }}"
@@ -504,7 +515,7 @@ impl<'a> Writer<'a> {
     fn gather(&mut self, n: usize, load: usize, index: usize, stride: isize, fine: &str) -> String {
         let Load { read, dtype, view } = &self.program.loads[load];
         let (slot, name) = (self.reads[*read], format!("g{n}"));
-        let stride = self.param(&format!("{name}_step"), "i32", Word::Fixed(stride as i32 as u32));
+        let stride = self.param(&format!("{name}_step"), "i32", UniformWord::Fixed(stride as i32 as u32));
         let place = format!("{} + i32(v{index}) * {stride}", self.place(&name, view));
         let fine = match self.within(&name, view) {
             Some(within) => format!("({fine} && {within})"),
@@ -512,7 +523,7 @@ impl<'a> Writer<'a> {
         };
         let element = dtype.load(&self.at(slot, &format!("u32(select(0, {place}, {fine}))")));
         let missing = match dtype {
-            DType::F32 => self.param(&format!("{name}_nan"), "f32", Word::Fixed(f32::NAN.to_bits())),
+            DType::F32 => self.param(&format!("{name}_nan"), "f32", UniformWord::Fixed(f32::NAN.to_bits())),
             dtype => zero(*dtype).to_owned(),
         };
         format!("select({missing}, {element}, {fine})")

@@ -18,7 +18,7 @@ mod text;
 use std::fmt;
 use std::num::NonZero;
 
-use super::codegen::{self, Text, Word, fill, whole};
+use super::codegen::{self, Text, UniformWord, fill, whole};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::ir::{MatMul, Matrix, Program};
 
@@ -195,7 +195,7 @@ pub(super) fn lower(
     let orders = [order(a, a.row, *m, a.col, *k), order(b, b.col, *n, b.row, *k)];
     let mut text = Text {
         source: whole(&variant.source(orders)),
-        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
+        words: words.into_iter().map(|word| UniformWord::Fixed(word as u32)).collect(),
         bindings: vec![(reads[a.read], false), (reads[b.read], false)],
         faults: false,
         places: tiles_m * tiles_n * batches * splits,
