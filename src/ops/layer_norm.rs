@@ -29,14 +29,26 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Tensor {
-        self.normalized("layer_norm", normalized_shape.into(), weight, bias, LayerNorm { centred: true, eps })
+        self.normalized(
+            "layer_norm",
+            normalized_shape.into(),
+            weight,
+            bias,
+            FusedLayerNorm { centred: true, eps },
+        )
     }
 
     /// Divided by the root of the mean square over the last dims, whose sizes are `normalized_shape`; then times
     /// `weight`: `x / √(mean of x² + eps) * weight` (Zhang and Sennrich, 2019).
     #[track_caller]
     pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
-        self.normalized("rms_norm", normalized_shape.into(), weight, None, LayerNorm { centred: false, eps })
+        self.normalized(
+            "rms_norm",
+            normalized_shape.into(),
+            weight,
+            None,
+            FusedLayerNorm { centred: false, eps },
+        )
     }
 
     /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
@@ -57,7 +69,7 @@ impl Tensor {
         let rest: usize = self.shape()[2..].iter().product();
         let groups = [samples * num_groups, channels / num_groups * rest];
         let rows = self.moved(Move::Reshape(groups.into()));
-        let normal = Tensor::fused(LayerNorm { centred: true, eps }, &[&rows]).remove(0);
+        let normal = Tensor::fused(FusedLayerNorm { centred: true, eps }, &[&rows]).remove(0);
         let normal = normal.moved(Move::Reshape(self.shape().clone()));
         normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
     }
@@ -69,7 +81,7 @@ impl Tensor {
         shape: Dims,
         weight: Option<&Tensor>,
         bias: Option<&Tensor>,
-        op: LayerNorm,
+        op: FusedLayerNorm,
     ) -> Tensor {
         self.check_parameters(name, &[weight, bias]);
         let shape = shape.sizes(name);
@@ -94,7 +106,7 @@ impl Tensor {
 /// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalised rows, mean [rows], 1/√(variance +
 /// eps) [rows])`. Not `centred`, the mean is 0 and the variance the mean square.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerNorm {
+pub(crate) struct FusedLayerNorm {
     centred: bool,
     eps: f64,
 }
@@ -103,7 +115,7 @@ pub(crate) struct LayerNorm {
 /// to it: the gradient that a residual beside the norm gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {
-    norm: LayerNorm,
+    norm: FusedLayerNorm,
     addend: bool,
 }
 
@@ -132,7 +144,7 @@ fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
 }
 
-impl Fused for LayerNorm {
+impl Fused for FusedLayerNorm {
     fn name(&self) -> &'static str {
         if self.centred { "layer_norm" } else { "rms_norm" }
     }
@@ -304,7 +316,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     ];
     let mut samples = Vec::new();
     for (centred, parameters, [rows, length], range, tolerance) in cases {
-        let op = LayerNorm { centred, eps: 1e-2 };
+        let op = FusedLayerNorm { centred, eps: 1e-2 };
         let matrix = |range| Draw::Floats([rows, length].into(), range);
         let row = |range| Draw::Floats([rows].into(), range);
         let parameter = Draw::Floats([length].into(), -1.0..1.0);

@@ -20,7 +20,7 @@ impl Tensor {
     pub fn softmax(&self, dim: i64) -> Tensor {
         check_operands("softmax", Accepts::Float, &[self]);
         let dim = self.shape().dim("softmax", dim);
-        Tensor::fused(Softmax { dim, log: false }, &[self]).remove(0)
+        Tensor::fused(FusedSoftmax { dim, log: false }, &[self]).remove(0)
     }
 
     /// The logarithm of [`softmax`](Tensor::softmax), `x - log Σ e^x`, without loss of precision.
@@ -28,22 +28,22 @@ impl Tensor {
     pub fn log_softmax(&self, dim: i64) -> Tensor {
         check_operands("log_softmax", Accepts::Float, &[self]);
         let dim = self.shape().dim("log_softmax", dim);
-        Tensor::fused(Softmax { dim, log: true }, &[self]).remove(0)
+        Tensor::fused(FusedSoftmax { dim, log: true }, &[self]).remove(0)
     }
 }
 
 /// `x -> softmax of x`, or its logarithm.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Softmax {
+pub(crate) struct FusedSoftmax {
     dim: usize,
     log: bool,
 }
 
 /// `(result, gradient of the result) -> gradient of x`
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SoftmaxBackward(Softmax);
+pub(crate) struct SoftmaxBackward(FusedSoftmax);
 
-impl Softmax {
+impl FusedSoftmax {
     fn launch(&self, source: rows::Source, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
         let rows = Rows::along(&x.shape, self.dim);
         let launch = rows.launch(source, passes, limits)?;
@@ -51,7 +51,7 @@ impl Softmax {
     }
 }
 
-impl Fused for Softmax {
+impl Fused for FusedSoftmax {
     fn name(&self) -> &'static str {
         if self.log { "log_softmax" } else { "softmax" }
     }
@@ -132,7 +132,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     // Exponentials and logarithms of numbers to 8, and sums of up to 65 terms: some roundings of 5e-7.
     let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };
     let both = |(shape, dim): (&[usize], usize), log| {
-        let op = Softmax { dim, log };
+        let op = FusedSoftmax { dim, log };
         let x = Draw::Floats(shape.into(), -4.0..4.0);
         // A softmax, or its logarithm.
         let y = Draw::Floats(shape.into(), if log { -4.0..0.0 } else { 0.0..1.0 });
