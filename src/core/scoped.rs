@@ -1,4 +1,4 @@
-//! A setting of this thread that holds while a function runs.
+//! Thread-local settings that are set while a function runs.
 
 use std::cell::Cell;
 use std::thread::LocalKey;

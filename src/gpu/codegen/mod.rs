@@ -392,7 +392,7 @@ impl<'a> Writer<'a> {
     fn place(&mut self, name: &str, view: &View) -> String {
         let mut text =
             self.param(&format!("{name}_at"), "i32", UniformWord::Fixed(view.offset as i32 as u32));
-        if !view.is_one_place() || view.mask.is_some() {
+        if !view.is_uniform() || view.mask.is_some() {
             for (dim, &stride) in view.strides.iter().enumerate() {
                 let stride = self.param(
                     &format!("{name}_stride{dim}"),
