@@ -1,4 +1,4 @@
-//! A plan's key: everything that the plan depends on, written out as bytes, so that graphs of equal keys have one plan.
+//! A plan's key: everything that the plan depends on, serialized as bytes. Graphs with equal keys have the same plan.
 //!
 //! In the key: operations with their attributes, shapes, dtypes, the layouts of inputs, the wiring (items, storages and
 //! recomputations numbered by first appearance), handles and references, which inputs may be overwritten. Not in the key:
@@ -15,7 +15,7 @@ use crate::graph::Op;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PlanKey(Vec<u8>);
 
-/// Writes down what `Hash` implementations feed to it.
+/// A `Hasher` that stores the bytes which it is given.
 #[derive(Default)]
 pub(super) struct KeyWriter(pub Vec<u8>);
 
@@ -88,7 +88,7 @@ pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
     }
 }
 
-/// Whether numbers that are not in the key enter into what an operation computes: then only a node equals itself.
+/// Whether the operation uses numbers that are not in the key. Then two nodes are never equal.
 pub(super) fn has_uniforms(op: &Op) -> bool {
     match op {
         Op::Scalar(_) | Op::Random { .. } => true,

@@ -1,4 +1,4 @@
-//! Reductions and scatters: those of one iteration space in one region.
+//! Regions of reductions and scatters. Reductions over one iteration space share a region.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -9,11 +9,11 @@ use crate::graph::Op;
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, scatter_paths, trace};
 
-/// Reductions of one iteration space, or a scatter, before they are placed.
+/// Reductions over one iteration space, or a scatter, before they have a region.
 pub(super) struct Reduced {
     pub accumulators: Items,
     prologue: Body,
-    /// Items that must be in memory, or accesses would have no strides.
+    /// Items that must be materialized, because strides cannot express the access through them.
     boundaries: Vec<usize>,
 }
 
@@ -50,7 +50,7 @@ impl Planner<'_> {
         Some(Reduced { accumulators, prologue, boundaries })
     }
 
-    /// Whether two reductions have one iteration space and read something in common.
+    /// Whether two reductions have the same iteration space and share an operand.
     pub(super) fn same_iteration_space(&self, a: usize, b: usize) -> bool {
         let [Op::Reduce(_, dims), Op::Reduce(_, others)] = [a, b].map(|item| self.item(item).op()) else {
             return false;
@@ -59,12 +59,13 @@ impl Planner<'_> {
         dims == others && one == other && !self.reads_of(a).is_disjoint(&self.reads_of(b))
     }
 
-    /// What a reduction alone would read.
+    /// The operands of a reduction without siblings.
     fn reads_of(&self, item: usize) -> FxHashSet<usize> {
         self.grow(&Seed::new(item, &self.item(item).sources, false)).loads
     }
 
-    /// The reductions, and others of their iteration space that may be computed with them. Their epilogue reads `later`.
+    /// The reductions and their siblings: others over the same iteration space that share an operand. `later` are the operands
+    /// of the epilogue.
     fn with_siblings(&self, reductions: &[usize], later: &[Output]) -> Items {
         let mut all = Items::from_slice(reductions);
         let Op::Reduce(_, dims) = self.item(reductions[0]).op() else { return all };
@@ -91,7 +92,7 @@ impl Planner<'_> {
         all
     }
 
-    /// What is computed at each index before it is combined, and the items that must be in memory for that.
+    /// The prologue, which computes the elements to be combined, and the items that must be materialized for it.
     fn prologue(&self, accumulators: &[usize]) -> (Body, Vec<usize>) {
         let first = self.item(accumulators[0]);
         let sources: SmallVec<[Output; 2]> = match first.op() {
