@@ -109,7 +109,7 @@ fn backward_adds_to_what_is_there() {
         middle.retain_grad();
         middle.square().sum().backward();
         assert_eq!(middle.grad().unwrap().to_vec::<f32>().unwrap(), [6.0, 12.0]);
-        assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
+        assert!(!no_grad(|| &x * 2.0).needs_grad());
     }
 }
 
@@ -211,7 +211,7 @@ fn a_training_step_creates_nothing() {
     assert!(step() < first, "and it learns");
 }
 
-// 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's meaning.
+// 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's decomposition.
 
 // 9. A failure of the world comes out of a read.
 

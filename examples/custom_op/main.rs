@@ -1,17 +1,17 @@
 //! An operation of your own: `swiglu(gate, up) = silu(gate) * up`, the gate of a transformer's feed-forward layer
-//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels and their meaning in primitives.
+//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels and their decomposition into primitives.
 //!
-//! The forward kernel saves the sigmoid for the backward one. `check` proves both against the meaning, and a small
+//! The forward kernel saves the sigmoid for the backward one. `check` proves both against the decomposition, and a small
 //! network trains through them.
 
 use clap::{Parser, ValueEnum};
 use wgrad::nn::{Linear, Module};
 use wgrad::ops::{Buffer, Fused, Io, Launch, Tolerance, Word, check};
 use wgrad::optim::{AdamW, Optimizer};
-use wgrad::{DType, Device, Limits, Mismatch, Reduction, Spec, Tensor};
+use wgrad::{DType, Device, Limits, Reduction, ShapeError, Spec, Tensor};
 
 #[derive(Parser)]
-#[command(about = "Train through an operation of your own: WGSL and its meaning")]
+#[command(about = "Train through an operation of your own: WGSL and its decomposition")]
 struct Args {
     /// Where to compute.
     #[arg(long, value_enum, default_value = "auto")]
@@ -48,23 +48,23 @@ impl Fused for SwiGlu {
         "swiglu"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [gate, up] = inputs else {
-            return Err(Mismatch(format!("wants 2 inputs, not {}", inputs.len())));
+            return Err(ShapeError(format!("wants 2 inputs, not {}", inputs.len())));
         };
         if gate != up || !gate.dtype.is_float() {
-            return Err(Mismatch(format!("wants two floats of one shape, not {gate} and {up}")));
+            return Err(ShapeError(format!("wants two floats of one shape, not {gate} and {up}")));
         }
         Ok(vec![gate.clone(), gate.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let sigmoid = inputs[0].sigmoid();
         vec![&inputs[0] * &sigmoid * &inputs[1], sigmoid]
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        // A gradient of the saved sigmoid comes from second orders: `None` has the meaning differentiated.
+        // A gradient of the saved sigmoid comes from second orders: `None` has the decomposition differentiated.
         let [Some(grad), None] = grads else { return None };
         let [gate, up] = io.inputs else { return None };
         let found = Tensor::fused(SwiGluBackward, &[gate, up, &io.outputs[1], grad]);
@@ -82,11 +82,11 @@ impl Fused for SwiGluBackward {
         "swiglu_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone(), inputs[1].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [gate, up, sigmoid, grad] = inputs else { unreachable!("built with four inputs") };
         let silu = gate * sigmoid;
         vec![grad * up * (sigmoid + &silu * (1.0 - sigmoid)), grad * silu]
@@ -117,7 +117,7 @@ fn main() -> anyhow::Result<()> {
 
     let (gate, up) = (Tensor::randn([33, 7], &device), Tensor::randn([33, 7], &device));
     check(SwiGlu, &[&gate, &up], Tolerance { atol: 1e-6, rtol: 1e-6 })?;
-    println!("values, gradients and second order are those of the meaning");
+    println!("values, gradients and second order are those of the decomposition");
 
     // A feed-forward layer learns a sine.
     let x = ((Tensor::arange(128, &device).to_dtype(DType::F32) - 63.5) / 20.0).unsqueeze(1).detach();

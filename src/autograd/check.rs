@@ -4,7 +4,7 @@ use super::grad_with;
 use crate::core::error::Error;
 use crate::core::grad_mode::no_grad;
 use crate::core::random::Generator;
-use crate::core::shape::{Mismatch, Shape, refuse};
+use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
@@ -14,6 +14,11 @@ const STEP: f64 = 1e-6;
 /// How far a gradient may be off: `ATOL + RTOL * |difference|`.
 const ATOL: f64 = 1e-7;
 const RTOL: f64 = 1e-5;
+
+/// Why [`gradcheck`] or [`ops::check`](crate::ops::check) failed: the first element that differs, or the device's error.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckError(pub String);
 
 /// Compares the gradients of `f` with `(f(x + h) - f(x - h)) / 2h`, an element at a time, in f64 on the CPU reference.
 /// The results of `f` are weighted with fixed random numbers, so that none can hide behind another. The error names the
@@ -27,7 +32,7 @@ const RTOL: f64 = 1e-5;
 /// assert!(wrong.0.starts_with("gradcheck: input 0 [0]"), "{}", wrong.0);
 /// ```
 #[track_caller]
-pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), Mismatch> {
+pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), CheckError> {
     let cpu = Device::cpu();
     if let Some(other) = inputs.iter().find(|x| *x.device() != cpu || !x.dtype().is_float()) {
         refuse!("gradcheck", "wants floats on the CPU reference, not {} on {}", other.spec(), other.device());
@@ -41,7 +46,7 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
     let y = f(&leaves);
     let weights = Tensor::new(Generator::new(1).normal(y.numel()), y.shape(), &cpu);
     let gradients = grad_with(&y, &weights, &leaves.iter().collect::<Vec<_>>(), false);
-    let value = |i: usize, data: &[f64]| -> Result<f64, Mismatch> {
+    let value = |i: usize, data: &[f64]| -> Result<f64, CheckError> {
         let mut moved: Vec<Tensor> = leaves.iter().map(Tensor::detach).collect();
         moved[i] = leaf(i, data);
         no_grad(|| (f(&moved) * &weights).sum()).item().map_err(failed)
@@ -60,7 +65,7 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
             let difference = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
             let close = (gradient[n] - difference).abs() <= ATOL + RTOL * difference.abs();
             if !close {
-                return Err(Mismatch(format!(
+                return Err(CheckError(format!(
                     "gradcheck: input {i} {}: the gradient is {}, the central difference {difference}",
                     Shape::from(&coords[..]),
                     gradient[n]
@@ -71,6 +76,6 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
     Ok(())
 }
 
-fn failed(error: Error) -> Mismatch {
-    Mismatch(format!("gradcheck: {error}"))
+fn failed(error: Error) -> CheckError {
+    CheckError(format!("gradcheck: {error}"))
 }

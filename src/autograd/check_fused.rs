@@ -1,31 +1,32 @@
-//! Is a fused operation what it says it is? Its kernels against its meaning in f64.
+//! Is a fused operation what it says it is? Its kernels against its decomposition in f64.
 
 use std::sync::Arc;
 
+use super::check::CheckError;
 use super::grad_with;
 use crate::core::error::Error;
 use crate::core::random::Generator;
-use crate::core::shape::{Mismatch, Shape};
+use crate::core::shape::Shape;
 use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::fused::Fused;
 
-/// How far a kernel may be off: `atol + rtol * |meaning|`.
+/// How far a kernel may be off: `atol + rtol * |decomposition|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
     /// Absolute.
     pub atol: f64,
-    /// Relative to the meaning's value.
+    /// Relative to the decomposition's value.
     pub rtol: f64,
 }
 
-/// Compares an operation on the inputs' device with its [`reference`](Fused::reference) in f64 on the CPU: every output,
+/// Compares an operation on the inputs' device with its [`decomposition`](Fused::decomposition) in f64 on the CPU: every output,
 /// the gradient of each output for each input, and the gradients' own gradients. The error names the first element that
 /// differs. Gradients that flow in are random, so that none can hide behind another.
 ///
-/// It says nothing about the meaning itself: compare that with something independent.
+/// It says nothing about the decomposition itself: compare that with something independent.
 #[track_caller]
-pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), Mismatch> {
+pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), CheckError> {
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
 }
 
@@ -36,10 +37,10 @@ pub(crate) fn check_shared(
     inputs: &[&Tensor],
     tolerance: Tolerance,
     differentiated: bool,
-) -> Result<(), Mismatch> {
+) -> Result<(), CheckError> {
     let name = op.name();
     let cpu = Device::cpu();
-    let failed = |error: Error| Mismatch(format!("{name}: {error}"));
+    let failed = |error: Error| CheckError(format!("{name}: {error}"));
     let leaf = |x: &Tensor, device: &Device| {
         let copy = x.to_device(device)?;
         Ok(if copy.dtype().is_float() { copy.requires_grad() } else { copy })
@@ -48,25 +49,29 @@ pub(crate) fn check_shared(
     let device = inputs.first().map_or(&cpu, |x| x.device());
     let (ours, theirs) = (leaves(device).map_err(failed)?, leaves(&cpu).map_err(failed)?);
     let outputs = Tensor::fused_shared(op.clone(), &ours.iter().collect::<Vec<_>>());
-    let meanings = op.reference(&theirs);
-    if meanings.len() != outputs.len() {
-        return Err(Mismatch(format!("{name}: {} outputs, but {} meanings", outputs.len(), meanings.len())));
+    let decompositions = op.decomposition(&theirs);
+    if decompositions.len() != outputs.len() {
+        return Err(CheckError(format!(
+            "{name}: {} outputs, but {} decompositions",
+            outputs.len(),
+            decompositions.len()
+        )));
     }
-    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
-        compare(&format!("{name}: output {i}"), output, meaning, tolerance)?;
+    for (i, (output, decomposition)) in outputs.iter().zip(&decompositions).enumerate() {
+        compare(&format!("{name}: output {i}"), output, decomposition, tolerance)?;
     }
-    for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
-        if !differentiated || !meaning.requires_grad_enabled() {
+    for (i, (output, decomposition)) in outputs.iter().zip(&decompositions).enumerate() {
+        if !differentiated || !decomposition.needs_grad() {
             continue;
         }
-        let first = gradients(&[(output, meaning)], &ours, &theirs, i as u64);
+        let first = gradients(&[(output, decomposition)], &ours, &theirs, i as u64);
         let label =
             |order: &str, input: usize| format!("{name}: {order} gradient of output {i} by input {input}");
         for (input, found, want) in &first {
             compare(&label("the", *input), found, want, tolerance)?;
         }
         let pairs: Vec<_> = first.iter().map(|(_, found, want)| (found, want)).collect();
-        let differentiable = pairs.into_iter().filter(|(_, want)| want.requires_grad_enabled());
+        let differentiable = pairs.into_iter().filter(|(_, want)| want.needs_grad());
         for (input, found, want) in
             gradients(&differentiable.collect::<Vec<_>>(), &ours, &theirs, 100 + i as u64)
         {
@@ -76,7 +81,7 @@ pub(crate) fn check_shared(
     Ok(())
 }
 
-/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the meaning. Zeros where
+/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the decomposition. Zeros where
 /// there is none.
 fn gradients(
     outputs: &[(&Tensor, &Tensor)],
@@ -95,7 +100,7 @@ fn gradients(
     let of = |pick: fn(&(&Tensor, &Tensor)) -> Tensor, leaves: &[Tensor]| -> Vec<Tensor> {
         let leaves: Vec<&Tensor> = leaves.iter().filter(|x| x.dtype().is_float()).collect();
         let found = match weighted(pick) {
-            Some(loss) if loss.requires_grad_enabled() => grad_with(&loss, &loss.ones_like(), &leaves, true),
+            Some(loss) if loss.needs_grad() => grad_with(&loss, &loss.ones_like(), &leaves, true),
             _ => vec![None; leaves.len()],
         };
         found.into_iter().zip(leaves).map(|(found, x)| found.unwrap_or_else(|| x.zeros_like())).collect()
@@ -110,12 +115,12 @@ fn compare(
     found: &Tensor,
     want: &Tensor,
     Tolerance { atol, rtol }: Tolerance,
-) -> Result<(), Mismatch> {
+) -> Result<(), CheckError> {
     if found.spec() != want.spec() {
-        return Err(Mismatch(format!("{what} is {}, its meaning {}", found.spec(), want.spec())));
+        return Err(CheckError(format!("{what} is {}, its decomposition {}", found.spec(), want.spec())));
     }
     let read = |x: &Tensor| {
-        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| Mismatch(format!("{what}: {error}")))
+        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| CheckError(format!("{what}: {error}")))
     };
     let (found, values) = (read(found)?, read(want)?);
     let same =
@@ -123,8 +128,8 @@ fn compare(
     let wrong = (0..found.len()).find(|&i| !same(found[i], values[i]));
     wrong.map_or(Ok(()), |i| {
         let coords = want.shape().coords().nth(i).expect("it has an element there");
-        Err(Mismatch(format!(
-            "{what} {} is {:e}, its meaning {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |meaning|",
+        Err(CheckError(format!(
+            "{what} {} is {:e}, its decomposition {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |decomposition|",
             Shape::from(&coords[..]),
             found[i],
             values[i],

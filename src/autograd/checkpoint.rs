@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use super::partial_gradients;
 use crate::core::grad_mode::{enable_grad, is_grad_enabled};
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::tensor::fused::{Fused, Io};
 use crate::tensor::{Const, Tensor};
@@ -44,7 +44,7 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
     // On nodes of their own, which also mark where `f` began: ids grow with creation.
     let own: Vec<Tensor> = inputs.iter().map(|x| x.alias()).collect();
     let output = f(&own.iter().collect::<Vec<_>>());
-    if !output.requires_grad_enabled() {
+    if !output.needs_grad() {
         return output;
     }
     let (recorded, captured) = Recorded::new(&own, &output);
@@ -58,12 +58,12 @@ struct Recorded {
     /// How many of the operands are the function's inputs; what it captured follows.
     inputs: usize,
     /// In an order in which sources come first.
-    steps: Vec<Step>,
+    steps: Vec<RecordedNode>,
     output: From,
     spec: Spec,
 }
 
-struct Step {
+struct RecordedNode {
     op: Op,
     sources: SmallVec<[From; 3]>,
     outs: SmallVec<[Spec; 1]>,
@@ -111,7 +111,7 @@ impl Recorded {
                 inputs.len() + captured.len() - 1
             })),
         };
-        let steps = nodes.iter().map(|node| Step {
+        let steps = nodes.iter().map(|node| RecordedNode {
             op: node.op.clone(),
             sources: node.sources().iter().map(&mut from).collect(),
             outs: node.outs.clone(),
@@ -153,11 +153,11 @@ impl Fused for Recorded {
         "checkpoint"
     }
 
-    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![self.spec.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![self.build(inputs)]
     }
 

@@ -21,7 +21,7 @@ use crate::graph::{Move, Node, Op};
 use crate::tensor::Tensor;
 use crate::tensor::fused::as_fused;
 
-pub use check::gradcheck;
+pub use check::{CheckError, gradcheck};
 pub use checkpoint::checkpoint;
 
 /// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is
@@ -71,7 +71,7 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     }
     for (output, gradient) in outputs.iter().zip(gradients) {
         check_seed("backward", output, gradient);
-        if !output.requires_grad_enabled() {
+        if !output.needs_grad() {
             refuse!("backward", "{} depends on nothing that requires a gradient", output.spec());
         }
     }
@@ -160,9 +160,9 @@ fn check_seed(op: &str, output: &Tensor, seed: &Tensor) {
 }
 
 /// One output of one node.
-type Key = (u64, u8);
+type GradientKey = (u64, u8);
 
-fn key(tensor: &Tensor) -> Key {
+fn key(tensor: &Tensor) -> GradientKey {
     (tensor.node().id, tensor.out())
 }
 
@@ -207,7 +207,7 @@ impl Pass {
 
     /// The whole gradient of each of `inputs`.
     fn gradients(&self, seeds: &[Option<Tensor>], inputs: &[&Tensor]) -> Vec<Option<Tensor>> {
-        let mut wanted: FxHashMap<Key, Vec<usize>> = FxHashMap::default();
+        let mut wanted: FxHashMap<GradientKey, Vec<usize>> = FxHashMap::default();
         for (i, input) in inputs.iter().enumerate() {
             wanted.entry(key(input)).or_default().push(i);
         }
@@ -222,7 +222,7 @@ impl Pass {
 
     /// Calls `visit` with each tensor walked and its whole gradient.
     fn run(&self, seeds: &[Option<Tensor>], mut visit: impl FnMut(&Tensor, &Tensor)) {
-        let mut gradients: FxHashMap<Key, Tensor> = FxHashMap::default();
+        let mut gradients: FxHashMap<GradientKey, Tensor> = FxHashMap::default();
         for (output, seed) in self.outputs.iter().zip(seeds) {
             if let Some(seed) = seed {
                 accumulate(&mut gradients, key(output), seed.clone());
@@ -245,7 +245,7 @@ impl Pass {
             let found = rules::gradients(node, &sources, &outs);
             drop(outs);
             for (source, gradient) in sources.iter().zip(found) {
-                let Some(gradient) = gradient.filter(|_| source.requires_grad_enabled()) else { continue };
+                let Some(gradient) = gradient.filter(|_| source.needs_grad()) else { continue };
                 check_rule(node, source.spec(), gradient.spec());
                 accumulate(&mut gradients, key(source), gradient);
             }
@@ -254,7 +254,7 @@ impl Pass {
 }
 
 /// The one place where gradients are added up.
-fn accumulate(gradients: &mut FxHashMap<Key, Tensor>, key: Key, mut gradient: Tensor) {
+fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, mut gradient: Tensor) {
     let sum = match gradients.remove(&key) {
         Some(sum) => fused_sum(&sum, &mut gradient).unwrap_or_else(|| sum + gradient),
         None => gradient,
@@ -269,7 +269,7 @@ fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
         node = &mut node.sole_sources()?[0].node;
     }
     let Op::Fused(op) = &node.op else { return None };
-    let (op, shape) = (as_fused(op).plus()?, node.outs[0].shape.clone());
+    let (op, shape) = (as_fused(op).with_addend()?, node.outs[0].shape.clone());
     let edges = node.sole_sources()?.iter();
     let mut inputs: Vec<Tensor> = edges.map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
     inputs.push(sum.reshape(&shape));

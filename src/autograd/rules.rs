@@ -27,7 +27,7 @@ pub(crate) fn gradients(
         return fused(as_fused(op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
-    let wanted = |i: usize| sources[i].requires_grad_enabled();
+    let wanted = |i: usize| sources[i].needs_grad();
     match &node.op {
         Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
         Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
@@ -96,19 +96,19 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
             pads.iter().zip(source.iter()).map(|(&(before, _), &size)| (before, size)).collect(),
         )),
         Move::Flip(dims) => g.moved(Move::Flip(dims.clone())),
-        // Each place of the windows by itself: spread out by the step, and moved to where it came from.
+        // Each place of the windows by itself: dilated out by the step, and moved to where it came from.
         Move::Windows(windows) => {
             let length = source[windows.dim];
             let places = (0..windows.size).map(|place| {
-                let spread = g.select(-1, place as i64).spread(windows.dim, windows.step);
-                spread.fit(windows.dim, place * windows.dilation, length)
+                let dilated = g.select(-1, place as i64).dilate(windows.dim, windows.step);
+                dilated.pad_or_crop(windows.dim, place * windows.dilation, length)
             });
             places.reduce(|a, b| a + b).expect("a window has a place")
         }
     }
 }
 
-/// The operation's own rule, or its meaning in primitives differentiated.
+/// The operation's own rule, or its decomposition into primitives differentiated.
 fn fused(
     op: &dyn Fused,
     inputs: &[Tensor],
@@ -118,13 +118,13 @@ fn fused(
     if let Some(gradients) = op.backward(&Io { inputs, outputs }, grads) {
         return gradients;
     }
-    // Each input on a node of its own: the walk ends there, and a tensor given twice has two partial derivatives.
-    let (own, reference) = enable_grad(|| {
-        let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
-        let reference = op.reference(&own);
-        (own, reference)
+    // Fresh nodes for the inputs: the backward walk ends at them, and a tensor that is given twice has two partial derivatives.
+    let (fresh_inputs, decomposed) = enable_grad(|| {
+        let fresh: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
+        let decomposed = op.decomposition(&fresh);
+        (fresh, decomposed)
     });
     let (outputs, seeds): (Vec<&Tensor>, Vec<Option<Tensor>>) =
-        reference.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
-    super::partial_gradients(&outputs, &seeds, &own.iter().collect::<Vec<_>>())
+        decomposed.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.needs_grad()).unzip();
+    super::partial_gradients(&outputs, &seeds, &fresh_inputs.iter().collect::<Vec<_>>())
 }

@@ -72,7 +72,7 @@ pub(crate) trait PlanExecutor {
     fn limits(&self) -> &Limits;
 
     /// Blocks until a run would not have to wait for an earlier one.
-    fn wait_for_turn(&self) -> Result<(), Error> {
+    fn wait_until_ready(&self) -> Result<(), Error> {
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Dtypes, one row each: size, WGSL types, how a shader loads and stores, and the host's types.
+//! The table of dtypes: size, WGSL types, conversions on load and store, and the types of the host.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! What the world does to a program: no adapter, a lost device, exhausted memory, an index out of range, a bad file.
+//! Failures of the environment: no adapter, a lost device, exhausted memory, an index out of range, a bad file.
 //!
-//! A programming mistake (a shape, a dtype) is not here: it panics in the user's line. Errors are plain text and
-//! numbers, so that a device's failure, which is sticky, can be handed out to every read after it.
+//! Programming mistakes (shapes, dtypes) are not errors: they panic in the user's line. An error is cloneable, because every
+//! read after a device failure returns it again.
 
 use std::panic::Location;
 use std::path::PathBuf;
@@ -16,16 +16,16 @@ pub enum Error {
          apt-get install mesa-vulkan-drivers libvulkan1 (Debian, Ubuntu)"
     )]
     NoAdapter {
-        /// The backends that were asked.
+        /// The backends that were searched.
         backends: String,
     },
 
-    /// The adapter that `WGPU_ADAPTER_NAME` names is not here.
+    /// There is no adapter with the requested name.
     #[error("no GPU adapter's name contains {wanted:?}; there are: {}", found.join(", "))]
     AdapterNotFound {
-        /// Part of the name that was asked for.
+        /// The requested part of a name.
         wanted: String,
-        /// The names of those that are here.
+        /// The names of the available adapters.
         found: Vec<String>,
     },
 
@@ -38,43 +38,43 @@ pub enum Error {
         reason: String,
     },
 
-    /// The driver gave the device up. Tensors on it are gone; open another one.
+    /// The device is lost, and so are its tensors. Open another device.
     #[error("the GPU device was lost: {reason}")]
     DeviceLost {
         /// What the driver says.
         reason: String,
     },
 
-    /// Memory is exhausted, also after idle buffers were given back.
+    /// Device memory is exhausted, although idle buffers were released.
     #[error("the GPU is out of memory: there are no {bytes} bytes left")]
     OutOfMemory {
-        /// Bytes of the buffer that was asked for.
+        /// The requested size in bytes.
         bytes: u64,
     },
 
-    /// One buffer would be larger than the adapter allows.
+    /// A buffer would exceed a limit of the adapter.
     #[error("{bytes} bytes are more than this adapter's {limit} of {allowed} bytes")]
     TooLarge {
-        /// Bytes of the buffer that was asked for.
+        /// The requested size in bytes.
         bytes: u64,
         /// WebGPU's name of the limit.
         limit: &'static str,
-        /// What it allows.
+        /// Its value.
         allowed: u64,
     },
 
-    /// The driver, or wgpu on its behalf, refused something: its own message.
+    /// An error of the driver or of wgpu, with its message.
     #[error("the GPU driver reported: {0}")]
     Driver(String),
 
-    /// The GPU does not come back.
+    /// A submission does not finish.
     #[error("the GPU finished nothing for {seconds} seconds: it hangs")]
     Hang {
-        /// How long it was waited for.
+        /// How long the runtime waited.
         seconds: u64,
     },
 
-    /// Only the device sees a computed index's value, so this comes out of a later read.
+    /// An index is out of range. A later read reports it, because only the device knows the values of computed indices.
     #[error("an index was out of range in {op}, called at {at}")]
     Index {
         /// The operation.
@@ -83,24 +83,24 @@ pub enum Error {
         at: &'static Location<'static>,
     },
 
-    /// A state that does not fit what it was to be loaded into. That is unchanged.
+    /// A state does not fit the object that it was loaded into. The object is unchanged.
     #[error("the state does not fit: {reason}")]
     State {
-        /// Which name, and what is wrong with it.
+        /// The name, and why it does not fit.
         reason: String,
     },
 
-    /// A value that was watched was infinite or not a number.
+    /// A watched value was infinite or NaN.
     #[error("{what} was not finite at step {step}")]
     NotFinite {
-        /// The name under which it was watched.
+        /// The name of the watched value.
         what: String,
-        /// The first such step.
+        /// The first step with such a value.
         step: usize,
     },
 
-    /// A kernel's result is not what the reference makes of the same operands: a defect of the crate's, or of a user's
-    /// own operation, found under `WGRAD_CHECK`. Values that depend on it are not to be used.
+    /// `WGRAD_CHECK` found a wrong result of a kernel: a defect of this crate, or of a user's fused operation. Do not use
+    /// values that depend on it.
     #[error(
         "WGRAD_CHECK: {op}, called at {at}: element {index} is {got:e} on the GPU and {wanted:e} by the reference; the \
          tolerance is {tolerance:e} (kernel: {kernel})"
@@ -110,22 +110,22 @@ pub enum Error {
         op: &'static str,
         /// The line that built it.
         at: &'static Location<'static>,
-        /// What the kernel does.
+        /// A description of the kernel.
         kernel: String,
-        /// The element, counted in row-major order.
+        /// The position of the element in row-major order.
         index: usize,
         /// The GPU's value.
         got: f64,
         /// The reference's.
         wanted: f64,
-        /// How far off the roundings of f32 may come, at the most.
+        /// The bound on the error of f32 arithmetic.
         tolerance: f64,
     },
 
-    /// A file that could not be read, written or understood. What it was to change is unchanged.
+    /// A file could not be read, written or parsed. Nothing was changed.
     #[error("{}: {reason}", path.display())]
     File {
-        /// Which file.
+        /// The path.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,

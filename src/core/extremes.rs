@@ -1,6 +1,6 @@
-//! What the host knows of integers that it uploaded: enough to refuse an index out of range where it is used.
+//! The extremes of uploaded integers, so that an index out of range panics in the user's line.
 
-/// The two least and the two largest values among integers, each pair of two values unless all are the same one.
+/// The two smallest and the two largest distinct values of some integers; a pair repeats its value if all are equal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extremes {
     least: [i64; 2],
@@ -13,7 +13,7 @@ impl Extremes {
             let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
                 return Some(Extremes { least: [x; 2], largest: [x; 2] });
             };
-            // A pair of one value twice has room for another.
+            // A pair with one value twice takes a second value.
             let least = if x < a {
                 [x, a]
             } else if x > a && (x < b || a == b) {
@@ -32,9 +32,9 @@ impl Extremes {
         })
     }
 
-    /// The least and the largest value other than `but`; `None` if there is no other.
-    pub fn without(&self, but: i64) -> Option<(i64, i64)> {
-        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != but);
+    /// The least and the largest value other than `excluded`; `None` if there is no other.
+    pub fn min_max_excluding(&self, excluded: i64) -> Option<(i64, i64)> {
+        let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != excluded);
         other(self.least).zip(other(self.largest))
     }
 }

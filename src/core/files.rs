@@ -1,4 +1,4 @@
-//! Files that are written whole, and what went wrong with one.
+//! Atomic writes of files, and errors about files.
 
 use std::fs;
 use std::io::Write;
@@ -10,7 +10,7 @@ pub(crate) fn file_error(path: &Path, reason: impl ToString) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// Writes beside the file, then takes its place: a crash leaves the old file or the new one, never half of one.
+/// Writes a temporary file and renames it: after a crash there is either the old file or the new one.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
@@ -22,7 +22,7 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if written.is_err() {
         let _ = fs::remove_file(&beside); // the first failure is the one to report
     } else if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
-        let _ = folder.sync_all(); // the new name too survives a power cut, where folders can be synced
+        let _ = folder.sync_all(); // so that the new name survives a power failure, on systems that can sync folders
     }
     written
 }

@@ -1,11 +1,11 @@
-//! Elements between the host and a device, each in the form that the device's backend keeps.
+//! Elements that are uploaded or read, in the format of the backend.
 
 use std::borrow::Cow;
 
 use super::array::Array;
 use super::dtype::Element;
 
-/// Elements on their way to a device.
+/// Elements to upload.
 pub(crate) trait Upload {
     fn bytes(&self) -> usize;
     fn to_array(&self) -> Array;
@@ -26,7 +26,7 @@ impl<T: Element> Upload for &[T] {
     }
 }
 
-/// Elements that a device gave back.
+/// Elements that were read.
 pub(crate) enum Download<'a> {
     Array(&'a Array),
     Bytes(Vec<u8>),

@@ -1,47 +1,46 @@
-//! What an adapter allows. Plain data: `gpu` fills it in, `schedule` plans by it, and neither this file nor
-//! a plan made from it knows wgpu.
+//! The limits of an adapter as plain data: `gpu` fills them in, `schedule` plans with them. Does not know wgpu.
 
-/// What kind of device an adapter is: which kernels pay, and how long it may be kept busy at a time.
+/// The kind of an adapter. It decides which kernels are chosen, and how long a submission may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AdapterKind {
-    /// A card with memory of its own.
+    /// A GPU with its own memory.
     Discrete,
-    /// A GPU that shares the processor's memory.
+    /// A GPU that shares memory with the CPU.
     Integrated,
-    /// The processor itself, as llvmpipe and WARP do it.
+    /// The CPU: llvmpipe or WARP.
     Software,
-    /// A virtual GPU, or one whose driver does not say.
+    /// A virtual or unknown GPU.
     Other,
 }
 
-/// What an adapter allows, and what kind it is: all that scheduling needs to know of a device.
+/// The kind and the limits of an adapter: everything that the scheduler knows about a device.
 ///
 /// Every adapter runs workgroups of 256 invocations with 16 KiB of workgroup memory, WebGPU's minimum; the crate's kernels
 /// take no more.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// What kind of device it is.
+    /// The kind of the adapter.
     pub kind: AdapterKind,
-    /// Storage buffers one kernel may bind.
+    /// Storage buffers per kernel.
     pub storage_buffers: u32,
-    /// Bytes of one storage binding, and so of one tensor: a tensor is bound whole.
+    /// Bytes of a storage binding, which bounds the size of a tensor.
     pub binding_bytes: u64,
-    /// Bytes of one buffer.
+    /// Bytes of a buffer.
     pub buffer_bytes: u64,
-    /// Bytes of one dispatch's block of uniforms.
+    /// Bytes of the uniforms of a dispatch.
     pub uniform_bytes: u32,
-    /// What the byte offset of a dispatch's block of uniforms is a multiple of.
+    /// The alignment of a dispatch's uniforms in bytes.
     pub uniform_alignment: u32,
-    /// Workgroups in each dimension of a dispatch.
+    /// Workgroups per dimension of a dispatch.
     pub workgroups: u32,
-    /// Loop iterations of one invocation, all its loops together. llvmpipe ends loops silently beyond 65,535.
+    /// Loop iterations per invocation, of all its loops together. llvmpipe silently ends loops after 65,535.
     pub loop_iterations: u32,
-    /// The smallest and the largest subgroup, where subgroup operations may be used. Metal does not tell: it says 4 to 64.
+    /// The smallest and the largest subgroup size, if the adapter has subgroup operations. Metal reports 4 and 64.
     pub subgroup: Option<(u32, u32)>,
 }
 
 impl Limits {
-    /// The iterations after which llvmpipe leaves a loop; other software adapters are treated alike.
+    /// The number of iterations after which llvmpipe ends a loop. All software adapters get this limit.
     pub const SOFTWARE_LOOP_ITERATIONS: u32 = 65_535;
 
     /// WebGPU's default limits, on the most restricted kind of device: a plan made for these runs on any adapter.

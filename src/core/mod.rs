@@ -1,6 +1,6 @@
-//! What everything else stands on: shapes and dtypes, limits and errors, random numbers, and the settings of a thread.
+//! Plain values that all layers use: shapes, dtypes, limits, errors, random numbers, and settings of a thread.
 //!
-//! Plain values and pure functions. Nothing here knows the graph, a tensor or a device.
+//! Does not know graphs, tensors or devices.
 
 pub(crate) mod array;
 pub(crate) mod clock;

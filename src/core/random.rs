@@ -1,17 +1,17 @@
-//! Random numbers: Philox 4x32-10, the same words on every device, and the generator that hands them out.
+//! Random numbers: Philox 4x32-10, with the same numbers on every device, and the generator of streams.
 //!
-//! Source: Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011. A word is a function of
-//! (seed, counter, index) and nothing else, so a mask drawn in the forward pass is the same when it is drawn again.
+//! Source: Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011. A word is a pure function
+//! of (seed, counter, index), so a dropout mask is the same when the forward pass is recomputed.
 
 use std::cell::RefCell;
 use std::f64::consts::TAU;
 
-/// The state of a generator: which stream of numbers comes next. Saving it and setting it again repeats them.
+/// The state of a generator. Restoring a saved generator repeats its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generator {
-    /// Which family of streams.
+    /// The seed, which selects a family of streams.
     pub seed: u64,
-    /// Which stream of the family is next; each draw of a tensor takes one.
+    /// The next stream of the family. Each random tensor takes one stream.
     pub counter: u64,
 }
 
@@ -19,7 +19,7 @@ thread_local! {
     static DEFAULT: RefCell<Generator> = const { RefCell::new(Generator { seed: 0, counter: 0 }) };
 }
 
-/// Starts this thread's generator anew: initial weights, `Tensor::rand` and dropout draw from it.
+/// Seeds this thread's generator, which initial weights, `Tensor::rand` and dropout use.
 ///
 /// ```
 /// use wgrad::{Device, Tensor};
@@ -33,25 +33,25 @@ pub fn manual_seed(seed: u64) {
     set_generator(Generator::new(seed));
 }
 
-/// This thread's generator, to be saved.
+/// A copy of this thread's generator.
 pub fn generator() -> Generator {
     DEFAULT.with_borrow(|generator| *generator)
 }
 
-/// Goes on where a saved generator stood.
+/// Sets this thread's generator to a saved one.
 pub fn set_generator(generator: Generator) {
     DEFAULT.with_borrow_mut(|default| *default = generator);
 }
 
-/// Runs `f` with another generator in place of this thread's, which is as it was afterwards, whatever happens.
+/// Runs `f` with another generator, and restores this thread's afterwards, also if `f` panics.
 pub(crate) fn with_generator<T>(generator: Generator, f: impl FnOnce() -> T) -> T {
-    struct Restore(Generator);
-    impl Drop for Restore {
+    struct RestoreGenerator(Generator);
+    impl Drop for RestoreGenerator {
         fn drop(&mut self) {
             set_generator(self.0);
         }
     }
-    let _restore = Restore(self::generator());
+    let _restore = RestoreGenerator(self::generator());
     set_generator(generator);
     f()
 }
@@ -62,7 +62,7 @@ pub(crate) fn next_stream() -> Generator {
 }
 
 impl Generator {
-    /// A generator of its own, apart from the thread's.
+    /// A generator that is independent of the thread's.
     pub const fn new(seed: u64) -> Generator {
         Generator { seed, counter: 0 }
     }
@@ -74,9 +74,9 @@ impl Generator {
         stream
     }
 
-    /// Generator `n` of a family of its own, which has no stream in common with this one.
+    /// Generator `n` of those derived from this one. Its streams are different from this one's.
     pub fn fork(&self, n: u64) -> Generator {
-        // The blocks that draws come from have 0 as their second word.
+        // Blocks of ordinary draws have 0 as their second word.
         let block = [n as u32, 1 + (n >> 32) as u32, self.counter as u32, (self.counter >> 32) as u32];
         let [low, high, ..] = philox(block, [self.seed as u32, (self.seed >> 32) as u32]);
         Generator::new(u64::from(high) << 32 | u64::from(low))

@@ -1,4 +1,4 @@
-//! A setting of this thread that holds while a function runs.
+//! Thread-local settings that are set while a function runs.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
@@ -9,12 +9,12 @@ pub(crate) fn scoped<T: Copy + 'static, R>(
     value: T,
     f: impl FnOnce() -> R,
 ) -> R {
-    struct Restore<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
-    impl<T: Copy> Drop for Restore<T> {
+    struct RestoreSetting<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
+    impl<T: Copy> Drop for RestoreSetting<T> {
         fn drop(&mut self) {
             self.0.set(self.1);
         }
     }
-    let _restore = Restore(setting, setting.replace(value));
+    let _restore = RestoreSetting(setting, setting.replace(value));
     f()
 }

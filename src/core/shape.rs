@@ -1,6 +1,6 @@
-//! Shapes: sizes, broadcasting, dims as users write them, and the messages when they do not fit.
+//! Shapes: sizes, broadcasting, dims as users write them, and error messages.
 //!
-//! In: what the user wrote. Out: checked, non-negative sizes. Knows nothing of tensors.
+//! In: the user's sizes and dims. Out: checked, non-negative sizes. Does not know tensors.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,7 +13,7 @@ use crate::core::dtype::DType;
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Shape(SmallVec<[usize; 4]>);
 
-/// What is known of a tensor before it has a value: its shape and its dtype.
+/// The shape and the dtype of a tensor.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Spec {
     /// Sizes, outermost first.
@@ -26,12 +26,13 @@ pub struct Spec {
 #[derive(Clone, Debug)]
 pub struct Dims(pub(crate) SmallVec<[i64; 4]>);
 
-/// Why operands do not fit together; the method that was called panics with it, in the user's line.
+/// Why the operands of an operation do not fit together. The method that builds the operation panics with this message,
+/// in the caller's line.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Mismatch(pub String);
+pub struct ShapeError(pub String);
 
-/// Panics with `op: message`. Every programming mistake ends here; callers are `#[track_caller]`.
+/// Panics with `op: message`. All programming mistakes are reported this way, by functions that are `#[track_caller]`.
 macro_rules! refuse {
     ($op:expr, $($message:tt)+) => { panic!("{}: {}", $op, format_args!($($message)+)) };
 }
@@ -48,7 +49,7 @@ impl Shape {
         self.0.len()
     }
 
-    /// Distance between neighbours along each dim in a contiguous, row-major layout.
+    /// The strides of a contiguous, row-major layout.
     pub fn strides(&self) -> SmallVec<[usize; 4]> {
         let mut strides: SmallVec<[usize; 4]> = SmallVec::from_elem(1, self.rank());
         for dim in (0..self.rank().saturating_sub(1)).rev() {
@@ -82,7 +83,7 @@ impl Shape {
     pub(crate) fn broadcast(op: &str, a: &Shape, b: &Shape) -> Shape {
         let rank = a.rank().max(b.rank());
         let size = |shape: &Shape, dim: usize| (dim + shape.rank()).checked_sub(rank).map_or(1, |d| shape[d]);
-        // A loop: in a closure the panic would be in this line, not in the user's.
+        // A loop instead of a closure, so that `track_caller` reports the user's line.
         let mut shape = Shape::default();
         for dim in 0..rank {
             shape.0.push(match (size(a, dim), size(b, dim)) {
@@ -95,12 +96,12 @@ impl Shape {
         shape
     }
 
-    /// Whether [`broadcast`](Shape::broadcast) has an answer.
+    /// Whether the shapes broadcast.
     pub(crate) fn broadcasts(a: &Shape, b: &Shape) -> bool {
         a.iter().rev().zip(b.iter().rev()).all(|(&x, &y)| x == y || x == 1 || y == 1)
     }
 
-    /// A dim as users count, from the front or (negative) from the end.
+    /// The index of a dim, which users count from the front or (negative) from the end.
     #[track_caller]
     pub(crate) fn dim(&self, op: &str, dim: i64) -> usize {
         // A scalar has the dims 0 and -1, as in PyTorch.
@@ -111,7 +112,7 @@ impl Shape {
         dim.rem_euclid(rank) as usize
     }
 
-    /// The dims as they are listed.
+    /// The indices of the listed dims, in the same order.
     #[track_caller]
     pub(crate) fn order(&self, op: &str, dims: &Dims) -> SmallVec<[usize; 4]> {
         let mut out = SmallVec::new();
@@ -136,7 +137,7 @@ impl Shape {
         out
     }
 
-    /// Every coordinate in row-major order: what the CPU reference and the tests loop over.
+    /// All coordinates in row-major order.
     pub(crate) fn coords(&self) -> impl Iterator<Item = SmallVec<[usize; 4]>> + '_ {
         let strides = self.strides();
         (0..self.numel()).map(move |i| (0..self.rank()).map(|d| i / strides[d] % self.0[d]).collect())

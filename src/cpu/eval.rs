@@ -27,7 +27,7 @@ pub(super) fn eval(node: &Node, specs: &[Spec], sources: &[&Array]) -> Result<Ar
     let n = out.shape.numel();
     Ok(match &node.op {
         Op::Input(_) => unreachable!("an input has its value from the start"),
-        Op::Fused(_) => unreachable!("expanded into its reference"),
+        Op::Fused(_) => unreachable!("replaced by its decomposition"),
         &Op::Const(x) | &Op::Scalar(x) => fill(out, x),
         &Op::Iota(dim) => Array::Int(out.shape.coords().map(|coords| coords[dim] as i32).collect()),
         &Op::Random { seed, counter } => Array::Float(

@@ -1,252 +1,262 @@
-//! What one kernel of a plan was asked for, by plain loops over its operands.
+//! Interprets one kernel of a plan with plain loops over its operands.
 //!
-//! In: a kernel, and its operands' elements. Out: for each of its results the elements, and how far f32 may be off
-//! them. Knows nothing of the text that the kernel became.
+//! In: a kernel and the elements of its operands. Out: the elements of each result, each with a bound on its f32 error.
+//! Does not know the WGSL that codegen made of the kernel.
 
 use smallvec::SmallVec;
 
-use super::ball::{Ball, ROUNDING, cut};
+use super::bounded::{Bounded, ROUNDING, wrap};
 use crate::core::dtype::DType;
 use crate::core::random;
 use crate::core::shape::Shape;
 use crate::graph::{Op, Reduce, View};
-use crate::ir::{Inst, Kernel, MatMul, Program, Reduction};
+use crate::ir::{Inst, Kernel, MatMul, Program, ReductionKernel};
 use crate::schedule::PendingGraph;
 
-/// Terms that a reduction adds up before it adds blocks of them (`shaders/reduce.wgsl`).
-const BLOCK: usize = 32;
+/// A reduction sums blocks of this many terms, then the sums of the blocks (`shaders/reduce.wgsl`).
+const SUM_BLOCK_TERMS: usize = 32;
 
-/// Halvings in which lanes join.
-const LANES: usize = 8;
+/// Tree-reduction steps over the 256 lanes of a workgroup.
+const TREE_STEPS: usize = 8;
 
-/// The elements of each result that it writes. `reads` are those of the step's operands; `graph` has the user's numbers.
-pub(crate) fn run(kernel: &Kernel, reads: &[&[Ball]], graph: &PendingGraph) -> Vec<Vec<Ball>> {
+/// The elements of each result. `reads` are the elements of the dispatch's operands; `graph` has the user's scalars.
+pub(crate) fn run(kernel: &Kernel, reads: &[&[Bounded]], graph: &PendingGraph) -> Vec<Vec<Bounded>> {
     match kernel {
-        Kernel::Elementwise(program) => after(program, reads, graph, &[]),
+        Kernel::Elementwise(program) => run_program(program, reads, graph, &[]),
         Kernel::Reduce(reduction) => {
-            let (here, results) = reduce(reduction, reads, graph);
+            let (elementwise, results) = reduce(reduction, reads, graph);
             let results = match &reduction.epilogue {
-                Some(epilogue) => after(epilogue, reads, graph, &results),
+                Some(epilogue) => run_program(epilogue, reads, graph, &results),
                 None => results,
             };
-            [here, results].concat()
+            [elementwise, results].concat()
         }
         Kernel::MatMul(product, epilogue) => {
             let results = vec![matmul(product, reads)];
             match epilogue {
-                Some(epilogue) => after(epilogue, reads, graph, &results),
+                Some(epilogue) => run_program(epilogue, reads, graph, &results),
                 None => results,
             }
         }
-        Kernel::Fused(_) => unreachable!("its decomposition is run instead"),
+        Kernel::Fused(_) => unreachable!("WGRAD_CHECK interprets the decomposition of a fused operation"),
     }
 }
 
-/// Every place of the program's space, where `core` has come to its n-th element.
-fn after(program: &Program, reads: &[&[Ball]], graph: &PendingGraph, core: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
+/// Runs a program over its iteration space. `accumulators` are the results of the reduction or product before an epilogue.
+fn run_program(
+    program: &Program,
+    reads: &[&[Bounded]],
+    graph: &PendingGraph,
+    accumulators: &[Vec<Bounded>],
+) -> Vec<Vec<Bounded>> {
     let mut results = vec![Vec::with_capacity(program.space.numel()); program.results.len()];
-    let mut place = Place { program, reads, graph, registers: Vec::new() };
+    let mut interpreter = Interpreter { program, reads, graph, registers: Vec::new() };
     for (i, coords) in program.space.coords().enumerate() {
-        let core: SmallVec<[Ball; 2]> = core.iter().map(|core| core[i]).collect();
-        place.run(&coords, &core);
+        let accumulators: SmallVec<[Bounded; 2]> = accumulators.iter().map(|elements| elements[i]).collect();
+        interpreter.run(&coords, &accumulators);
         for (results, &register) in results.iter_mut().zip(&program.results) {
-            results.push(place.registers[register]);
+            results.push(interpreter.registers[register]);
         }
     }
     results
 }
 
-/// What is written place by place, and what is reduced: partial results of the same part follow one another.
+/// The elementwise outputs, and the results of the reduction. All partial results of one part are consecutive.
 fn reduce(
-    reduction: &Reduction,
-    reads: &[&[Ball]],
+    reduction: &ReductionKernel,
+    reads: &[&[Bounded]],
     graph: &PendingGraph,
-) -> (Vec<Vec<Ball>>, Vec<Vec<Ball>>) {
-    let Reduction { reduce_ops: how, program, splits, .. } = reduction;
-    let (here, combined) = reduction.results();
+) -> (Vec<Vec<Bounded>>, Vec<Vec<Bounded>>) {
+    let ReductionKernel { reduce_ops, program, splits, .. } = reduction;
+    let (elementwise, reduced_registers) = reduction.results();
     let (outer, reduced) = program.space.split_at(reduction.inner());
     let (outer, reduced) = (Shape::from(outer), Shape::from(reduced));
     let part = reduction.part().max(1);
-    let mut place = Place { program, reads, graph, registers: Vec::new() };
-    let mut written = vec![vec![Ball::exact(0.0); program.space.numel()]; here.len()];
-    let mut results = vec![vec![Vec::new(); *splits]; how.len()];
+    let mut interpreter = Interpreter { program, reads, graph, registers: Vec::new() };
+    let mut written = vec![vec![Bounded::exact(0.0); program.space.numel()]; elementwise.len()];
+    let mut results = vec![vec![Vec::new(); *splits]; reduce_ops.len()];
     for outer in outer.coords() {
-        let empty = || how.iter().zip(combined).map(|(&how, &r)| Total::new(how, program.dtype(r)));
+        let empty =
+            || reduce_ops.iter().zip(reduced_registers).map(|(&op, &r)| Total::new(op, program.dtype(r)));
         let mut totals: Vec<Total> = (0..*splits).flat_map(|_| empty()).collect();
         for (r, inner) in reduced.coords().enumerate() {
             let coords: SmallVec<[usize; 4]> = outer.iter().chain(&inner).copied().collect();
-            place.run(&coords, &[]);
-            for (written, &result) in written.iter_mut().zip(here) {
-                let layout = program.layout.as_ref().expect("results that are written lie somewhere");
-                written[linear(layout, &coords) as usize] = place.registers[result];
+            interpreter.run(&coords, &[]);
+            for (written, &result) in written.iter_mut().zip(elementwise) {
+                let layout = program.layout.as_ref().expect("elementwise outputs have a layout");
+                written[linear(layout, &coords) as usize] = interpreter.registers[result];
             }
-            let totals = &mut totals[r / part * how.len()..][..how.len()];
-            totals.iter_mut().zip(combined).for_each(|(t, &result)| t.add(place.registers[result]));
+            let totals = &mut totals[r / part * reduce_ops.len()..][..reduce_ops.len()];
+            totals
+                .iter_mut()
+                .zip(reduced_registers)
+                .for_each(|(t, &result)| t.add(interpreter.registers[result]));
         }
-        let steps = part.min(BLOCK + part / BLOCK + LANES);
+        let steps = part.min(SUM_BLOCK_TERMS + part / SUM_BLOCK_TERMS + TREE_STEPS);
         for (i, total) in totals.iter().enumerate() {
-            results[i % how.len()][i / how.len()].push(total.result(steps));
+            results[i % reduce_ops.len()][i / reduce_ops.len()].push(total.result(steps));
         }
     }
     (written, results.into_iter().map(|parts| parts.concat()).collect())
 }
 
-/// Partial products over parts of K follow one another.
-fn matmul(product: &MatMul, reads: &[&[Ball]]) -> Vec<Ball> {
+/// The product; if K is split, the partial products of the parts one after the other.
+fn matmul(product: &MatMul, reads: &[&[Bounded]]) -> Vec<Bounded> {
     let MatMul { batch, m, n, k, a, b, splits } = *product;
     let (left, right) = (reads[a.read], reads[b.read]);
     let part = product.part();
     let mut results = Vec::with_capacity(splits * batch[0] * batch[1] * m * n);
-    for place in Shape::from([splits, batch[0], batch[1], m, n]).coords() {
-        let [split, outer, inner, row, col] = place[..] else { unreachable!("five coordinates") };
+    for coords in Shape::from([splits, batch[0], batch[1], m, n]).coords() {
+        let [split, outer, inner, row, col] = coords[..] else { unreachable!("five coordinates") };
         let at_a = a.offset + outer * a.batch[0] + inner * a.batch[1] + row * a.row;
         let at_b = b.offset + outer * b.batch[0] + inner * b.batch[1] + col * b.col;
         let mut total = Total::new(Reduce::Sum, DType::F32);
         for l in (split * part).min(k)..((split + 1) * part).min(k) {
             let (a, b) = (left[at_a + l * a.col], right[at_b + l * b.row]);
-            total.add(Ball { x: a.x * b.x, off: a.off * b.x.abs() + b.off * (a.x.abs() + a.off) });
+            let error = a.error * b.value.abs() + b.error * (a.value.abs() + a.error);
+            total.add(Bounded { value: a.value * b.value, error });
         }
-        // A product is rounded, and added.
+        // One more rounding for the product of each term.
         results.push(total.result(part.min(k) + 1));
     }
     results
 }
 
-/// What elements have come to, and between what they may have.
+/// The result of reducing some terms, with its error bound.
 struct Total {
-    how: Reduce,
+    op: Reduce,
     dtype: DType,
-    x: f64,
-    off: f64,
-    /// Of sums: the sum of magnitudes, each of which each rounding is a part of.
-    size: f64,
-    /// Of maxima: the least and the largest it can be.
+    value: f64,
+    error: f64,
+    /// For sums: the sum of the terms' magnitudes, to which rounding errors are proportional.
+    magnitude: f64,
+    /// For maxima: the smallest and the largest possible result.
     range: [f64; 2],
 }
 
 impl Total {
-    fn new(how: Reduce, dtype: DType) -> Total {
+    fn new(op: Reduce, dtype: DType) -> Total {
         let lowest = match dtype {
             DType::F32 => f64::NEG_INFINITY,
             DType::I32 => i32::MIN.into(),
             DType::U32 | DType::Bool => 0.0,
         };
-        let x = if how == Reduce::Sum { 0.0 } else { lowest };
-        Total { how, dtype, x, off: 0.0, size: 0.0, range: [lowest; 2] }
+        let value = if op == Reduce::Sum { 0.0 } else { lowest };
+        Total { op, dtype, value, error: 0.0, magnitude: 0.0, range: [lowest; 2] }
     }
 
-    fn add(&mut self, term: Ball) {
-        match (self.how, self.dtype) {
+    fn add(&mut self, term: Bounded) {
+        match (self.op, self.dtype) {
             (Reduce::Sum, DType::F32) => {
-                self.x += term.x;
-                self.off += term.off;
-                self.size += term.x.abs();
+                self.value += term.value;
+                self.error += term.error;
+                self.magnitude += term.value.abs();
             }
             (Reduce::Sum, dtype) => {
-                self.x = cut((self.x as i64).wrapping_add(term.x as i64), dtype);
-                self.off += term.off;
+                self.value = wrap((self.value as i64).wrapping_add(term.value as i64), dtype);
+                self.error += term.error;
             }
             (Reduce::Max, _) => {
-                if self.x.is_nan() || term.x.is_nan() {
-                    self.x = f64::NAN;
+                if self.value.is_nan() || term.value.is_nan() {
+                    self.value = f64::NAN;
                 }
-                self.x = if self.x.is_nan() { self.x } else { self.x.max(term.x) };
-                // Of a term of which nothing is known, nothing is known of the maximum.
-                self.off += if term.off.is_infinite() { term.off } else { 0.0 };
-                self.range[0] = self.range[0].max(term.x - term.off);
-                self.range[1] = self.range[1].max(term.x + term.off);
+                self.value = if self.value.is_nan() { self.value } else { self.value.max(term.value) };
+                // If any term is unbounded, so is the maximum.
+                self.error += if term.error.is_infinite() { term.error } else { 0.0 };
+                self.range[0] = self.range[0].max(term.value - term.error);
+                self.range[1] = self.range[1].max(term.value + term.error);
             }
         }
     }
 
-    /// After additions one behind another, each rounded.
-    fn result(&self, additions: usize) -> Ball {
-        match (self.how, self.dtype) {
+    /// The result, if each term went through at most `additions` rounded additions.
+    fn result(&self, additions: usize) -> Bounded {
+        let Total { value, error, .. } = *self;
+        match (self.op, self.dtype) {
             (Reduce::Sum, DType::F32) => {
-                let rounding = additions as f64 * ROUNDING * self.size;
-                // On the way it may have been larger than in the end.
-                let off =
-                    if self.size > f32::MAX.into() && self.x.is_finite() { f64::INFINITY } else { self.off };
-                Ball::float(self.x, off, rounding)
+                let rounding = additions as f64 * ROUNDING * self.magnitude;
+                // A partial sum may overflow although the whole does not.
+                let may_overflow = self.magnitude > f32::MAX.into() && value.is_finite();
+                Bounded::float(value, if may_overflow { f64::INFINITY } else { error }, rounding)
             }
-            (Reduce::Sum, _) => Ball { x: self.x, off: self.off },
-            (Reduce::Max, _) => {
-                let off = (self.range[1] - self.x).max(self.x - self.range[0]);
-                Ball { x: self.x, off: if self.x.is_finite() { off } else { self.off } }
+            (Reduce::Sum, _) => Bounded { value, error },
+            (Reduce::Max, _) if value.is_finite() => {
+                Bounded { value, error: (self.range[1] - value).max(value - self.range[0]) }
             }
+            (Reduce::Max, _) => Bounded { value, error },
         }
     }
 }
 
-/// A program at one place after another.
-struct Place<'a> {
+/// Runs a program at one index after another.
+struct Interpreter<'a> {
     program: &'a Program,
-    reads: &'a [&'a [Ball]],
+    reads: &'a [&'a [Bounded]],
     graph: &'a PendingGraph,
-    registers: Vec<Ball>,
+    registers: Vec<Bounded>,
 }
 
-impl Place<'_> {
-    /// The program at these coordinates.
-    fn run(&mut self, coords: &[usize], core: &[Ball]) {
+impl Interpreter<'_> {
+    /// Sets `registers` to the values at these coordinates.
+    fn run(&mut self, coords: &[usize], accumulators: &[Bounded]) {
         self.registers.clear();
         for inst in &self.program.code {
-            let value = self.value(inst, coords, core);
+            let value = self.value(inst, coords, accumulators);
             self.registers.push(value);
         }
     }
 
-    fn value(&self, inst: &Inst, coords: &[usize], core: &[Ball]) -> Ball {
+    fn value(&self, inst: &Inst, coords: &[usize], accumulators: &[Bounded]) -> Bounded {
         let at = |register: usize| self.registers[register];
         let op = |item: usize| &self.graph.items[item].node.op;
         match inst {
             Inst::Load(i) => {
                 let load = &self.program.loads[*i];
                 exists(&load.view, coords)
-                    .map_or(Ball::exact(0.0), |place| self.reads[load.read][place as usize])
+                    .map_or(Bounded::exact(0.0), |offset| self.reads[load.read][offset as usize])
             }
-            Inst::Accumulator(n, _) => core[*n],
+            Inst::Accumulator(n, _) => accumulators[*n],
             Inst::Gather { load, index, size, stride, .. } => {
                 let load = &self.program.loads[*load];
-                let (index, place) = (at(*index), exists(&load.view, coords));
+                let (index, offset) = (at(*index), exists(&load.view, coords));
                 let missing = if load.dtype.is_float() { f64::NAN } else { 0.0 };
-                match place {
-                    _ if index.off > 0.0 => Ball { x: missing, off: f64::INFINITY },
-                    Some(place) if (0.0..*size as f64).contains(&index.x) => {
-                        self.reads[load.read][(place + index.x as isize * stride) as usize]
+                match offset {
+                    _ if index.error > 0.0 => Bounded { value: missing, error: f64::INFINITY },
+                    Some(offset) if (0.0..*size as f64).contains(&index.value) => {
+                        self.reads[load.read][(offset + index.value as isize * stride) as usize]
                     }
-                    _ => Ball { x: missing, off: 0.0 },
+                    _ => Bounded { value: missing, error: 0.0 },
                 }
             }
-            Inst::Const(x, dtype) => Ball::number(*x, *dtype),
+            Inst::Const(x, dtype) => Bounded::number(*x, *dtype),
             Inst::Scalar(item, dtype) => match op(*item) {
-                Op::Scalar(x) => Ball::number(*x, *dtype),
+                Op::Scalar(x) => Bounded::number(*x, *dtype),
                 op => unreachable!("{} is no scalar", op.name()),
             },
-            Inst::Index(view) => Ball::exact(linear(view, coords) as f64),
+            Inst::Index(view) => Bounded::exact(linear(view, coords) as f64),
             Inst::Random(item, view) => match op(*item) {
                 Op::Random { seed, counter } => {
                     let word = random::word(*seed, *counter, linear(view, coords) as u32);
-                    Ball::exact(random::uniform(word).into())
+                    Bounded::exact(random::uniform(word).into())
                 }
                 op => unreachable!("{} is not random", op.name()),
             },
-            Inst::Unary(op, x, dtype) => Ball::unary(*op, at(*x), *dtype),
-            Inst::Binary(op, a, b, dtype) => Ball::binary(*op, at(*a), at(*b), *dtype),
-            Inst::Where(condition, a, b) => Ball::choose(at(*condition), at(*a), at(*b)),
-            Inst::Cast(x, to) => Ball::cast(at(*x), self.program.dtype(*x), *to),
-            Inst::Mask(view, x, _) => exists(view, coords).map_or(Ball::exact(0.0), |_| at(*x)),
-            Inst::Check { .. } => Ball::exact(0.0),
+            Inst::Unary(op, x, dtype) => Bounded::unary(*op, at(*x), *dtype),
+            Inst::Binary(op, a, b, dtype) => Bounded::binary(*op, at(*a), at(*b), *dtype),
+            Inst::Where(condition, a, b) => Bounded::choose(at(*condition), at(*a), at(*b)),
+            Inst::Cast(x, to) => Bounded::cast(at(*x), self.program.dtype(*x), *to),
+            Inst::Mask(view, x, _) => exists(view, coords).map_or(Bounded::exact(0.0), |_| at(*x)),
+            Inst::Check { .. } => Bounded::exact(0.0),
         }
     }
 }
 
-/// Where a view points.
+/// The offset of an element in the buffer behind a view.
 fn linear(view: &View, coords: &[usize]) -> isize {
     view.offset + coords.iter().zip(&view.strides).map(|(&x, stride)| x as isize * stride).sum::<isize>()
 }
 
-/// Where a view points, if that is inside its mask.
+/// [`linear`], if the element is inside the view's mask.
 fn exists(view: &View, coords: &[usize]) -> Option<isize> {
     let inside = |mask: &SmallVec<[(usize, usize); 4]>| {
         !mask.is_empty() && mask.iter().zip(coords).all(|(&(low, high), &x)| low <= x && x < high)

@@ -3,7 +3,7 @@
 //! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool are themselves, and wrap as
 //! WGSL does. Knows nothing of plans, kernels or fusing.
 
-pub(crate) mod ball;
+pub(crate) mod bounded;
 mod eval;
 pub(crate) mod kernel;
 

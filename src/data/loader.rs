@@ -32,7 +32,7 @@ use crate::graph::Device;
 /// ```
 #[derive(Debug)]
 pub struct DataLoader<D> {
-    source: Arc<Source<D>>,
+    source: Arc<BatchSource<D>>,
     shuffle: bool,
     drop_last: bool,
     workers: usize,
@@ -52,7 +52,7 @@ pub struct LoaderState {
 
 /// What the workers share.
 #[derive(Debug)]
-struct Source<D> {
+struct BatchSource<D> {
     dataset: D,
     batch_size: usize,
     device: Device,
@@ -65,7 +65,7 @@ impl<D: Dataset> DataLoader<D> {
         if batch_size == 0 {
             refuse!("DataLoader", "a batch of 0 samples");
         }
-        let source = Arc::new(Source { dataset, batch_size, device: device.clone() });
+        let source = Arc::new(BatchSource { dataset, batch_size, device: device.clone() });
         DataLoader { source, shuffle: false, drop_last: false, workers: 0, state: Mutex::default() }
     }
 
@@ -96,7 +96,7 @@ impl<D: Dataset> DataLoader<D> {
 
     /// Batches in an epoch.
     pub fn len(&self) -> usize {
-        let Source { dataset, batch_size, .. } = &*self.source;
+        let BatchSource { dataset, batch_size, .. } = &*self.source;
         match self.drop_last {
             true => dataset.len() / batch_size,
             false => dataset.len().div_ceil(*batch_size),

@@ -1,7 +1,7 @@
 //! Chooses an adapter and opens a device on it.
 //!
-//! In: the options and two environment variables, WGPU_BACKEND and WGPU_ADAPTER_NAME. Out: device, queue, and what the
-//! adapter allows as plain data. Must not know what the device is for.
+//! In: the options, and the environment variables WGPU_BACKEND and WGPU_ADAPTER_NAME. Out: the device, its queue, and its
+//! limits as plain data. Does not know what the device is used for.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Er
     let (features, limits) = if options.restricted {
         (wgpu::Features::empty(), wgpu::Limits::defaults())
     } else {
-        (adapter.features() & WELCOME, adapter.limits())
+        (adapter.features() & OPTIONAL_FEATURES, adapter.limits())
     };
     let request = adapter.request_device(&wgpu::DeviceDescriptor {
         label: Some("wgrad"),
@@ -46,30 +46,30 @@ pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Er
             health.fail(Error::DeviceLost { reason });
         }
     });
-    Ok(Opened { device, queue, limits: plain(&info, features, &limits), description: describe(&info) })
+    Ok(Opened { device, queue, limits: to_limits(&info, features, &limits), description: describe(&info) })
 }
 
-/// What is used where there is it, and done without where there is not.
-const WELCOME: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
+/// Features that are used if the adapter has them.
+const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
-    // PRIMARY leaves out GL, whose adapters are the same devices once more, with less in them.
+    // PRIMARY excludes GL, which lists the same devices again with fewer features.
     let backends = wgpu::Backends::PRIMARY.with_env();
     let mut instance = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
     instance.backends = backends;
-    // Nothing here dispatches indirectly; without this flag the device compiles no kernels that check it.
+    // The crate has no indirect dispatches. Without this flag wgpu compiles no kernels to validate them.
     instance.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
-    // A little under the whole: an error is better than a machine that swaps itself to death.
+    // Percent of the memory: an error is better than a machine that swaps.
     instance.memory_budget_thresholds.for_resource_creation = Some(95);
 
     let instance = wgpu::Instance::new(instance);
     let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
     if adapters.is_empty() {
-        let asked = backends & wgpu::Instance::enabled_backend_features();
-        let names: Vec<String> = asked.iter_names().map(|(name, _)| name.to_lowercase()).collect();
+        let requested = backends & wgpu::Instance::enabled_backend_features();
+        let names: Vec<String> = requested.iter_names().map(|(name, _)| name.to_lowercase()).collect();
         return Err(Error::NoAdapter { backends: names.join(", ") });
     }
-    // Stable: among equals, the driver's own order stands.
+    // A stable sort keeps the driver's order among adapters of one type.
     adapters.sort_by_key(|adapter| preference(adapter.get_info().device_type));
     let wanted = match &options.adapter {
         Some(name) => name.clone(),
@@ -83,6 +83,7 @@ fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
     }
 }
 
+/// The rank of a device type: the lowest is chosen.
 fn preference(device: wgpu::DeviceType) -> u8 {
     match device {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -93,7 +94,8 @@ fn preference(device: wgpu::DeviceType) -> u8 {
     }
 }
 
-fn plain(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Limits {
+/// wgpu's limits as plain data.
+fn to_limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Limits {
     let kind = match info.device_type {
         wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
         wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,

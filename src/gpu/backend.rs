@@ -1,7 +1,7 @@
 //! The GPU as a backend: plans become dispatches over its buffers.
 //!
-//! In: what `backend` asks of every backend. Out: calls of the GPU runtime, which knows neither plans nor storages: where a
-//! method of a trait calls one of the same name, it is `Gpu`'s own.
+//! Implements the traits of `backend` by calls of the GPU runtime, which knows neither plans nor storages. If a method of a
+//! trait calls a method of the same name, that is `Gpu`'s inherent method.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::Gpu;
 use super::compile::{Compiled, compile};
-use super::pool::Buffer;
+use super::pool::GpuBuffer;
 use crate::backend::{
     Backend, CompiledPlan, Counters, Dispatched, Executor, Memory, Observer, PlanExecutor, PlanRun,
 };
@@ -21,14 +21,14 @@ use crate::graph::Storage;
 use crate::ir::Plan;
 use crate::schedule::PendingGraph;
 
-impl Storage for Buffer {
+impl Storage for GpuBuffer {
     fn bytes(&self) -> u64 {
-        self.asked()
+        self.requested()
     }
 }
 
 /// The buffer behind a storage.
-fn buffer(storage: &dyn Storage) -> Result<&Buffer, Error> {
+fn buffer(storage: &dyn Storage) -> Result<&GpuBuffer, Error> {
     storage.downcast().ok_or_else(|| Error::Driver("an upload failed".into()))
 }
 
@@ -73,9 +73,9 @@ impl Backend for Gpu {
         let stats = self.stats();
         Memory {
             predicted: 0,
-            peak: stats.buffer_bytes_asked_peak,
-            in_use: stats.buffer_bytes_asked,
-            wasted: stats.buffer_bytes_live - stats.buffer_bytes_asked,
+            peak: stats.buffer_bytes_requested_peak,
+            in_use: stats.buffer_bytes_requested,
+            wasted: stats.buffer_bytes_live - stats.buffer_bytes_requested,
             idle: stats.buffer_bytes_idle,
         }
     }
@@ -86,8 +86,8 @@ impl PlanExecutor for Gpu {
         self.limits()
     }
 
-    fn wait_for_turn(&self) -> Result<(), Error> {
-        self.wait_for_turn()
+    fn wait_until_ready(&self) -> Result<(), Error> {
+        self.wait_until_ready()
     }
 
     fn allocate(&self, bytes: usize) -> Result<Arc<dyn Storage>, Error> {
@@ -98,11 +98,11 @@ impl PlanExecutor for Gpu {
         Ok(Box::new(compile(self, plan, graph)?))
     }
 
-    /// Everything that can fail comes before the first dispatch, so a failed run changes no value.
+    /// All fallible work precedes the first dispatch, so a failed run changes no value.
     fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error> {
-        let compiled: &Compiled = run.compiled.downcast_ref().expect("this backend compiled it");
+        let compiled: &Compiled = run.compiled.downcast_ref().expect("the plan was compiled by this backend");
         let buffers = run.storages.iter().map(|storage| buffer(&**storage));
-        let buffers = buffers.collect::<Result<Vec<&Buffer>, _>>()?;
+        let buffers = buffers.collect::<Result<Vec<&GpuBuffer>, _>>()?;
         let uniforms = compiled.uniforms(self, run.graph);
         match observer {
             Some(observer) => self.run_stepwise(run.plan, compiled, &buffers, &uniforms, observer),
@@ -117,12 +117,12 @@ impl PlanExecutor for Gpu {
 }
 
 impl Gpu {
-    /// One dispatch at a time, each waited for.
+    /// Runs one dispatch at a time and waits for each.
     fn run_stepwise(
         &self,
         plan: &Plan,
         compiled: &Compiled,
-        buffers: &[&Buffer],
+        buffers: &[&GpuBuffer],
         uniforms: &[u32],
         observer: &mut dyn Observer,
     ) -> Result<(), Error> {
@@ -132,7 +132,7 @@ impl Gpu {
             let start = Instant::now();
             self.run(std::slice::from_ref(dispatch), buffers, uniforms)?;
             self.wait()?;
-            let bytes = dispatch.buffers.iter().map(|&slot| buffers[slot as usize].asked()).sum();
+            let bytes = dispatch.buffers.iter().map(|&slot| buffers[slot as usize].requested()).sum();
             let workgroups = dispatch.workgroups;
             observer.after(steps, Dispatched { workgroups, bytes, time: start.elapsed() })?;
         }

@@ -1,73 +1,80 @@
-//! Bind groups, made once for each layout and set of buffers.
+//! The cache of bind groups: one per layout and list of buffers.
 //!
-//! In: a layout and buffers by id. Out: a bind group. A group keeps its buffers alive, so it is forgotten with the first of
-//! them that the pool gives back to the driver, and all of them when the uniform buffer is replaced.
+//! In: a layout and the ids of buffers. Out: a bind group. A group keeps its buffers alive, so it is removed when the pool
+//! releases one of them. All groups are removed when the uniform buffer is replaced.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::pipeline::Layout;
 
-/// Below this many, groups are kept whether used or not.
-const ENOUGH: usize = 4_096;
+/// The cache is swept when it has more groups than this, or than twice the number that survived the last sweep.
+const MIN_SWEEP_LEN: usize = 4_096;
 
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+struct BindGroupKey {
     layout: u32,
-    /// Bytes of the uniform block.
+    /// The size of the uniform block in bytes.
     window: u64,
     buffers: SmallVec<[u64; 12]>,
 }
 
-struct Entry {
+struct CachedGroup {
     group: wgpu::BindGroup,
-    /// The run that used it last.
-    used: u64,
+    /// The last run that used it.
+    last_run: u64,
 }
 
 pub(super) struct BindGroups {
     device: wgpu::Device,
-    groups: FxHashMap<Key, Entry>,
+    groups: FxHashMap<BindGroupKey, CachedGroup>,
     created: u64,
     run: u64,
-    /// The run before which the last sweep was.
+    /// The run before which the cache was last swept.
     swept: u64,
     limit: usize,
 }
 
 impl BindGroups {
     pub fn new(device: wgpu::Device) -> BindGroups {
-        BindGroups { device, groups: FxHashMap::default(), created: 0, run: 0, swept: 0, limit: ENOUGH }
+        BindGroups {
+            device,
+            groups: FxHashMap::default(),
+            created: 0,
+            run: 0,
+            swept: 0,
+            limit: MIN_SWEEP_LEN,
+        }
     }
 
     pub fn created(&self) -> u64 {
         self.created
     }
 
-    /// To be called once before each run. When there are too many groups, those go that were not used since the last time there
-    /// were: so there are at most twice as many as the runs in between need.
+    /// Must be called before each run. If there are too many groups, it removes those that were not used since the previous
+    /// sweep. So the cache has at most twice the groups that the runs between two sweeps need.
     pub fn start_run(&mut self) {
         self.run += 1;
         if self.groups.len() > self.limit {
-            self.groups.retain(|_, entry| entry.used >= self.swept);
+            self.groups.retain(|_, entry| entry.last_run >= self.swept);
             self.swept = self.run;
-            self.limit = ENOUGH.max(2 * self.groups.len());
+            self.limit = MIN_SWEEP_LEN.max(2 * self.groups.len());
         }
     }
 
-    /// Forgets the groups that hold one of these buffers.
-    pub fn forget(&mut self, buffers: &[u64]) {
+    /// Removes the groups with one of these buffers.
+    pub fn remove(&mut self, buffers: &[u64]) {
         if !buffers.is_empty() {
             self.groups.retain(|key, _| !key.buffers.iter().any(|id| buffers.contains(id)));
         }
     }
 
-    /// Forgets every group.
+    /// Removes every group.
     pub fn clear(&mut self) {
         self.groups.clear();
     }
 
-    /// The group of a window of the uniform buffer, and of the buffers in binding order.
+    /// The group with a window of the uniform buffer at binding 0, then the buffers in order.
     pub fn get<'a>(
         &mut self,
         layout: &Layout,
@@ -75,7 +82,8 @@ impl BindGroups {
         window: u64,
         buffers: impl Iterator<Item = (u64, wgpu::BufferBinding<'a>)> + Clone,
     ) -> &wgpu::BindGroup {
-        let key = Key { layout: layout.id, window, buffers: buffers.clone().map(|(id, _)| id).collect() };
+        let key =
+            BindGroupKey { layout: layout.id, window, buffers: buffers.clone().map(|(id, _)| id).collect() };
         let entry = self.groups.entry(key).or_insert_with(|| {
             let block =
                 wgpu::BufferBinding { buffer: uniforms, offset: 0, size: wgpu::BufferSize::new(window) };
@@ -91,9 +99,9 @@ impl BindGroups {
                 layout: &layout.group,
                 entries: &entries,
             });
-            Entry { group, used: 0 }
+            CachedGroup { group, last_run: 0 }
         });
-        entry.used = self.run;
+        entry.last_run = self.run;
         &entry.group
     }
 }

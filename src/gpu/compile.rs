@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::codegen::{self, GeneratedKernel, Word};
+use super::codegen::{self, GeneratedKernel, UniformWord};
 use super::matmul;
 use super::{Access, Dispatch, Gpu, Shader};
 use crate::core::dtype::DType;
@@ -17,13 +17,13 @@ pub(crate) struct Compiled {
     pub dispatches: Vec<Dispatch>,
     image: Vec<u32>,
     /// Words that each run writes anew.
-    patches: Vec<(usize, Word)>,
+    patches: Vec<(usize, UniformWord)>,
 }
 
 /// One dispatch before its pipeline exists.
 struct Lowered {
     shader: Shader,
-    words: Vec<Word>,
+    words: Vec<UniformWord>,
     buffers: SmallVec<[u32; 8]>,
     workgroups: usize,
     work: u64,
@@ -46,7 +46,7 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Co
         let start = compiled.image.len().next_multiple_of(align);
         compiled.image.resize(start, 0);
         for (i, &word) in words.iter().enumerate() {
-            let fixed = if let Word::Fixed(bits) = word { Some(bits) } else { None };
+            let fixed = if let UniformWord::Fixed(bits) = word { Some(bits) } else { None };
             if fixed.is_none() {
                 compiled.patches.push((start + i, word));
             }
@@ -85,27 +85,27 @@ impl Compiled {
     }
 }
 
-fn patch(word: Word, gpu: &Gpu, graph: &PendingGraph) -> u32 {
+fn patch(word: UniformWord, gpu: &Gpu, graph: &PendingGraph) -> u32 {
     let op = |item: usize| &graph.items[item].node.op;
     match word {
-        Word::Fixed(bits) => bits,
-        Word::Scalar { item, dtype } => match (op(item), dtype) {
+        UniformWord::Fixed(bits) => bits,
+        UniformWord::Scalar { item, dtype } => match (op(item), dtype) {
             (Op::Scalar(x), DType::F32) => (*x as f32).to_bits(),
             (Op::Scalar(x), DType::I32) => *x as i32 as u32,
             (Op::Scalar(x), _) => *x as u32,
             (op, _) => unreachable!("{} is no scalar", op.name()),
         },
-        Word::Random { item, part } => match op(item) {
+        UniformWord::Random { item, part } => match op(item) {
             Op::Random { seed, counter } => {
                 [*seed as u32, (*seed >> 32) as u32, *counter as u32, (*counter >> 32) as u32][part]
             }
             op => unreachable!("{} is not random", op.name()),
         },
-        Word::Attribute { item, scalar } => match op(item) {
+        UniformWord::Attribute { item, scalar } => match op(item) {
             Op::Fused(op) => (op.scalars()[scalar] as f32).to_bits(),
             op => unreachable!("{} is not fused", op.name()),
         },
-        Word::Site { item } => gpu.site(op(item).name(), graph.items[item].node.at),
+        UniformWord::Site { item } => gpu.site(op(item).name(), graph.items[item].node.at),
     }
 }
 
@@ -221,9 +221,9 @@ fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
     }
     let item = step.item;
     let word = |word: &graph::Word| match *word {
-        graph::Word::Size(size) => Word::Fixed(size),
-        graph::Word::Scalar(scalar) => Word::Attribute { item, scalar },
-        graph::Word::Site => Word::Site { item },
+        graph::Word::Size(size) => UniformWord::Fixed(size),
+        graph::Word::Scalar(scalar) => UniformWord::Attribute { item, scalar },
+        graph::Word::Site => UniformWord::Site { item },
     };
     let kernel = GeneratedKernel {
         source: launch.source.clone(),

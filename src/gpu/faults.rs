@@ -1,9 +1,9 @@
-//! Indices out of range, which only the GPU sees.
+//! Index faults: indices out of range, which only the GPU detects.
 //!
-//! In: an operation and the line that called it; out: a number, its site, which the operation's kernel is given as a
-//! uniform. A kernel that meets a bad index does `atomicMin(&fault, site)` on the word of its run. In: words, carried
-//! along by reads; out: the fault, to the first read that comes after it and to the first of a value that depends on
-//! it. Must not know which kernels index.
+//! A call of an indexing operation (its name and the user's line) has a number, its site, and the operation's kernel gets
+//! the site as a uniform. A kernel that finds a bad index does `atomicMin(&fault, site)` on the fault word of its run. Each
+//! read also copies the fault words of the runs before it. The first read after a fault fails, and so does the first read
+//! of a value that depends on it. Does not know which kernels index.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -11,61 +11,62 @@ use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
-use super::pool::Buffer;
+use super::pool::GpuBuffer;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// A word while nothing is wrong.
-const FINE: u32 = u32::MAX;
+/// A fault word without a fault.
+const NO_FAULT: u32 = u32::MAX;
 
-/// Runs that index and may wait for a read at a time.
+/// Fault words: the number of indexing runs that may be in flight at a time.
 const WORDS: u64 = u128::BITS as u64;
 
 type Site = (&'static str, &'static Location<'static>);
 
-/// The number of a run that indexes: they are counted from 1 on.
+/// The number of a run whose kernels index. Only these runs are counted, from 1.
 pub(super) type Run = u64;
 
-/// The words of the runs that index, and what became of them.
+/// The fault words, and the faults that were found.
 pub(super) struct Faults {
     words: wgpu::Buffer,
-    /// Bytes from one word to the next: they are bound one at a time.
+    /// Bytes from one word to the next. Kernels bind one word, so this is the adapter's offset alignment.
     stride: u32,
-    state: Mutex<State>,
+    state: Mutex<FaultState>,
 }
 
 #[derive(Default)]
-struct State {
+struct FaultState {
     numbers: FxHashMap<Site, u32>,
     sites: Vec<Site>,
     /// The newest run.
     last: Run,
-    /// Runs whose word has not arrived, oldest first: some of the `WORDS` newest.
-    open: Vec<Run>,
-    /// A bit for each word that a fault is still in.
+    /// Runs whose fault word has not been read, oldest first. All are among the `WORDS` newest.
+    in_flight: Vec<Run>,
+    /// One bit per word: the word holds the site of a fault and must be reset.
     faulty: u128,
-    /// Runs that met a fault which no read of what depends on them has told.
+    /// Runs with a fault that no read of a dependent value has reported.
     faulted: VecDeque<(Run, Site)>,
-    /// A fault that no read has told.
-    news: Option<Site>,
+    /// A fault that no read has reported.
+    unreported: Option<Site>,
 }
 
-/// Which runs the contents of a buffer depend on: `newest - i` where bit `i` is set. What lies further back has arrived.
+/// The indexing runs that the contents of a buffer depend on: run `newest - i` if bit `i` is set. The words of older runs
+/// have been read.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Past {
+pub(super) struct FaultDeps {
     newest: Run,
     runs: u128,
 }
 
-impl Past {
-    pub fn of(run: Run) -> Past {
-        Past { newest: run, runs: 1 }
+impl FaultDeps {
+    pub fn of(run: Run) -> FaultDeps {
+        FaultDeps { newest: run, runs: 1 }
     }
 
-    pub fn join(self, other: Past) -> Past {
+    pub fn join(self, other: FaultDeps) -> FaultDeps {
         let (early, late) = if self.newest < other.newest { (self, other) } else { (other, self) };
         let age = u32::try_from(late.newest - early.newest).unwrap_or(u32::MAX);
-        Past { runs: late.runs | early.runs.checked_shl(age).unwrap_or(0), ..late }
+        FaultDeps { runs: late.runs | early.runs.checked_shl(age).unwrap_or(0), ..late }
     }
 
     fn has(self, run: Run) -> bool {
@@ -83,7 +84,7 @@ impl Faults {
         use wgpu::BufferUsages as Usage;
         let stride = device.limits().min_storage_buffer_offset_alignment;
         let words = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("error words"),
+            label: Some("fault words"),
             size: WORDS * u64::from(stride),
             usage: Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST,
             mapped_at_creation: false,
@@ -92,56 +93,58 @@ impl Faults {
         Faults { words, stride, state: Mutex::default() }
     }
 
-    /// The site of an operation called at a line: one number a pair, so that the table grows with the program's text only.
+    /// The site of an operation that is called at a line. Each pair has one number, so the table is bounded by the size of
+    /// the program's source.
     pub fn site(&self, op: &'static str, at: &'static Location<'static>) -> u32 {
-        let State { numbers, sites, .. } = &mut *lock(&self.state);
+        let FaultState { numbers, sites, .. } = &mut *lock(&self.state);
         *numbers.entry((op, at)).or_insert_with(|| {
             sites.push((op, at));
             sites.len() as u32 - 1
         })
     }
 
-    /// Whether the next run's word waits for a read.
+    /// Whether the word of the next run is still in use by an older run in flight.
     pub fn is_full(&self) -> bool {
         let state = lock(&self.state);
-        state.open.first().is_some_and(|oldest| oldest + WORDS <= state.last + 1)
+        state.in_flight.first().is_some_and(|oldest| oldest + WORDS <= state.last + 1)
     }
 
-    /// Gives a run whose kernels index its number and its word. Its first submission must follow.
+    /// Starts a run whose kernels index: assigns its number and its word. The caller must submit the run next.
     pub fn begin(&self, queue: &wgpu::Queue) -> Run {
         let state = &mut *lock(&self.state);
         state.last += 1;
-        state.open.push(state.last);
+        state.in_flight.push(state.last);
         let bit = 1 << (state.last % WORDS);
         if state.faulty & bit != 0 {
             state.faulty &= !bit;
-            queue.write_buffer(&self.words, self.offset(state.last).into(), &FINE.to_le_bytes());
+            queue.write_buffer(&self.words, self.offset(state.last).into(), &NO_FAULT.to_le_bytes());
         }
         state.last
     }
 
-    /// A word's place, bound by kernels at the offset of their run's.
+    /// The binding of a fault word. Kernels add the [`offset`](Self::offset) of their run.
     pub fn binding(&self) -> wgpu::BufferBinding<'_> {
         wgpu::BufferBinding { buffer: &self.words, offset: 0, size: wgpu::BufferSize::new(Self::BYTES) }
     }
 
-    /// Where a run's word lies.
+    /// The byte offset of a run's word.
     pub fn offset(&self, run: Run) -> u32 {
         (run % WORDS) as u32 * self.stride
     }
 
-    /// Whether no buffer depends on a run of which something may still have to be told.
+    /// Whether there is no run in flight and no fault to report, so that dependencies need not be tracked.
     pub fn are_settled(&self) -> bool {
         let state = lock(&self.state);
-        state.open.is_empty() && state.faulted.is_empty()
+        state.in_flight.is_empty() && state.faulted.is_empty()
     }
 
-    /// The runs whose words have not arrived. Submits must be locked out until the words are on their way.
-    pub fn open(&self) -> Vec<Run> {
-        lock(&self.state).open.clone()
+    /// The runs whose words have not been read. The caller must prevent other submissions until it has submitted the copy
+    /// of the words.
+    pub fn in_flight(&self) -> Vec<Run> {
+        lock(&self.state).in_flight.clone()
     }
 
-    /// Records that the words are copied to `target`, one behind the other from `at` on.
+    /// Records the copy of the runs' words to `target`, one after the other from the offset `at`.
     pub fn record(&self, runs: &[Run], encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, at: u64) {
         for (i, &run) in (0..).zip(runs) {
             let from = self.offset(run).into();
@@ -149,30 +152,30 @@ impl Faults {
         }
     }
 
-    /// Takes note of a word that arrived. Of several copies the first counts: the word is free for another run after it.
-    pub fn arrive(&self, run: Run, word: u32) {
+    /// Handles a word that was read. Only the first copy counts: after it the word may belong to another run.
+    pub fn handle_word(&self, run: Run, word: u32) {
         let state = &mut *lock(&self.state);
-        let Some(at) = state.open.iter().position(|&open| open == run) else { return };
-        state.open.remove(at);
+        let Some(at) = state.in_flight.iter().position(|&other| other == run) else { return };
+        state.in_flight.remove(at);
         let Some(&site) = state.sites.get(word as usize) else { return };
         state.faulty |= 1 << (run % WORDS);
-        state.news = state.news.or(Some(site));
+        state.unreported = state.unreported.or(Some(site));
         if state.faulted.len() as u64 == WORDS {
             state.faulted.pop_front();
         }
         state.faulted.push_back((run, site));
     }
 
-    /// What a read of these buffers must say: the fault of a run that they depend on, or else one that no read has told.
-    pub fn check<'a>(&self, mut buffers: impl Iterator<Item = &'a Buffer>) -> Result<(), Error> {
-        let State { faulted, news, .. } = &mut *lock(&self.state);
-        let news = news.take();
-        let own = buffers.find_map(|buffer| {
-            let past = *lock(&buffer.past);
-            let (_, site) = faulted.remove(faulted.iter().position(|&(run, _)| past.has(run))?)?;
+    /// The error of a read of these buffers: the fault of a run that they depend on, or else a fault that no read has reported.
+    pub fn check<'a>(&self, mut buffers: impl Iterator<Item = &'a GpuBuffer>) -> Result<(), Error> {
+        let FaultState { faulted, unreported, .. } = &mut *lock(&self.state);
+        let unreported = unreported.take();
+        let of_buffers = buffers.find_map(|buffer| {
+            let deps = *lock(&buffer.fault_deps);
+            let (_, site) = faulted.remove(faulted.iter().position(|&(run, _)| deps.has(run))?)?;
             Some(site)
         });
-        match own.or(news) {
+        match of_buffers.or(unreported) {
             Some((op, at)) => Err(Error::Index { op, at }),
             None => Ok(()),
         }

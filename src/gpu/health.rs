@@ -1,7 +1,6 @@
-//! The first failure of a device, kept for good.
+//! The first failure of a device.
 //!
-//! In: whatever wgpu reports at a time when nobody is there to be told. Out: the same error to every run and
-//! read that comes after.
+//! In: errors, also those that wgpu reports asynchronously. Out: the first error, from every later run and read.
 
 use std::sync::OnceLock;
 
@@ -11,7 +10,7 @@ use crate::core::error::Error;
 pub(super) struct Health(OnceLock<Error>);
 
 impl Health {
-    /// Keeps `error` unless an earlier one is kept, and gives back the one that is: what follows a first failure is its echo.
+    /// Stores `error` if it is the first, and returns the first: later errors are mostly consequences of it.
     pub fn fail(&self, error: Error) -> Error {
         self.0.get_or_init(|| error).clone()
     }
@@ -23,10 +22,10 @@ impl Health {
         }
     }
 
-    /// Keeps what wgpu reported.
+    /// Stores an error that wgpu reported.
     pub fn report(&self, error: wgpu::Error) -> Error {
         self.fail(match error {
-            // What we allocate is asked for in a scope of its own; this is wgpu's memory for something else.
+            // Buffers are created in an error scope of their own, so this is memory that wgpu uses internally.
             wgpu::Error::OutOfMemory { .. } => Error::Driver("out of memory".into()),
             wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
                 Error::Driver(description)

@@ -1,17 +1,17 @@
 //! The GPU runtime: the only part of the crate that names wgpu.
 //!
-//! In: bytes, WGSL text, and dispatches of it over buffers (plain data that `schedule` makes). Out: bytes again, or the
-//! error that a device came to. Must not know tensors, shapes, or what a kernel computes.
+//! In: bytes, WGSL, and dispatches of it over buffers. Out: bytes, or the error of the device. Does not know tensors, shapes, or
+//! what a kernel computes.
 //!
 //! ```text
-//! adapter -> device                        health    the first failure, for good
+//! adapter -> device                        health    the first failure
 //! pool      buffers by size class          timeline  submissions in order, waiting, hangs
 //! pipeline  shaders compiled once          faults    indices out of range
 //! run       dispatches -> submissions      bind_groups
 //! upload    host -> GPU                    read, staging, poller   GPU -> host
 //! ```
 //!
-//! Above it `backend`, `compile`, `codegen` and `matmul` turn plans into dispatches.
+//! On top of it `backend`, `compile`, `codegen` and `matmul` turn plans into dispatches.
 
 mod adapter;
 mod backend;
@@ -38,7 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 pub use pipeline::{Access, Pipeline, Shader};
-pub use pool::Buffer;
+pub use pool::GpuBuffer;
 pub use run::Dispatch;
 
 use crate::core::error::Error;
@@ -57,23 +57,23 @@ use upload::Uploads;
 /// How to open a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Part of the wanted adapter's name, in any case. Without it WGPU_ADAPTER_NAME counts, and then the best adapter there is.
+    /// Part of the adapter's name, in any case. The default is WGPU_ADAPTER_NAME, or else the best adapter.
     pub adapter: Option<String>,
-    /// WebGPU's default limits and no optional feature, whatever the adapter has.
+    /// Requests WebGPU's default limits and no optional features.
     pub restricted: bool,
     /// Shaders check indices, loops and divisions at run time.
     pub checked: bool,
-    /// Kernels are chosen as for an adapter of this kind. Its limits stay the adapter's own.
+    /// Chooses kernels as for this kind of adapter. The limits stay those of the adapter.
     pub kind: Option<AdapterKind>,
 }
 
-/// An open device. To be shared as an `Arc`, by any number of threads.
+/// An open device, shared by threads as an `Arc`.
 pub struct Gpu {
     limits: Limits,
     description: String,
     device: wgpu::Device,
     health: Arc<Health>,
-    // Before the timeline, whose device it waits on.
+    // Dropped before the timeline, because its thread waits on the timeline's device.
     poller: Poller,
     timeline: Arc<Timeline>,
     pool: Pool,
@@ -84,22 +84,22 @@ pub struct Gpu {
     uploads: Mutex<Uploads>,
     reads: AtomicU64,
     matmul_costs: Mutex<matmul::Costs>,
-    /// What the tests break kernels with: text, and what stands in its place.
+    /// For tests that break a kernel: text in its WGSL, and the replacement.
     #[cfg(test)]
     pub broken: Mutex<Option<(&'static str, &'static str)>>,
 }
 
-/// What a device has done so far, and holds.
+/// Statistics of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     pub buffers_created: u64,
     pub buffer_bytes_live: u64,
     pub buffer_bytes_idle: u64,
-    /// The most bytes that were live at a time.
+    /// The peak of `buffer_bytes_live`.
     pub buffer_bytes_peak: u64,
-    /// Of the live bytes those that were asked for, and the most of them at a time.
-    pub buffer_bytes_asked: u64,
-    pub buffer_bytes_asked_peak: u64,
+    /// The live bytes without the rounding up to size classes.
+    pub buffer_bytes_requested: u64,
+    pub buffer_bytes_requested_peak: u64,
     pub pipelines: u64,
     pub bind_groups_created: u64,
     pub dispatches: u64,
@@ -114,7 +114,7 @@ impl Gpu {
         let health = Arc::<Health>::default();
         let opened = adapter::open(&options, &health)?;
         let adapter::Opened { device, queue, limits, description } = opened;
-        let patience = patience(limits.kind);
+        let hang_timeout = hang_timeout(limits.kind);
         let limits = Limits { kind: options.kind.unwrap_or(limits.kind), ..limits };
         let faults = Arc::new(Faults::new(&device, &queue));
         let gpu = Gpu {
@@ -122,7 +122,7 @@ impl Gpu {
             pipelines: Pipelines::new(device.clone(), Arc::clone(&health), options.checked),
             staging: Arc::new(Staging::new(device.clone(), Arc::clone(&faults))),
             recorder: Mutex::new(Recorder::new(device.clone())?),
-            timeline: Arc::new(Timeline::new(device.clone(), queue, Arc::clone(&health), patience)),
+            timeline: Arc::new(Timeline::new(device.clone(), queue, Arc::clone(&health), hang_timeout)),
             poller: Poller::default(),
             uploads: Mutex::default(),
             reads: AtomicU64::new(0),
@@ -143,7 +143,7 @@ impl Gpu {
         &self.limits
     }
 
-    /// What the variants of the matrix product cost here.
+    /// The measured costs of the variants of the matrix product.
     pub fn matmul_costs(&self) -> MutexGuard<'_, matmul::Costs> {
         lock(&self.matmul_costs)
     }
@@ -153,8 +153,8 @@ impl Gpu {
         &self.description
     }
 
-    /// A buffer for this many bytes (none is fine), with undefined contents.
-    pub fn allocate(&self, bytes: u64) -> Result<Buffer, Error> {
+    /// A buffer of at least this many bytes (0 is allowed), with undefined contents.
+    pub fn allocate(&self, bytes: u64) -> Result<GpuBuffer, Error> {
         self.health.check()?;
         if let Some(buffer) = self.pool.reuse(bytes)? {
             return Ok(buffer);
@@ -168,12 +168,12 @@ impl Gpu {
         }
     }
 
-    /// Gives the memory of idle buffers back to the driver.
+    /// Releases idle buffers to the driver.
     pub fn release_idle_memory(&self) -> Result<(), Error> {
         self.pool.clear();
         let retired = self.pool.take_retired();
-        lock(&self.recorder).bind_groups.forget(&retired);
-        // What the GPU still uses is free only then.
+        lock(&self.recorder).bind_groups.remove(&retired);
+        // The driver frees a buffer only after the GPU has finished with it.
         self.timeline.wait_for_all()
     }
 
@@ -186,7 +186,7 @@ impl Gpu {
         self.pipelines.get_or_create(shaders)
     }
 
-    /// The number that a kernel sets the error word to, when an index of this operation is out of range.
+    /// The number that a kernel writes to the fault word if an index of this operation is out of range.
     pub fn site(&self, op: &'static str, at: &'static Location<'static>) -> u32 {
         self.faults.site(op, at)
     }
@@ -200,8 +200,8 @@ impl Gpu {
             buffer_bytes_live: pool.live_bytes,
             buffer_bytes_idle: pool.idle_bytes,
             buffer_bytes_peak: pool.peak_bytes,
-            buffer_bytes_asked: pool.asked_bytes,
-            buffer_bytes_asked_peak: pool.asked_peak,
+            buffer_bytes_requested: pool.requested_bytes,
+            buffer_bytes_requested_peak: pool.requested_peak,
             pipelines: self.pipelines.count(),
             bind_groups_created: recorder.bind_groups.created(),
             dispatches: recorder.dispatches,
@@ -214,7 +214,7 @@ impl Gpu {
 }
 
 /// How long one submission may take before it counts as a hang.
-fn patience(kind: AdapterKind) -> Duration {
+fn hang_timeout(kind: AdapterKind) -> Duration {
     Duration::from_secs(match kind {
         AdapterKind::Software => 600,
         _ => 60,

@@ -1,7 +1,7 @@
-//! Shaders compiled, once each.
+//! The pipeline cache: each shader is compiled once.
 //!
-//! In: WGSL text, override values and the bindings' access. Out: a pipeline, the same one for the same request. Must not know
-//! what the text computes. Pipelines are never evicted: a kernel's text has no sizes, so a program has few.
+//! In: WGSL, override values and the access of the bindings. Out: a pipeline, the same one for the same request. Does not know
+//! what the shader computes. Pipelines are never evicted: WGSL text has no sizes in it, so a program has few.
 
 use std::hash::{Hash, Hasher};
 use std::panic::resume_unwind;
@@ -24,16 +24,16 @@ pub enum Access {
 /// A request for a kernel. `@binding(0)` is its uniform block; its storage buffers follow from `@binding(1)` on.
 #[derive(Clone, Debug)]
 pub struct Shader {
-    /// For messages and debuggers; no part of what tells one shader from another.
+    /// For messages and debuggers. Shaders that differ only in the label are equal.
     pub label: String,
     /// WGSL with one compute entry point.
     pub source: String,
     /// Values of the source's `override` constants.
     pub constants: Vec<(String, f64)>,
     pub bindings: Vec<Access>,
-    /// Whether the error word of the run, an `atomic<u32>`, follows the last of `bindings`.
+    /// Whether the fault word of the run, an `atomic<u32>`, is bound after the last of `bindings`.
     pub faults: bool,
-    /// Text of this crate, whose every index is proven: compiled without run-time checks.
+    /// WGSL of this crate, whose indices are proven to be in bounds: compiled without run-time checks.
     pub trusted: bool,
 }
 
@@ -49,7 +49,7 @@ impl Shader {
     }
 }
 
-/// What tells one layout from another.
+/// The key of a layout.
 #[derive(PartialEq, Eq, Hash)]
 struct Signature {
     bindings: Vec<Access>,
@@ -78,7 +78,7 @@ pub struct Pipeline {
     pub(super) faults: bool,
 }
 
-/// What pipelines with the same bindings have in common, so that they share bind groups.
+/// The layout of pipelines with the same bindings, which share bind groups.
 pub(super) struct Layout {
     pub id: u32,
     pub group: wgpu::BindGroupLayout,
@@ -94,7 +94,7 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    /// `checked` compiles the run-time checks of indices, loops and divisions in.
+    /// `checked` compiles run-time checks of indices, loops and divisions into shaders.
     pub fn new(device: wgpu::Device, health: Arc<Health>, checked: bool) -> Pipelines {
         let checks = if checked {
             wgpu::ShaderRuntimeChecks::checked()
@@ -108,7 +108,7 @@ impl Pipelines {
         lock(&self.known).len() as u64
     }
 
-    /// A pipeline for each shader. The missing ones are compiled side by side.
+    /// A pipeline for each shader. Missing ones are compiled in parallel.
     ///
     /// # Panics
     ///
@@ -122,10 +122,10 @@ impl Pipelines {
         for (shader, made) in missing.iter().zip(self.create_all(&missing)) {
             let pipeline = match made {
                 Ok(pipeline) => pipeline,
-                Err(Failure::World(error)) => return Err(error),
-                Err(Failure::Text(message)) => panic!("{}", explain(shader, &message)),
+                Err(Failure::Environment(error)) => return Err(error),
+                Err(Failure::InvalidShader(message)) => panic!("{}", explain(shader, &message)),
             };
-            // Another thread may have been faster: then its pipeline is the one.
+            // Another thread may have inserted the pipeline meanwhile. Then that one is used.
             lock(&self.known).entry((*shader).clone()).or_insert(pipeline);
         }
         let known = lock(&self.known);
@@ -160,7 +160,7 @@ impl Pipelines {
     }
 
     fn create(&self, shader: &Shader) -> Result<Arc<Pipeline>, Failure> {
-        // Error scopes belong to a thread, so each thread that compiles opens its own.
+        // Error scopes are per thread.
         let mistakes = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let failures = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let module = wgpu::ShaderModuleDescriptor {
@@ -168,8 +168,8 @@ impl Pipelines {
             source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
         };
         let module = if shader.trusted {
-            // SAFETY: the shader is text of this crate, which indexes only inside its bindings, ends its loops and divides
-            // by no zero; `Options::checked` runs the same tests with the checks in.
+            // SAFETY: shaders of this crate index only inside their bindings, their loops end, and they never divide by zero.
+            // The tests also run with `Options::checked`.
             #[expect(unsafe_code)]
             unsafe {
                 self.device.create_shader_module_trusted(module, self.checks)
@@ -196,14 +196,14 @@ impl Pipelines {
         let failure = pollster::block_on(failures.pop());
         let mistake = pollster::block_on(mistakes.pop());
         if let Some(mistake) = mistake {
-            return Err(Failure::Text(mistake.to_string()));
+            return Err(Failure::InvalidShader(mistake.to_string()));
         }
         if let Some(failure) = failure {
             let message = format!("{}: {failure}", shader.label);
-            return Err(Failure::World(Error::Driver(message)));
+            return Err(Failure::Environment(Error::Driver(message)));
         }
-        // A lost device refuses in silence.
-        self.health.check().map_err(Failure::World)?;
+        // A lost device reports no error to a scope.
+        self.health.check().map_err(Failure::Environment)?;
         Ok(Arc::new(Pipeline { raw, layout, bindings: shader.bindings.clone(), faults: shader.faults }))
     }
 
@@ -213,7 +213,7 @@ impl Pipelines {
         let layout = layouts.entry(signature).or_insert_with_key(|signature| {
             let storage =
                 |access: &Access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
-            // Uniforms and error words are those of the dispatch, and of the run.
+            // Dynamic offsets: the uniforms are those of the dispatch, the fault word is that of the run.
             let uniform = (wgpu::BufferBindingType::Uniform, true);
             let word = signature.faults.then(|| (storage(&Access::ReadWrite), true));
             let entries: Vec<_> = std::iter::once(uniform)
@@ -236,12 +236,12 @@ impl Pipelines {
     }
 }
 
-/// Why there is no pipeline.
+/// Why a pipeline was not created.
 enum Failure {
-    /// The shader's text is wrong: a mistake of whoever wrote it.
-    Text(String),
+    /// The shader is not valid: a programming mistake.
+    InvalidShader(String),
     /// The driver or the device failed.
-    World(Error),
+    Environment(Error),
 }
 
 fn entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) -> wgpu::BindGroupLayoutEntry {
@@ -251,7 +251,7 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) ->
         ty: wgpu::BindingType::Buffer {
             ty,
             has_dynamic_offset,
-            // Checked against the kernel at each dispatch instead, since kernels share the layout.
+            // Not part of the layout, which kernels share. wgpu checks the size at each dispatch instead.
             min_binding_size: None,
         },
         count: None,
@@ -262,7 +262,7 @@ fn explain(shader: &Shader, message: &str) -> String {
     let lines = shader.source.lines().zip(1..);
     let numbered: String = lines.map(|(line, number)| format!("{number:5} | {line}\n")).collect();
     format!(
-        "the shader {} is broken: {message}\nwith {:?}, faults {}, constants {:?}:\n{numbered}",
+        "the shader {} is not valid: {message}\nwith {:?}, faults {}, constants {:?}:\n{numbered}",
         shader.label, shader.bindings, shader.faults, shader.constants
     )
 }

@@ -1,38 +1,38 @@
-//! The one thread that waits, so that async reads need not.
+//! The thread that waits for submissions on behalf of async reads.
 //!
-//! In: the ticket of a submission and who is to be told. Out: a woken task. Started with the first async read of a device,
-//! joined when the device goes.
+//! In: the ticket of a submission, and the completion to cancel if it fails. Out: woken tasks. The first async read of a
+//! device starts the thread; dropping the device joins it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, spawn};
 
-use super::read::Addressee;
+use super::read::Completion;
 use super::timeline::{Ticket, Timeline};
 use crate::core::sync::lock;
 
-type Request = (Ticket, Addressee);
+type Request = (Ticket, Completion);
 
 #[derive(Default)]
 pub(super) struct Poller(OnceLock<(Sender<Request>, JoinHandle<()>)>);
 
 impl Poller {
-    /// Sees to it that the callbacks of this submission are called. If it fails, the addressee is told by silence.
-    pub fn wake_when_done(&self, timeline: &Arc<Timeline>, ticket: Ticket, addressee: Addressee) {
+    /// Polls until the callbacks of this submission have run. If the wait fails, the completion is cancelled.
+    pub fn wake_when_done(&self, timeline: &Arc<Timeline>, ticket: Ticket, completion: Completion) {
         let (sender, _) = self.0.get_or_init(|| {
             let (sender, receiver) = channel();
             let timeline = Arc::clone(timeline);
             (sender, spawn(move || wait(&timeline, &receiver)))
         });
-        // The thread ends with the channel only, and drops the request, which silences it, should it ever panic.
-        let _ = sender.send((ticket, addressee));
+        // Sending fails only if the thread panicked. Then the request is dropped, which cancels the completion.
+        let _ = sender.send((ticket, completion));
     }
 }
 
 fn wait(timeline: &Timeline, requests: &Receiver<Request>) {
-    for (ticket, addressee) in requests {
+    for (ticket, completion) in requests {
         if timeline.wait(ticket).is_err() {
-            lock(&addressee).take();
+            lock(&completion).take();
         }
     }
 }
@@ -41,7 +41,7 @@ impl Drop for Poller {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.0.take() {
             drop(sender);
-            // A task woken on that very thread may drop the device.
+            // A task that this thread woke may drop the device on this thread.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }

@@ -1,53 +1,53 @@
-//! Buffers, reused by size class.
+//! The buffer pool: reuses buffers by size class.
 //!
-//! In: a number of bytes. Out: a whole wgpu buffer of at least that many, which comes back when it is dropped. Its
-//! contents are whatever was in it before. Must not know what a buffer is used for; that the GPU may still be using one
-//! that is handed out again is fine, because the queue does everything in order.
+//! In: a number of bytes. Out: a whole wgpu buffer of at least that size, with undefined contents. Dropping it returns it to
+//! the pool. A buffer may be allocated again while the GPU still uses it, because the queue executes in order. Does not know
+//! what buffers are used for.
 //!
-//! Handed out is always the oldest idle buffer of the class. So what a step gets depends on which buffers are idle when it
-//! starts, and not on the order in which the step before dropped them: a step that repeats itself gets the same
-//! buffers again, and finds its bind groups.
+//! An allocation takes the idle buffer of its class that was created first. So the buffers of a training step depend only on
+//! which buffers are idle when it starts, not on the order in which the step before dropped them: a repeated step gets the
+//! same buffers, and its bind groups are found in the cache.
 //!
-//! Idle memory is bounded by the recent peak of live memory: beyond it, a request may also be served from the classes up to
-//! twice its size before anything is created, and a buffer that lay idle for long is given back to the driver.
+//! Idle memory is bounded by the recent peak of live memory. Beyond it, a request is also served from larger classes, up to
+//! twice its size, before a buffer is created, and buffers that were idle for long are released to the driver.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use super::faults::Past;
+use super::faults::FaultDeps;
 use crate::core::error::Error;
 use crate::core::limits::Limits;
 use crate::core::sync::lock;
 
-/// Every so many allocations the pool looks for memory to give back.
-const SWEEP: u64 = 1_024;
-/// A buffer is given back if it lay idle for this many allocations: several steps of any model.
-const AGE: u64 = 16 * SWEEP;
+/// The pool looks for buffers to release once in this many allocations.
+const ALLOCATIONS_PER_SWEEP: u64 = 1_024;
+/// A buffer is released if it was idle for this many allocations: several training steps of any model.
+const MAX_IDLE_ALLOCATIONS: u64 = 16 * ALLOCATIONS_PER_SWEEP;
 
-/// A whole buffer on the GPU, of the pool; dropping it gives it back.
-pub struct Buffer {
+/// A whole GPU buffer. Dropping it returns it to the pool.
+pub struct GpuBuffer {
     id: u64,
-    asked: u64,
+    requested: u64,
     raw: wgpu::Buffer,
-    shelf: Weak<Mutex<Shelf>>,
-    /// The runs that index and that what is in it depends on.
-    pub(super) past: Mutex<Past>,
+    free_list: Weak<Mutex<FreeList>>,
+    /// The indexing runs that its contents depend on.
+    pub(super) fault_deps: Mutex<FaultDeps>,
 }
 
-impl Buffer {
-    /// Unique for the buffer on the GPU: two `Buffer`s that follow each other in the same memory have the same.
+impl GpuBuffer {
+    /// Identifies the wgpu buffer: it is the same when the pool reuses the buffer.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// What there is room for: at least what was asked for, and a multiple of 16.
+    /// The size of the buffer: at least the requested bytes, and a multiple of 16.
     pub fn bytes(&self) -> u64 {
         self.raw.size()
     }
 
-    /// The bytes that were asked for.
-    pub fn asked(&self) -> u64 {
-        self.asked
+    /// The bytes that were requested.
+    pub fn requested(&self) -> u64 {
+        self.requested
     }
 
     pub(super) fn raw(&self) -> &wgpu::Buffer {
@@ -55,33 +55,33 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl Drop for GpuBuffer {
     fn drop(&mut self) {
-        if let Some(shelf) = self.shelf.upgrade() {
-            lock(&shelf).put_back(self.id, self.raw.clone(), self.asked);
+        if let Some(free_list) = self.free_list.upgrade() {
+            lock(&free_list).put_back(self.id, self.raw.clone(), self.requested);
         }
     }
 }
 
-impl std::fmt::Debug for Buffer {
+impl std::fmt::Debug for GpuBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Buffer {} of {} bytes", self.id, self.bytes())
+        write!(f, "GpuBuffer {} of {} bytes", self.id, self.bytes())
     }
 }
 
 pub(super) struct Pool {
     device: wgpu::Device,
-    /// The limit a tensor meets first, by name.
+    /// The adapter limit that bounds the size of a tensor, and its name.
     limit: (&'static str, u64),
-    shelf: Arc<Mutex<Shelf>>,
+    free_list: Arc<Mutex<FreeList>>,
 }
 
-/// Where idle buffers lie.
+/// The idle buffers, and the statistics of the pool.
 #[derive(Default)]
-struct Shelf {
-    /// By class, then by age: ids grow.
+struct FreeList {
+    /// By class, then by id, which is in the order of creation.
     idle: BTreeMap<(u64, u64), Idle>,
-    /// Ids of buffers given back to the driver, until the bind groups that hold them are gone too.
+    /// Ids of released buffers whose bind groups are still cached.
     retired: Vec<u64>,
     allocations: u64,
     usage: Usage,
@@ -90,20 +90,20 @@ struct Shelf {
 
 struct Idle {
     raw: wgpu::Buffer,
-    /// The allocation count when it came back.
+    /// The allocation count when it became idle.
     since: u64,
 }
 
-/// What the pool holds.
+/// How much memory the pool holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub created: u64,
     pub live_bytes: u64,
     pub idle_bytes: u64,
     pub peak_bytes: u64,
-    /// Of the live bytes, those that were asked for; and the most that were at a time.
-    pub asked_bytes: u64,
-    pub asked_peak: u64,
+    /// The live bytes without the rounding up to size classes.
+    pub requested_bytes: u64,
+    pub requested_peak: u64,
 }
 
 impl Pool {
@@ -113,51 +113,51 @@ impl Pool {
         } else {
             ("max_buffer_size", limits.buffer_bytes)
         };
-        Pool { device, limit, shelf: Arc::default() }
+        Pool { device, limit, free_list: Arc::default() }
     }
 
     pub fn usage(&self) -> Usage {
-        lock(&self.shelf).usage
+        lock(&self.free_list).usage
     }
 
     /// An idle buffer for this many bytes, if there is one.
-    pub fn reuse(&self, bytes: u64) -> Result<Option<Buffer>, Error> {
+    pub fn reuse(&self, bytes: u64) -> Result<Option<GpuBuffer>, Error> {
         let class = self.class(bytes)?;
-        let found = lock(&self.shelf).take(class, bytes);
-        Ok(found.map(|(id, raw)| self.hand_out(id, raw, bytes)))
+        let found = lock(&self.free_list).take(class, bytes);
+        Ok(found.map(|(id, raw)| self.wrap(id, raw, bytes)))
     }
 
     /// A new buffer for this many bytes.
-    pub fn create(&self, bytes: u64) -> Result<Buffer, Error> {
+    pub fn create(&self, bytes: u64) -> Result<GpuBuffer, Error> {
         use wgpu::BufferUsages as Usage;
         let class = self.class(bytes)?;
         let usage = Usage::STORAGE | Usage::COPY_SRC | Usage::COPY_DST;
         let raw = create_buffer(&self.device, "tensor", class, usage)?;
-        let mut shelf = lock(&self.shelf);
-        shelf.usage.created += 1;
-        shelf.lend(class, bytes);
-        let id = shelf.usage.created;
-        Ok(self.hand_out(id, raw, bytes))
+        let mut free_list = lock(&self.free_list);
+        free_list.usage.created += 1;
+        free_list.allocate(class, bytes);
+        let id = free_list.usage.created;
+        Ok(self.wrap(id, raw, bytes))
     }
 
-    /// Gives every idle buffer back to the driver.
+    /// Releases every idle buffer to the driver.
     pub fn clear(&self) {
-        lock(&self.shelf).retire(|_, _| true);
+        lock(&self.free_list).retire(|_, _| true);
     }
 
-    /// The ids of the buffers given back to the driver since the last call.
+    /// The ids of the buffers that were released since the last call.
     pub fn take_retired(&self) -> Vec<u64> {
-        std::mem::take(&mut lock(&self.shelf).retired)
+        std::mem::take(&mut lock(&self.free_list).retired)
     }
 
-    fn hand_out(&self, id: u64, raw: wgpu::Buffer, asked: u64) -> Buffer {
-        let shelf = Arc::downgrade(&self.shelf);
-        Buffer { id, asked, raw, shelf, past: Mutex::default() }
+    fn wrap(&self, id: u64, raw: wgpu::Buffer, requested: u64) -> GpuBuffer {
+        let free_list = Arc::downgrade(&self.free_list);
+        GpuBuffer { id, requested, raw, free_list, fault_deps: Mutex::default() }
     }
 
     fn class(&self, bytes: u64) -> Result<u64, Error> {
         let (limit, allowed) = self.limit;
-        // The class beside the limit is cut short, to the last multiple of 16.
+        // The last class ends at the limit, rounded down to a multiple of 16.
         let largest = allowed / 16 * 16;
         if bytes > largest {
             return Err(Error::TooLarge { bytes, limit, allowed });
@@ -166,40 +166,40 @@ impl Pool {
     }
 }
 
-/// The bytes a request is rounded up to: 256, 320, 384, 448, 512, 640 and so on, four classes an octave.
+/// The size that a request is rounded up to: 256, 320, 384, 448, 512, 640 and so on, four classes per power of two.
 fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);
     let octave = 1 << bytes.ilog2();
     bytes.next_multiple_of(octave / 4)
 }
 
-impl Shelf {
-    fn take(&mut self, class: u64, asked: u64) -> Option<(u64, wgpu::Buffer)> {
+impl FreeList {
+    fn take(&mut self, class: u64, requested: u64) -> Option<(u64, wgpu::Buffer)> {
         self.allocations += 1;
-        if self.allocations.is_multiple_of(SWEEP) {
+        if self.allocations.is_multiple_of(ALLOCATIONS_PER_SWEEP) {
             self.sweep();
         }
-        let widest = if self.usage.idle_bytes > self.recent_peak { 2 * class } else { class + 1 };
-        let (&(class, id), _) = self.idle.range((class, 0)..(widest, 0)).next()?;
+        let class_end = if self.usage.idle_bytes > self.recent_peak { 2 * class } else { class + 1 };
+        let (&(class, id), _) = self.idle.range((class, 0)..(class_end, 0)).next()?;
         let Idle { raw, .. } = self.idle.remove(&(class, id))?;
         self.usage.idle_bytes -= class;
-        self.lend(class, asked);
+        self.allocate(class, requested);
         Some((id, raw))
     }
 
-    fn lend(&mut self, class: u64, asked: u64) {
+    fn allocate(&mut self, class: u64, requested: u64) {
         self.usage.live_bytes += class;
-        self.usage.asked_bytes += asked;
-        self.usage.asked_peak = self.usage.asked_peak.max(self.usage.asked_bytes);
+        self.usage.requested_bytes += requested;
+        self.usage.requested_peak = self.usage.requested_peak.max(self.usage.requested_bytes);
         self.recent_peak = self.recent_peak.max(self.usage.live_bytes);
         self.usage.peak_bytes = self.usage.peak_bytes.max(self.usage.live_bytes);
     }
 
-    fn put_back(&mut self, id: u64, raw: wgpu::Buffer, asked: u64) {
+    fn put_back(&mut self, id: u64, raw: wgpu::Buffer, requested: u64) {
         let class = raw.size();
         let since = self.allocations;
         self.usage.live_bytes -= class;
-        self.usage.asked_bytes -= asked;
+        self.usage.requested_bytes -= requested;
         self.usage.idle_bytes += class;
         self.idle.insert((class, id), Idle { raw, since });
     }
@@ -207,9 +207,9 @@ impl Shelf {
     fn sweep(&mut self) {
         if self.usage.idle_bytes > self.recent_peak {
             let now = self.allocations;
-            self.retire(|_, idle| now - idle.since > AGE);
+            self.retire(|_, idle| now - idle.since > MAX_IDLE_ALLOCATIONS);
         }
-        // The peak fades, so that a phase with more in memory is forgotten when it is over.
+        // The peak decays, so that a phase with a higher peak is forgotten after it has ended.
         self.recent_peak = self.usage.live_bytes.max(self.recent_peak / 16 * 15);
     }
 
@@ -222,7 +222,7 @@ impl Shelf {
     }
 }
 
-/// Creates a buffer, or says that there is no memory for it.
+/// Creates a buffer, or fails with `OutOfMemory`.
 pub(super) fn create_buffer(
     device: &wgpu::Device,
     label: &str,
@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn classes_are_a_quarter_of_an_octave_apart() {
+    fn there_are_four_classes_per_power_of_two() {
         assert_eq!(size_class(0), 256);
         assert_eq!(size_class(256), 256);
         assert_eq!(size_class(257), 320);

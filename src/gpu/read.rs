@@ -1,7 +1,7 @@
-//! The way from the GPU to the host.
+//! Reads: bytes of GPU buffers to the host.
 //!
-//! In: buffers. Out: their bytes, or what went wrong since the last read: a failed device, an index out of range.
-//! Several buffers travel in one submission; many and large ones in several loads, so that staging memory stays small.
+//! In: buffers. Out: their bytes, or an error since the last read: a failed device, or an index out of range. One submission
+//! copies several buffers. A read is cut into chunks, so that the staging memory stays small.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -10,182 +10,187 @@ use futures::channel::oneshot;
 
 use super::Gpu;
 use super::faults::Faults;
-use super::pool::Buffer;
-use super::staging::Landed;
+use super::pool::GpuBuffer;
+use super::staging::Mapped;
 use super::timeline::Ticket;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// The most that travels at a time.
-const LOAD: u64 = 64 << 20;
+/// The size of a chunk, which bounds the staging memory of a read.
+const CHUNK_BYTES: u64 = 64 << 20;
 
-/// Where to send what arrives. Emptied when nothing will, and then the receiver is told so.
-pub(super) type Addressee = Arc<Mutex<Option<oneshot::Sender<Landed>>>>;
+/// The sender for the mapped buffer. Taking it out without sending cancels the receiver.
+pub(super) type Completion = Arc<Mutex<Option<oneshot::Sender<Mapped>>>>;
 
-/// A stretch of one buffer.
+/// A range of one buffer.
 pub(super) struct Piece {
-    /// Which of the buffers asked for.
-    of: usize,
-    from: u64,
+    /// Index of the buffer in the request.
+    buffer: usize,
+    offset: u64,
     bytes: u64,
 }
 
 impl Piece {
-    /// Copies are made in whole words.
-    fn padded(&self) -> u64 {
+    /// The size of the copy, which must be a multiple of 4.
+    fn padded_bytes(&self) -> u64 {
         self.bytes.next_multiple_of(4)
     }
 }
 
+/// A submitted copy of one chunk.
 pub(super) struct Transfer {
     pub ticket: Ticket,
-    pub addressee: Addressee,
-    pub landed: oneshot::Receiver<Landed>,
+    pub completion: Completion,
+    pub mapped: oneshot::Receiver<Mapped>,
 }
 
 impl Gpu {
-    /// The first `bytes` of the buffer, as they are after all runs so far. Wakes its task; blocks no executor.
-    pub async fn read(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
+    /// The first `bytes` of the buffer, after all runs so far. Does not block the executor.
+    pub async fn read(&self, buffer: &GpuBuffer, bytes: u64) -> Result<Vec<u8>, Error> {
         let mut all = self.read_many(&[(buffer, bytes)]).await?;
         Ok(all.swap_remove(0))
     }
 
     /// The first bytes of each buffer.
-    pub async fn read_many(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
-        let mut arrived = self.expect(buffers)?;
-        for load in loads(buffers) {
-            let transfer = self.send(&load, buffers)?;
-            self.poller.wake_when_done(&self.timeline, transfer.ticket, transfer.addressee);
-            let landed = transfer.landed.await;
-            self.unpack(landed, &load, &mut arrived)?;
+    pub async fn read_many(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut data = self.start_read(buffers)?;
+        for chunk in chunks(buffers) {
+            let transfer = self.submit_copy(&chunk, buffers)?;
+            self.poller.wake_when_done(&self.timeline, transfer.ticket, transfer.completion);
+            let mapped = transfer.mapped.await;
+            self.unpack(mapped, &chunk, &mut data)?;
         }
         self.faults.check(buffers.iter().map(|(buffer, _)| *buffer))?;
-        Ok(arrived)
+        Ok(data)
     }
 
     /// As `read`, and blocks the thread until the bytes are there.
-    pub fn read_blocking(&self, buffer: &Buffer, bytes: u64) -> Result<Vec<u8>, Error> {
+    pub fn read_blocking(&self, buffer: &GpuBuffer, bytes: u64) -> Result<Vec<u8>, Error> {
         let mut all = self.read_many_blocking(&[(buffer, bytes)])?;
         Ok(all.swap_remove(0))
     }
 
     /// As `read_many`, and blocks the thread until the bytes are there.
-    pub fn read_many_blocking(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
-        let arrived = self.peek(buffers)?;
+    pub fn read_many_blocking(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
+        let data = self.peek(buffers)?;
         self.faults.check(buffers.iter().map(|(buffer, _)| *buffer))?;
-        Ok(arrived)
+        Ok(data)
     }
 
-    /// The first bytes of each buffer, whatever was wrong on the way to them: a user's read will tell.
-    pub fn peek(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
-        let mut arrived = self.expect(buffers)?;
-        for load in loads(buffers) {
-            self.carry(&load, buffers, &mut arrived)?;
+    /// The first bytes of each buffer. An index fault is not reported, but kept for a user's read.
+    pub fn peek(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
+        let mut data = self.start_read(buffers)?;
+        for chunk in chunks(buffers) {
+            self.transfer_blocking(&chunk, buffers, &mut data)?;
         }
-        Ok(arrived)
+        Ok(data)
     }
 
-    /// Waits for the error words of all runs so far. What they say comes out of reads.
+    /// Waits for the fault words of all runs so far. Later reads report the faults.
     pub(super) fn settle(&self) -> Result<(), Error> {
-        self.carry(&[], &[], &mut [])
+        self.transfer_blocking(&[], &[], &mut [])
     }
 
-    /// One load, waited for.
-    fn carry(
+    /// Reads one chunk and blocks until it is there.
+    fn transfer_blocking(
         &self,
-        load: &[Piece],
-        buffers: &[(&Buffer, u64)],
-        arrived: &mut [Vec<u8>],
+        chunk: &[Piece],
+        buffers: &[(&GpuBuffer, u64)],
+        data: &mut [Vec<u8>],
     ) -> Result<(), Error> {
-        let transfer = self.send(load, buffers)?;
+        let transfer = self.submit_copy(chunk, buffers)?;
         self.timeline.wait(transfer.ticket)?;
-        // Another thread's poll may be the one that is just calling the callback.
-        let landed = pollster::block_on(transfer.landed);
-        self.unpack(landed, load, arrived)
+        // The callback may be running on another thread that polls.
+        let mapped = pollster::block_on(transfer.mapped);
+        self.unpack(mapped, chunk, data)
     }
 
-    /// Room for what will arrive.
-    fn expect(&self, buffers: &[(&Buffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
+    /// Counts a read, and allocates the vectors for its bytes.
+    fn start_read(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         self.health.check()?;
         self.reads.fetch_add(1, Ordering::Relaxed);
         let sizes = buffers.iter().map(|(_, bytes)| *bytes as usize);
         Ok(sizes.map(Vec::with_capacity).collect())
     }
 
-    /// Submits the copy of one load to a staging buffer.
-    pub(super) fn send(&self, load: &[Piece], buffers: &[(&Buffer, u64)]) -> Result<Transfer, Error> {
-        let bytes: u64 = load.iter().map(Piece::padded).sum();
-        // No run may come between the question which words are open and the submission that carries them.
+    /// Submits the copy of one chunk to a staging buffer.
+    pub(super) fn submit_copy(
+        &self,
+        chunk: &[Piece],
+        buffers: &[(&GpuBuffer, u64)],
+    ) -> Result<Transfer, Error> {
+        let bytes: u64 = chunk.iter().map(Piece::padded_bytes).sum();
+        // The lock keeps other runs from being submitted between listing the runs in flight and submitting the copy of their words.
         let recorder = lock(&self.recorder);
-        let runs = self.faults.open();
+        let runs = self.faults.in_flight();
         let staging = self.staging.take(bytes + Faults::BYTES * runs.len() as u64)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         let mut to = 0;
-        for piece in load {
-            let source = buffers[piece.of].0.raw();
-            encoder.copy_buffer_to_buffer(source, piece.from, &staging, to, piece.padded());
-            to += piece.padded();
+        for piece in chunk {
+            let source = buffers[piece.buffer].0.raw();
+            encoder.copy_buffer_to_buffer(source, piece.offset, &staging, to, piece.padded_bytes());
+            to += piece.padded_bytes();
         }
         self.faults.record(&runs, &mut encoder, &staging, bytes);
-        let landed = Landed { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, runs };
+        let mapped = Mapped { staging: Arc::clone(&self.staging), buffer: staging.clone(), bytes, runs };
         let (sender, receiver) = oneshot::channel();
-        let addressee = Addressee::new(Mutex::new(Some(sender)));
+        let completion = Completion::new(Mutex::new(Some(sender)));
         let callback = {
-            let addressee = Arc::clone(&addressee);
-            move |mapped: Result<(), wgpu::BufferAsyncError>| {
-                let sender = lock(&addressee).take();
-                if let (Ok(()), Some(sender)) = (mapped, sender) {
-                    // If nobody waits any more, `landed` is dropped, and does what is left to do.
-                    let _ = sender.send(landed);
+            let completion = Arc::clone(&completion);
+            move |result: Result<(), wgpu::BufferAsyncError>| {
+                let sender = lock(&completion).take();
+                if let (Ok(()), Some(sender)) = (result, sender) {
+                    // If the receiver is gone, `mapped` is dropped, which handles the fault words and returns the buffer.
+                    let _ = sender.send(mapped);
                 }
             }
         };
-        // With the submission, and not after it: another thread may wait for the submission in between, and after it
-        // nobody would poll for this callback.
+        // The mapping is part of the submission. If it were requested afterwards, another thread could wait for the submission
+        // in between, and no one would poll for this callback.
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., callback);
         let ticket = self.timeline.submit(Some(encoder.finish()));
         drop(recorder);
-        Ok(Transfer { ticket, addressee, landed: receiver })
+        Ok(Transfer { ticket, completion, mapped: receiver })
     }
 
-    /// Appends what arrived to the buffers that it is of.
+    /// Appends the bytes of a chunk to the vectors of their buffers.
     pub(super) fn unpack(
         &self,
-        landed: Result<Landed, oneshot::Canceled>,
-        load: &[Piece],
-        arrived: &mut [Vec<u8>],
+        mapped: Result<Mapped, oneshot::Canceled>,
+        chunk: &[Piece],
+        data: &mut [Vec<u8>],
     ) -> Result<(), Error> {
-        let Ok(landed) = landed else {
-            // Nothing arrives from a failed device only, and that has been reported; if not, this is the report.
-            let silence = Error::Driver("a read was given up without a reason".into());
-            return Err(self.health.fail(silence));
+        let Ok(mapped) = mapped else {
+            // A read is cancelled only if the device has failed, so `fail` returns the earlier error.
+            let cancelled = Error::Driver("a read was cancelled".into());
+            return Err(self.health.fail(cancelled));
         };
-        let view = landed.view()?;
+        let view = mapped.view()?;
         let mut at = 0;
-        for piece in load {
-            arrived[piece.of].extend_from_slice(&view[at..][..piece.bytes as usize]);
-            at += piece.padded() as usize;
+        for piece in chunk {
+            data[piece.buffer].extend_from_slice(&view[at..][..piece.bytes as usize]);
+            at += piece.padded_bytes() as usize;
         }
         Ok(())
     }
 }
 
-/// Cuts what is asked for into loads. There is always one, since the error word travels even if nothing else does.
-pub(super) fn loads(buffers: &[(&Buffer, u64)]) -> Vec<Vec<Piece>> {
-    let mut loads = vec![Vec::new()];
-    let mut room = LOAD;
-    for (of, &(_, bytes)) in buffers.iter().enumerate() {
-        let mut from = 0;
-        while from < bytes {
+/// Cuts a read into chunks. There is always at least one, because it copies the fault words too.
+pub(super) fn chunks(buffers: &[(&GpuBuffer, u64)]) -> Vec<Vec<Piece>> {
+    let mut chunks = vec![Vec::new()];
+    let mut room = CHUNK_BYTES;
+    for (buffer, &(_, bytes)) in buffers.iter().enumerate() {
+        let mut offset = 0;
+        while offset < bytes {
             if room == 0 {
-                loads.push(Vec::new());
-                room = LOAD;
+                chunks.push(Vec::new());
+                room = CHUNK_BYTES;
             }
-            let piece = Piece { of, from, bytes: room.min(bytes - from) };
-            from += piece.bytes;
-            room -= piece.padded();
-            loads.last_mut().expect("one at least").push(piece);
+            let piece = Piece { buffer, offset, bytes: room.min(bytes - offset) };
+            offset += piece.bytes;
+            room -= piece.padded_bytes();
+            chunks.last_mut().expect("at least one chunk").push(piece);
         }
     }
-    loads
+    chunks
 }

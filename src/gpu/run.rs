@@ -1,11 +1,11 @@
 //! Runs kernels.
 //!
-//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, at most two runs ahead of
-//! the GPU. Must not know what a kernel computes.
+//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, with at most two runs in flight.
+//! Does not know what a kernel computes.
 //!
-//! Every run writes its uniforms to the start of one buffer. `write_buffer` is itself ordered by the queue, before the next
-//! submission and after all earlier ones, so a run that is still in flight has read its own. A ring would buy nothing: wgpu
-//! tracks whole buffers and places the same barrier either way.
+//! Each run writes its uniforms to the start of one buffer. The queue orders `write_buffer` after all earlier submissions and
+//! before the next, so a run in flight has already read its own uniforms. A ring buffer would save nothing: wgpu tracks
+//! whole buffers and inserts the same barrier.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -14,70 +14,77 @@ use smallvec::SmallVec;
 
 use super::Gpu;
 use super::bind_groups::BindGroups;
-use super::faults::{Faults, Past};
+use super::faults::{FaultDeps, Faults};
 use super::pipeline::{Access, Pipeline};
-use super::pool::{Buffer, create_buffer};
+use super::pool::{GpuBuffer, create_buffer};
 use super::timeline::Ticket;
 use crate::core::error::Error;
 use crate::core::limits::{AdapterKind, Limits};
 use crate::core::sync::lock;
 
-/// One kernel over a grid of workgroups. One with no workgroup is passed over.
+/// One kernel over a grid of workgroups. A dispatch without workgroups is skipped.
 #[derive(Clone)]
 pub struct Dispatch {
     pub pipeline: Arc<Pipeline>,
     /// Indices into the run's buffers, in binding order.
     pub buffers: SmallVec<[u32; 8]>,
-    /// Where its block of uniforms begins: a byte offset, and a multiple of `Limits::uniform_alignment`.
+    /// The byte offset of its uniforms, a multiple of `Limits::uniform_alignment`.
     pub uniform: u32,
     pub uniform_bytes: u32,
     pub workgroups: [u32; 3],
-    /// About how many operations it takes.
+    /// Estimated number of operations.
     pub work: u64,
 }
 
-/// Dispatches in a submission: enough that submitting costs little, few enough that the GPU starts while the rest is
-/// recorded.
-const BATCH: usize = 128;
-const RUNS_IN_FLIGHT: usize = 2;
-const SMALLEST_UNIFORMS: u64 = 64 << 10;
-const SMALLEST_WINDOW: u64 = 256;
+/// Large enough that the cost of a submission is small, small enough that the GPU starts while the rest is recorded.
+const MAX_DISPATCHES_PER_SUBMISSION: usize = 128;
+/// One run executes while the next one is recorded.
+const MAX_RUNS_IN_FLIGHT: usize = 2;
+/// The initial size of the uniform buffer, which grows when a run needs more.
+const MIN_UNIFORM_BUFFER_BYTES: u64 = 64 << 10;
+/// The smallest binding of the uniform buffer. Larger ones are powers of two, so that dispatches share bind groups.
+const MIN_UNIFORM_WINDOW_BYTES: u64 = 256;
 
-/// What only one thread at a time may have: who records, submits.
+/// The state for recording a run. A thread holds it from recording to submission.
 pub(super) struct Recorder {
     device: wgpu::Device,
     pub bind_groups: BindGroups,
     uniforms: wgpu::Buffer,
-    /// The last submission of each run that may not be done.
+    /// The last submission of each run that may be unfinished.
     in_flight: VecDeque<Ticket>,
     pub runs: u64,
     pub dispatches: u64,
 }
 
 impl Gpu {
-    /// Submits the dispatches, which see each other's effects in order. Comes back without waiting for them, unless two
-    /// runs are still in flight. An error means that nothing ran; what fails later comes out of the next read.
-    pub fn run(&self, dispatches: &[Dispatch], buffers: &[&Buffer], uniforms: &[u32]) -> Result<(), Error> {
-        let mut recorder = self.turn()?;
+    /// Submits the dispatches, which execute in order. Returns without waiting for them, unless two runs are still in
+    /// flight. After an error nothing has run; the next read reports later failures.
+    pub fn run(
+        &self,
+        dispatches: &[Dispatch],
+        buffers: &[&GpuBuffer],
+        uniforms: &[u32],
+    ) -> Result<(), Error> {
+        let mut recorder = self.acquire_recorder()?;
         self.health.check()?;
         if dispatches.is_empty() {
             return Ok(());
         }
         recorder.start_run(&self.pool.take_retired());
-        recorder.make_room(dispatches, uniforms, &self.limits)?;
+        recorder.grow_uniforms(dispatches, uniforms, &self.limits)?;
         let queue = self.timeline.queue();
         queue.write_buffer(&recorder.uniforms, 0, bytemuck::cast_slice(uniforms));
         let indexes = dispatches.iter().any(|dispatch| dispatch.pipeline.faults);
         let run = indexes.then(|| self.faults.begin(queue));
         if !self.faults.are_settled() {
-            pass_on(dispatches, buffers, run.map_or(Past::default(), Past::of));
+            propagate_fault_deps(dispatches, buffers, run.map_or(FaultDeps::default(), FaultDeps::of));
         }
         let word = run.map_or(0, |run| self.faults.offset(run));
-        let longest = longest_submission(self.limits.kind);
+        let max_work = max_submission_work(self.limits.kind);
         let mut last = None;
         let mut rest = dispatches;
         while !rest.is_empty() {
-            let (batch, later) = rest.split_at(batch_length(rest, longest));
+            let (batch, later) = rest.split_at(batch_length(rest, max_work));
             let commands = recorder.record(batch, buffers, &self.faults, word);
             last = Some(self.timeline.submit(Some(commands)));
             rest = later;
@@ -86,20 +93,19 @@ impl Gpu {
         Ok(())
     }
 
-    /// Blocks until a run would not have to wait for an earlier one: for a caller that will hold a lock of its own
-    /// meanwhile.
-    pub fn wait_for_turn(&self) -> Result<(), Error> {
-        self.turn().map(drop)
+    /// Blocks until a run can start without waiting for an earlier one, for a caller that will hold a lock during the run.
+    pub fn wait_until_ready(&self) -> Result<(), Error> {
+        self.acquire_recorder().map(drop)
     }
 
-    /// Blocks until the GPU has done everything so far.
+    /// Blocks until the GPU has finished all submissions.
     pub fn wait(&self) -> Result<(), Error> {
         self.timeline.wait_for_all()
     }
 
-    /// The recorder, once fewer than two runs are in flight and there is an error word for another. The waiting is done
-    /// without it, so that reads go on.
-    fn turn(&self) -> Result<MutexGuard<'_, Recorder>, Error> {
+    /// The recorder, when fewer than two runs are in flight and a fault word is free. It is not locked during the wait, so
+    /// that reads can proceed.
+    fn acquire_recorder(&self) -> Result<MutexGuard<'_, Recorder>, Error> {
         loop {
             let recorder = lock(&self.recorder);
             if self.faults.is_full() {
@@ -108,7 +114,7 @@ impl Gpu {
                 continue;
             }
             let oldest = match recorder.in_flight.front() {
-                Some(&oldest) if recorder.in_flight.len() >= RUNS_IN_FLIGHT => oldest,
+                Some(&oldest) if recorder.in_flight.len() >= MAX_RUNS_IN_FLIGHT => oldest,
                 _ => return Ok(recorder),
             };
             drop(recorder);
@@ -122,7 +128,7 @@ impl Recorder {
     pub fn new(device: wgpu::Device) -> Result<Recorder, Error> {
         Ok(Recorder {
             bind_groups: BindGroups::new(device.clone()),
-            uniforms: create_uniforms(&device, SMALLEST_UNIFORMS)?,
+            uniforms: create_uniforms(&device, MIN_UNIFORM_BUFFER_BYTES)?,
             device,
             in_flight: VecDeque::new(),
             runs: 0,
@@ -132,12 +138,17 @@ impl Recorder {
 
     fn start_run(&mut self, retired: &[u64]) {
         self.runs += 1;
-        self.bind_groups.forget(retired);
+        self.bind_groups.remove(retired);
         self.bind_groups.start_run();
     }
 
-    /// Replaces the uniform buffer if this run's uniforms, or the window of one of its dispatches, would reach beyond it.
-    fn make_room(&mut self, dispatches: &[Dispatch], uniforms: &[u32], limits: &Limits) -> Result<(), Error> {
+    /// Replaces the uniform buffer if it is too small for this run's uniforms, or for the window of a dispatch.
+    fn grow_uniforms(
+        &mut self,
+        dispatches: &[Dispatch],
+        uniforms: &[u32],
+        limits: &Limits,
+    ) -> Result<(), Error> {
         let largest = dispatches.iter().map(window).max().unwrap_or(0);
         if largest > u64::from(limits.uniform_bytes) {
             return Err(Error::TooLarge {
@@ -160,16 +171,16 @@ impl Recorder {
             });
         }
         self.uniforms = create_uniforms(&self.device, size)?;
-        // They hold the old one. Those that the GPU is using, wgpu keeps.
+        // The groups refer to the old buffer. wgpu keeps those that the GPU is using.
         self.bind_groups.clear();
         Ok(())
     }
 
-    /// `word` is where the run's error word lies.
+    /// `word` is the offset of the run's fault word.
     fn record(
         &mut self,
         batch: &[Dispatch],
-        buffers: &[&Buffer],
+        buffers: &[&GpuBuffer],
         faults: &Faults,
         word: u32,
     ) -> wgpu::CommandBuffer {
@@ -204,15 +215,15 @@ impl Recorder {
     }
 }
 
-/// Passes on, dispatch by dispatch, which runs the contents of the buffers depend on: what is written, on those of what
-/// is bound, and on this one if the dispatch indexes.
-fn pass_on(dispatches: &[Dispatch], buffers: &[&Buffer], own: Past) {
+/// Updates the fault dependencies of the buffers, dispatch by dispatch: what a dispatch writes depends on the runs that its
+/// buffers depend on, and on this run if its kernel indexes.
+fn propagate_fault_deps(dispatches: &[Dispatch], buffers: &[&GpuBuffer], own: FaultDeps) {
     for Dispatch { pipeline, buffers: bound, .. } in dispatches {
-        let bound = bound.iter().map(|&index| &buffers[index as usize].past);
-        let own = if pipeline.faults { own } else { Past::default() };
-        let past = bound.clone().fold(own, |past, other| past.join(*lock(other)));
+        let bound = bound.iter().map(|&index| &buffers[index as usize].fault_deps);
+        let own = if pipeline.faults { own } else { FaultDeps::default() };
+        let deps = bound.clone().fold(own, |deps, other| deps.join(*lock(other)));
         let written = bound.zip(&pipeline.bindings).filter(|(_, access)| **access == Access::ReadWrite);
-        written.for_each(|(written, _)| *lock(written) = past);
+        written.for_each(|(written, _)| *lock(written) = deps);
     }
 }
 
@@ -223,11 +234,12 @@ fn create_uniforms(device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer, Err
 
 /// The bytes of the uniform buffer that a dispatch binds: powers of two, so that bind groups are shared.
 fn window(dispatch: &Dispatch) -> u64 {
-    u64::from(dispatch.uniform_bytes).next_power_of_two().max(SMALLEST_WINDOW)
+    u64::from(dispatch.uniform_bytes).next_power_of_two().max(MIN_UNIFORM_WINDOW_BYTES)
 }
 
-/// The work of a submission that stays well under half a second, so that the desktop stays alive and no watchdog barks.
-fn longest_submission(kind: AdapterKind) -> u64 {
+/// The operations that a submission may have: less than half a second of work, so that the desktop stays responsive and the
+/// driver's watchdog does not reset the GPU.
+fn max_submission_work(kind: AdapterKind) -> u64 {
     match kind {
         AdapterKind::Software => 2_000_000_000,
         AdapterKind::Integrated | AdapterKind::Other => 50_000_000_000,
@@ -235,13 +247,13 @@ fn longest_submission(kind: AdapterKind) -> u64 {
     }
 }
 
-/// How many of the dispatches go into the next submission: as many as stay below both bounds, and one at least.
-fn batch_length(dispatches: &[Dispatch], longest: u64) -> usize {
+/// The number of dispatches in the next submission: as many as both bounds allow, and at least one.
+fn batch_length(dispatches: &[Dispatch], max_work: u64) -> usize {
     let mut work = 0_u64;
     let fits = |dispatch: &&Dispatch| {
         work = work.saturating_add(dispatch.work);
-        work <= longest
+        work <= max_work
     };
-    let batch = dispatches.iter().take(BATCH).take_while(fits);
+    let batch = dispatches.iter().take(MAX_DISPATCHES_PER_SUBMISSION).take_while(fits);
     batch.count().max(1)
 }

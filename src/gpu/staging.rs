@@ -1,7 +1,6 @@
-//! Buffers that the host can read, on the way of data from the GPU.
+//! Staging buffers: memory that the GPU writes and the host maps.
 //!
-//! In: how many bytes travel. Out: a staging buffer, kept for the next read when it is no larger than usual. Must not know
-//! which tensors' bytes are in it.
+//! In: a number of bytes. Out: a staging buffer. Small ones are kept for later reads. Does not know which tensors are read.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,11 +9,12 @@ use super::pool::create_buffer;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// Idle staging buffers kept: one for each read under way at a time, usually.
-const KEPT: usize = 8;
-/// Larger ones are given back to the driver at once.
-const LARGEST_KEPT: u64 = 16 << 20;
-const SMALLEST: u64 = 4 << 10;
+/// Idle staging buffers that are kept. Each read in flight needs one.
+const MAX_IDLE: usize = 8;
+/// Larger buffers are released to the driver at once.
+const MAX_IDLE_BYTES: u64 = 16 << 20;
+/// One page: reads of less share buffers of this size.
+const MIN_BYTES: u64 = 4 << 10;
 
 pub(super) struct Staging {
     device: wgpu::Device,
@@ -28,8 +28,8 @@ impl Staging {
     }
 
     pub fn take(&self, bytes: u64) -> Result<wgpu::Buffer, Error> {
-        // A power of two, so that reads of about the same size share one.
-        let size = bytes.next_power_of_two().max(SMALLEST);
+        // A power of two, so that reads of similar sizes share buffers.
+        let size = bytes.next_power_of_two().max(MIN_BYTES);
         let mut idle = lock(&self.idle);
         if let Some(position) = idle.iter().position(|buffer| buffer.size() == size) {
             return Ok(idle.swap_remove(position));
@@ -40,24 +40,24 @@ impl Staging {
 
     fn put_back(&self, buffer: wgpu::Buffer) {
         let mut idle = lock(&self.idle);
-        if idle.len() < KEPT && buffer.size() <= LARGEST_KEPT {
+        if idle.len() < MAX_IDLE && buffer.size() <= MAX_IDLE_BYTES {
             idle.push(buffer);
         }
     }
 }
 
-/// Bytes that arrived. However this ends, read or dropped with a future that nobody awaits, the error words that came
-/// along are taken note of, and the buffer goes back.
-pub(super) struct Landed {
+/// A mapped staging buffer with the bytes of a read and the fault words that were copied with them. Dropping it, also unread,
+/// handles the fault words and returns the buffer.
+pub(super) struct Mapped {
     pub staging: Arc<Staging>,
     pub buffer: wgpu::Buffer,
-    /// Bytes of data, a multiple of 4.
+    /// The size of the data, a multiple of 4.
     pub bytes: u64,
-    /// The runs whose error words came along, behind the data.
+    /// The runs whose fault words follow the data.
     pub runs: Vec<Run>,
 }
 
-impl Landed {
+impl Mapped {
     pub fn view(&self) -> Result<wgpu::BufferView, Error> {
         let all = self.bytes + Faults::BYTES * self.runs.len() as u64;
         let view = self.buffer.get_mapped_range(..all);
@@ -65,12 +65,12 @@ impl Landed {
     }
 }
 
-impl Drop for Landed {
+impl Drop for Mapped {
     fn drop(&mut self) {
         if let Ok(view) = self.view() {
             let words = view[self.bytes as usize..].as_chunks().0;
             for (&run, &word) in self.runs.iter().zip(words) {
-                self.staging.faults.arrive(run, u32::from_le_bytes(word));
+                self.staging.faults.handle_word(run, u32::from_le_bytes(word));
             }
         }
         self.buffer.unmap();

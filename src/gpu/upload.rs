@@ -1,60 +1,62 @@
-//! The way from the host to the GPU.
+//! Uploads: bytes of the host to the GPU.
 //!
-//! In: bytes. Out: a buffer that holds them for every run after. wgpu copies what is written to memory of its own, which is
-//! free again when the next submission is done: so large uploads go in pieces, and are sent on their way now and then.
+//! In: bytes. Out: a buffer that has them in every later run. wgpu copies writes to staging memory of its own, which it
+//! frees after the next submission. So a large upload is written in pieces, and submitted after a number of them.
 
 use super::Gpu;
-use super::pool::Buffer;
+use super::pool::GpuBuffer;
 use super::timeline::Ticket;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// wgpu loses the device when it finds no memory for a piece, so none is larger than this.
-const PIECE: usize = 32 << 20;
-/// Bytes on their way before they are submitted; at most twice as many are under way at a time.
-const FLUSH: u64 = 128 << 20;
+/// wgpu loses the device if the staging memory of a write does not fit, so writes are small.
+const MAX_WRITE_BYTES: usize = 32 << 20;
+/// Writes are submitted after this many bytes. At most twice as many are in flight at a time.
+const SUBMIT_AFTER_BYTES: u64 = 128 << 20;
 
 #[derive(Default)]
 pub(super) struct Uploads {
     pub count: u64,
+    /// Bytes that were written but not submitted.
     pending: u64,
-    flushed: Option<Ticket>,
+    /// The last submission of writes.
+    submitted: Option<Ticket>,
 }
 
 impl Gpu {
-    /// A buffer with these bytes. What it has room for beyond them is undefined.
-    pub fn upload(&self, data: &[u8]) -> Result<Buffer, Error> {
+    /// A buffer with these bytes. The rest of the buffer is undefined.
+    pub fn upload(&self, data: &[u8]) -> Result<GpuBuffer, Error> {
         let buffer = self.allocate(data.len() as u64)?;
-        for (piece, place) in data.chunks(PIECE).zip((0..).step_by(PIECE)) {
-            self.write(&buffer, place, piece)?;
+        for (piece, offset) in data.chunks(MAX_WRITE_BYTES).zip((0..).step_by(MAX_WRITE_BYTES)) {
+            self.write(&buffer, offset, piece)?;
         }
         lock(&self.uploads).count += 1;
         Ok(buffer)
     }
 
-    fn write(&self, buffer: &Buffer, place: u64, piece: &[u8]) -> Result<(), Error> {
+    fn write(&self, buffer: &GpuBuffer, offset: u64, piece: &[u8]) -> Result<(), Error> {
         let queue = self.timeline.queue();
-        // wgpu writes whole words; a buffer has room for one more byte or three.
+        // wgpu writes multiples of 4 bytes. Buffers have room for the last, partial word: sizes are multiples of 16.
         let (words, rest) = piece.split_at(piece.len() / 4 * 4);
-        queue.write_buffer(buffer.raw(), place, words);
+        queue.write_buffer(buffer.raw(), offset, words);
         if !rest.is_empty() {
             let mut word = [0; 4];
             word[..rest.len()].copy_from_slice(rest);
-            queue.write_buffer(buffer.raw(), place + words.len() as u64, &word);
+            queue.write_buffer(buffer.raw(), offset + words.len() as u64, &word);
         }
-        self.flush_if_much_is_pending(piece.len() as u64)
+        self.submit_pending_writes(piece.len() as u64)
     }
 
-    fn flush_if_much_is_pending(&self, bytes: u64) -> Result<(), Error> {
-        let before = {
+    fn submit_pending_writes(&self, bytes: u64) -> Result<(), Error> {
+        let previous = {
             let mut uploads = lock(&self.uploads);
             uploads.pending += bytes;
-            if uploads.pending < FLUSH {
+            if uploads.pending < SUBMIT_AFTER_BYTES {
                 return Ok(());
             }
             uploads.pending = 0;
-            uploads.flushed.replace(self.timeline.submit(None))
+            uploads.submitted.replace(self.timeline.submit(None))
         };
-        before.map_or(Ok(()), |ticket| self.timeline.wait(ticket))
+        previous.map_or(Ok(()), |ticket| self.timeline.wait(ticket))
     }
 }

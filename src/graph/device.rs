@@ -1,7 +1,7 @@
-//! `Device`: where tensors live, and when they are computed. Who computes them is behind [`Engine`].
+//! `Device`: a handle on the memory and the queue of pending work. Its [`Engine`] computes.
 //!
-//! In: nodes to realise, data to upload, values to read. Out: values on nodes, data on the host. Knows no backend: the
-//! devices that there are stand in `runtime/devices`.
+//! In: nodes to realize, data to upload, values to read. Out: values on nodes, data on the host. Knows no backend:
+//! `runtime/devices` has the constructors of devices.
 
 use std::any::Any;
 use std::fmt;
@@ -24,33 +24,33 @@ pub struct Device(Arc<Inner>);
 
 struct Inner {
     name: String,
-    /// `None`: the CPU reference, which has none.
+    /// `None` for the CPU reference, which has no limits.
     limits: Option<Limits>,
-    /// Each node is realised as soon as it is built.
+    /// Whether each node is realized as soon as it is built.
     eager: bool,
     engine: Box<dyn Engine>,
-    /// Held while nodes are realised.
+    /// Locked while nodes are realized.
     running: Mutex<()>,
-    /// What is to be computed with the next run, whatever that run is for.
+    /// What the next run computes in addition to its own roots.
     pending: Mutex<Vec<Pending>>,
-    /// A failure that had no read to come out of yet.
+    /// A failure that no read has reported.
     failure: Mutex<Option<Error>>,
 }
 
-/// What computes for a device: `runtime` implements it.
+/// Computes for a device; implemented by `runtime`.
 pub(crate) trait Engine: Any + Send + Sync {
-    /// Gives the nodes their values, or promises them: nothing waits for the device.
+    /// Submits the computation of the nodes and sets their values. Does not wait for the device.
     fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error>;
 
-    /// Blocks until a run would not have to wait for an earlier one.
-    fn wait_for_turn(&self) -> Result<(), Error>;
+    /// Blocks until a run can start without waiting for an earlier one.
+    fn wait_until_ready(&self) -> Result<(), Error>;
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
 
     /// The first bytes of a storage.
     fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
 
-    /// [`read`](Engine::read) that blocks no thread.
+    /// [`read`](Engine::read) without blocking the thread.
     fn read_async<'a>(
         &'a self,
         storage: &'a dyn Storage,
@@ -58,24 +58,24 @@ pub(crate) trait Engine: Any + Send + Sync {
     ) -> BoxFuture<'a, Result<Download<'a>, Error>>;
 }
 
-/// Something that is computed with the next run if it is still there.
+/// A value that the next run computes, if it still exists then.
 pub(crate) enum Pending {
-    /// What a Var begins with: computed by itself, so that the first step is planned,
-    /// and its kernels are compiled, as all others.
+    /// The initial value of a Var. It has a run of its own, so that the first training step has the same plan and kernels
+    /// as all later steps.
     Initial(Weak<Node>),
-    /// A Var that was given another tensor.
+    /// A Var that was set to another tensor.
     Changed(Weak<dyn Variable>),
-    /// A tensor that a backward pass started from: its value costs little more while the rest is computed anyway.
+    /// The output that a backward pass started from: computing it together with the rest costs little.
     Output(Weak<Node>),
 }
 
-/// Something whose node is another from time to time: a `Var`.
+/// A variable, whose node changes: a `Var`.
 pub(crate) trait Variable: Send + Sync {
-    /// The node that it refers to now.
+    /// Its current node.
     fn node(&self) -> Arc<Node>;
 }
 
-/// What stands in for the memory of an upload that failed. The failure comes out of the next read.
+/// The storage of a failed upload. The next read reports the failure.
 struct FailedUpload;
 
 impl Storage for FailedUpload {
@@ -110,20 +110,20 @@ impl Device {
         self.0.limits.as_ref()
     }
 
-    /// The largest tensor that can be bound.
+    /// The largest tensor in bytes that a kernel can bind.
     pub(crate) fn binding_limit(&self) -> Option<u64> {
         self.limits().map(|limits| limits.binding_bytes.min(limits.buffer_bytes))
     }
 
-    /// Computes the nodes, and what is pending besides. One lock spans planning and submitting; nothing waits.
+    /// Computes the nodes and everything in `pending`. One lock spans planning and submission. Does not wait for the result.
     pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
-        self.0.engine.wait_for_turn()?; // before the lock, not inside it
+        self.0.engine.wait_until_ready()?; // before locking, so that a wait does not block other threads
         let _running = lock(&self.0.running);
         self.realize_locked(roots)
     }
 
-    /// [`realize`](Device::realize) of a node that was just built; `None` while the device plans. It builds nodes then (what
-    /// fused operations mean, for one), which wait as ever.
+    /// [`realize`](Device::realize) for a node that was just built. `None` if the device is planning: planning builds nodes
+    /// too (decompositions of fused operations), and these stay pending.
     fn realize_built(&self, node: &Arc<Node>) -> Option<Result<(), Error>> {
         let _running = self.0.running.try_lock().ok()?;
         Some(self.realize_locked(std::slice::from_ref(node)))
@@ -147,7 +147,8 @@ impl Device {
         self.0.engine.realize(roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
     }
 
-    /// Realises a chain that grew too deep while it was built. Building returns no error: a failure waits for a read.
+    /// Realizes a pending chain that has become too deep. A failure is reported by the next read, because building returns no
+    /// error.
     pub(super) fn realize_deep(&self, node: &Arc<Node>) {
         if let Some(Err(error)) = self.realize_built(node) {
             *lock(&self.0.failure) = Some(error);
@@ -158,8 +159,8 @@ impl Device {
         self.0.eager
     }
 
-    /// Realises a node that was just built, and panics in its line with what went wrong. `operands` are its sources,
-    /// which it may have forgotten afterwards.
+    /// Realizes a node that was just built, and panics in the user's line if that fails. `operands` are its sources, which the
+    /// node may have dropped afterwards.
     #[track_caller]
     pub(super) fn realize_eagerly(&self, node: &Arc<Node>, operands: &Edges) {
         let Some(realized) = self.realize_built(node) else { return };
@@ -191,7 +192,7 @@ impl Device {
         lock(&self.0.pending).push(pending);
     }
 
-    /// Building returns no error: a failure comes out of the next read, before any of the data is used.
+    /// The next read reports a failure, because building returns no error.
     pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Arc<dyn Storage> {
         self.0.engine.upload(&data).unwrap_or_else(|error| {
             *lock(&self.0.failure) = Some(error);

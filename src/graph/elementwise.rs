@@ -1,4 +1,4 @@
-//! The elementwise operations as the graph has them: what each accepts, its WGSL, and its value in plain arithmetic.
+//! The rows of the operation table as data: accepted dtypes, WGSL, and the function in f64 and i64.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::ops::Range;
@@ -28,7 +28,7 @@ impl Accepts {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some fields are used by tests only"))]
 pub(crate) struct UnaryRow {
     pub name: &'static str,
     pub accepts: Accepts,
@@ -39,11 +39,11 @@ pub(crate) struct UnaryRow {
     pub jumps: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "what only the tests of every row ask for"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "some fields are used by tests only"))]
 pub(crate) struct BinaryRow {
     pub name: &'static str,
     pub accepts: Accepts,
-    /// The result is a bool whatever the operands are.
+    /// Whether the result is a bool for operands of any dtype.
     pub compares: bool,
     pub wgsl: &'static str,
     pub float: fn(f64, f64) -> f64,
@@ -52,7 +52,7 @@ pub(crate) struct BinaryRow {
     pub jumps: bool,
 }
 
-/// For a row whose `accepts` rules the other kind of operand out.
+/// The function of a row for operands that its `accepts` excludes.
 fn never<T, R>(_: T) -> R {
     unreachable!("the row does not accept this dtype")
 }

@@ -1,4 +1,4 @@
-//! A fused operation as the graph and the scheduler see it: its outputs in primitives, and its kernels.
+//! The graph's view of a fused operation: its decomposition into primitives, and its kernels.
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;
@@ -8,22 +8,22 @@ use super::node::{Edge, Edges};
 use crate::core::limits::Limits;
 use crate::core::shape::Spec;
 
-/// An operation with kernels of its own. `tensor/fused` has the trait that users implement, which speaks of tensors.
+/// An operation with its own kernels. Users implement `Fused` (`tensor/fused`), which is the same in terms of tensors.
 pub(crate) trait FusedOp: Any + Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// The type of the user's that it is: another may have its name.
+    /// The user's type. The name alone does not identify the operation.
     fn op_type(&self) -> TypeId;
 
-    /// What changes the shapes or the kernel's text: part of a plan's key.
+    /// Everything that changes shapes or WGSL: part of a plan's key.
     fn attributes(&self) -> Vec<u64>;
 
-    /// The user's numbers: uniforms, in no key.
+    /// The user's scalars: uniforms, not part of a key.
     fn scalars(&self) -> Vec<f64>;
 
-    /// Every output in primitives of the inputs.
+    /// Builds all outputs from the inputs by primitive operations.
     fn decompose(&self, inputs: &[Edge]) -> Edges;
 
-    /// Dispatches for inputs and outputs of these specs; `None`: it has no kernel for them.
+    /// Dispatches for inputs and outputs of these specs; `None` if it has no kernel for them.
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>>;
 }

@@ -1,11 +1,11 @@
-//! Handles: the references to the graph that users hold.
+//! Handles: the user's references to nodes.
 
 use std::sync::Arc;
 
 use super::node::{Edge, Node};
 
-/// An output that a user holds, as a `Tensor` or a stored gradient. Its node counts handles: what is held when a run ends
-/// has a value then.
+/// An output that a user holds, as a `Tensor` or a stored gradient. The node counts its handles, and a run keeps the values
+/// of held outputs.
 pub(crate) struct Handle {
     pub node: Arc<Node>,
     pub out: u8,

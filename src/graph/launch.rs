@@ -1,4 +1,4 @@
-//! What a fused operation dispatches.
+//! The dispatches of a fused operation.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use super::shader_source::ShaderSource;
 /// One dispatch of a fused operation: a WGSL program with one entry point, and what is bound to it. `shaders/common.wgsl`
 /// (`is_nan`, `max_f32`, `tanh_`...) stands before the program.
 ///
-/// Shapes belong into uniforms rather than into the text, so that a new batch size compiles nothing.
+/// Pass shapes as uniforms instead of writing them into the WGSL, so that another batch size compiles nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Launch {
     pub(crate) source: ShaderSource,
@@ -22,7 +22,7 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A dispatch of one workgroup that binds nothing. The driver's checks of indices, loops and divisions stay in.
+    /// A dispatch of one workgroup without bindings. The driver's run-time checks of indices, loops and divisions are on.
     pub fn new(source: impl Into<Cow<'static, str>>) -> Launch {
         Launch::from_source(ShaderSource::new(source))
     }
@@ -46,7 +46,7 @@ impl Launch {
         self
     }
 
-    /// What each storage binding is, from `@binding(1)` on.
+    /// The storage bindings, from `@binding(1)` on.
     pub fn buffers(mut self, buffers: impl IntoIterator<Item = Buffer>) -> Launch {
         self.buffers = buffers.into_iter().collect();
         self
@@ -58,42 +58,42 @@ impl Launch {
         self
     }
 
-    /// Workgroups wanted: any number. Those over 65,535 go on in a second dimension, whose last row may have more than
-    /// was asked for: a kernel counts `group.y * groups.x + group.x` and leaves the surplus alone.
+    /// The number of workgroups. More than 65,535 are laid out in two dimensions, and the last row may have more workgroups
+    /// than requested. A kernel computes its number as `group.y * groups.x + group.x` and must ignore surplus workgroups.
     pub fn workgroups(mut self, count: u32) -> Launch {
         self.workgroups = count;
         self
     }
 
-    /// Operations in all, roughly: they bound how much is submitted at once.
+    /// Estimated number of operations, which bounds the length of a submission.
     pub fn work(mut self, operations: u64) -> Launch {
         self.work = operations;
         self
     }
 
-    /// Leaves the driver's checks out: for the crate's own kernels, which are proven to index inside their bindings.
+    /// Turns run-time checks off, for kernels of the crate whose indices are proven to be in bounds.
     pub(crate) fn trusted(mut self) -> Launch {
         self.trusted = true;
         self
     }
 }
 
-/// What a storage binding of a launch is.
+/// A storage binding of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Buffer {
     /// An operand: `var<storage, read>`.
     Input(usize),
     /// A result: `var<storage, read_write>`. A later dispatch of the operation may read what an earlier one wrote.
     Output(usize),
-    /// Memory of the operation's own, from one of its dispatches to another: `var<storage, read_write>`, undefined before
-    /// it is written. Dispatches that name the same index share it.
+    /// Temporary memory shared by the dispatches of the operation that use the same index: `var<storage, read_write>`, with
+    /// undefined initial contents.
     Scratch {
-        /// Which.
+        /// Identifies it.
         index: usize,
-        /// Its size: the largest that a dispatch names.
+        /// Its size. If dispatches give different sizes, the largest counts.
         bytes: usize,
     },
-    /// The error word, a `var<storage, read_write>` of `atomic<u32>`, last of the bindings: a kernel that meets an index
+    /// The fault word, a `var<storage, read_write>` of `atomic<u32>`; it must be the last binding. A kernel that finds an index
     /// out of range writes NaN and does `atomicMin` of [`Word::Site`].
     Fault,
 }
@@ -101,15 +101,15 @@ pub enum Buffer {
 /// A word of a launch's uniform block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Word {
-    /// A size that is known from the shapes.
+    /// A size.
     Size(u32),
     /// The operation's scalar of this position, as f32.
     Scalar(usize),
-    /// The number by which a fault is traced to the user's line.
+    /// The number that identifies the operation and the user's line in an index fault.
     Site,
 }
 
-/// Refuses launches that name what is not there, or leave a result unwritten: mistakes of whoever wrote the operation.
+/// Panics if a launch binds an input or output that does not exist, or if no launch writes an output.
 pub(crate) fn validate(name: &str, launches: &[Launch], inputs: usize, outputs: usize) {
     let mut written = vec![false; outputs];
     for launch in launches {
@@ -122,7 +122,11 @@ pub(crate) fn validate(name: &str, launches: &[Launch], inputs: usize, outputs: 
                 }
                 Buffer::Scratch { .. } => {}
                 Buffer::Fault => {
-                    assert_eq!(at + 1, launch.buffers.len(), "{name}: the error word is the last binding");
+                    assert_eq!(
+                        at + 1,
+                        launch.buffers.len(),
+                        "{name}: the fault word must be the last binding"
+                    );
                 }
             }
         }

@@ -1,7 +1,7 @@
-//! The graph: nodes that say what is to be computed, and cache what has been; and the device that computes them.
+//! The graph: nodes with their operations and cached values, and the handle of the device that computes them.
 //!
-//! In: checked operations from `tensor`. Out: a DAG for `autograd` to lengthen and `schedule` to plan. Nothing here
-//! computes an element, or knows who does.
+//! In: checked operations from `tensor`. Out: a DAG that `autograd` extends and `schedule` plans. Computes no elements, and
+//! does not know the backends.
 
 mod device;
 mod elementwise;
@@ -27,4 +27,4 @@ pub(crate) use print::print;
 pub(crate) use shader_source::{ShaderSource, hook};
 pub(crate) use storage::{Storage, Value};
 pub(crate) use table::{binary_rows, unary_rows};
-pub(crate) use view::{Move, View, Windows};
+pub(crate) use view::{Move, View, WindowMove};

@@ -1,7 +1,7 @@
-//! What the graph is made of: nodes, the edges between them, and the values cached on them.
+//! Nodes of the graph, the edges between them, and the values cached on them.
 //!
-//! In: an op, its sources and the specs of its outputs, all checked. Out: a node that is pending until a plan gives it
-//! a value. Knows nothing of gradients' rules, of kernels or of devices' insides.
+//! In: an operation, its sources and the specs of its outputs, all checked. Out: a node, which is pending until a run sets
+//! its value. Does not know gradient rules, kernels, or backends.
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,17 +25,17 @@ use crate::core::scoped::scoped;
 use crate::core::shape::{Shape, Spec};
 use crate::core::sync::lock;
 
-/// A pending chain deeper than this realises itself, so that plans and their walks stay bounded.
+/// A deeper pending chain is realized while it is built, which bounds the size of plans.
 pub(crate) const MAX_DEPTH: u32 = 2048;
 
-/// Everything a node can compute: some forty primitives, and fused operations that carry their meaning in primitives.
+/// The operations: about forty primitives, and fused operations, which have a decomposition into primitives.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Data from the host, and what the host knows of integers in it. It has a value from the start.
+    /// Data from the host, with the extremes of integer data. The node has a value from the start.
     Input(Option<Extremes>),
-    /// A number that the library itself wrote: part of a plan's key, and folded.
+    /// A number written in this library: part of a plan's key, and folded by `simplify`.
     Const(f64),
-    /// A number from the user: a uniform, in no key, equal to another only if it is the same node.
+    /// A number from the user: a uniform, not part of a key. Two scalars are equal only if they are the same node.
     Scalar(f64),
     /// The index along a dim.
     Iota(usize),
@@ -50,13 +50,13 @@ pub(crate) enum Op {
     Where,
     Cast(DType),
     Move(Move),
-    /// Over the dims listed, which stay with size 1.
+    /// A reduction over the listed dims, which are kept with size 1.
     Reduce(Reduce, SmallVec<[usize; 4]>),
     /// `[batch.., M, K] x [batch.., K, N]`
     MatMul,
-    /// `(x, index)`: along the dim, the element of `x` that `index` names.
+    /// `(x, index)`: the element of `x` at position `index` along the dim.
     Gather(usize),
-    /// `(index, src)`: along the dim of this size, the sum of the elements of `src` whose index names it.
+    /// `(index, src)`: for each position along the dim of this size, the sum of the elements of `src` with this index.
     ScatterAdd(usize, usize),
     Fused(Arc<dyn FusedOp>),
 }
@@ -92,7 +92,7 @@ impl Op {
     }
 }
 
-/// One output of a node, as a consumer refers to it.
+/// A reference to one output of a node.
 #[derive(Clone)]
 pub(crate) struct Edge {
     pub node: Arc<Node>,
@@ -110,21 +110,21 @@ pub(crate) struct Node {
     pub device: Device,
     /// The user's line.
     pub at: &'static Location<'static>,
-    /// Gradients flow through this node to one of its sources.
+    /// Whether a gradient flows through this node to one of its sources.
     pub tracks: bool,
-    /// Length of the longest pending chain that ends here, or more: it is not counted anew when a source is computed.
+    /// An upper bound on the length of the longest pending chain that ends here. It is not updated when a source is computed.
     depth: AtomicU32,
-    /// [`Handle`]s on this node.
+    /// The number of [`Handle`]s on this node.
     held: AtomicU32,
-    /// A leaf that asked for a gradient.
+    /// Whether it is a leaf that requires a gradient.
     leaf: AtomicBool,
-    /// A backward pass went through and gave the graph up.
+    /// Whether a backward pass has freed the graph behind this node.
     released: AtomicBool,
-    /// A run left the value to be computed when it is read.
+    /// Whether a run deferred the value until it is read.
     deferred: AtomicBool,
     /// The recomputation that built it ([`with_recomputation`]), or 0.
     pub recomputation: u64,
-    state: Mutex<State>,
+    state: Mutex<NodeState>,
 }
 
 thread_local! {
@@ -138,7 +138,7 @@ pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct NodeState {
     pub sources: Edges,
     /// One for each output, once computed.
     pub values: Option<Arc<[Value]>>,
@@ -172,7 +172,7 @@ impl Node {
             released: AtomicBool::new(false),
             deferred: AtomicBool::new(false),
             recomputation: RECOMPUTATION.get(),
-            state: Mutex::new(State { sources, ..State::default() }),
+            state: Mutex::new(NodeState { sources, ..NodeState::default() }),
         });
         if device.is_eager() && !matches!(node.op, Op::Input(_)) {
             device.realize_eagerly(&node, &operands);
@@ -183,7 +183,7 @@ impl Node {
         node
     }
 
-    /// Counts the depth of this node, and of every pending one behind it, anew.
+    /// Recomputes the depth of this node and of all pending nodes that it depends on.
     fn measure_depth(self: &Arc<Node>) -> u32 {
         let mut measured: FxHashSet<u64> = FxHashSet::default();
         let mut stack: Vec<(Arc<Node>, bool)> = vec![(self.clone(), false)];
@@ -204,7 +204,7 @@ impl Node {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// A node that has its value from the start.
+    /// A node that has a value from the start.
     #[track_caller]
     pub fn input(
         spec: Spec,
@@ -218,7 +218,7 @@ impl Node {
         node
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub fn state(&self) -> MutexGuard<'_, NodeState> {
         lock(&self.state)
     }
 
@@ -240,7 +240,7 @@ impl Node {
         self.state().values.is_some()
     }
 
-    /// Gives the node its values; if no backward pass will walk through it any more, it forgets its sources.
+    /// Sets the node's values. If no later backward pass needs its sources, it drops them.
     pub fn complete(&self, values: Arc<[Value]>, keeps_sources: bool) {
         self.state().values = Some(values);
         if !keeps_sources || self.is_released() {
@@ -248,7 +248,7 @@ impl Node {
         }
     }
 
-    /// A backward pass may still walk from here to the sources: some way to a leaf has not been given up.
+    /// Whether a later backward pass may need the sources: some path to a leaf has not been freed.
     pub fn keeps_sources(&self) -> bool {
         self.tracks
             && !self.is_released()
@@ -259,8 +259,9 @@ impl Node {
         self.released.load(Ordering::Acquire)
     }
 
-    /// Gives the graph behind this node up: no backward pass walks through it again. Once computed it forgets its
-    /// sources. A leaf, behind which no gradient goes, forgets its sources alone: graphs may be built on it again.
+    /// Frees the graph behind this node: a later backward pass through it is an error. A computed node drops its sources at
+    /// once, a pending one when it is computed. A leaf drops its sources but is not marked, because new graphs may be built
+    /// on it.
     pub fn release(&self) {
         self.released.store(self.tracks, Ordering::Release);
         let mut state = self.state();
@@ -270,7 +271,7 @@ impl Node {
         drop_edges(forgotten);
     }
 
-    /// Whether an earlier run left the value to be computed when it is read.
+    /// Whether an earlier run deferred the value until it is read.
     pub fn was_deferred(&self) -> bool {
         self.deferred.load(Ordering::Relaxed)
     }
@@ -312,7 +313,7 @@ impl Node {
     }
 }
 
-/// Drops a graph without recursion: a chain of any length would overflow the stack otherwise.
+/// Drops a graph without recursion, because a long chain would overflow the stack.
 fn drop_edges(edges: Edges) {
     let mut stack: Vec<Edge> = edges.into_iter().collect();
     while let Some(edge) = stack.pop() {

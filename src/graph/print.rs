@@ -1,4 +1,4 @@
-//! The graph as text: a line a node, each with the user's line that built it.
+//! Prints the graph: one line per node, with the user's line that built it.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -1,24 +1,24 @@
-//! Values: where the elements of what has been computed lie.
+//! Values: the memory of computed outputs.
 
 use std::any::Any;
 use std::sync::Arc;
 
 use super::view::View;
 
-/// The memory behind one or more values. What it is like, only the backend that made it knows.
+/// The memory of one or more values. Only the backend that created it knows its type.
 pub(crate) trait Storage: Any + Send + Sync {
-    /// Bytes on the device that were asked for; what the host holds is not counted.
+    /// The requested bytes of device memory; 0 for memory of the host.
     fn bytes(&self) -> u64;
 }
 
 impl dyn Storage {
-    /// The memory itself, for the backend that made it.
+    /// The backend's own type.
     pub fn downcast<T: Storage>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
     }
 }
 
-/// Where an output's elements lie. Several values may share a storage: views cost nothing.
+/// An output's elements: a view of a storage, which several values may share.
 #[derive(Clone)]
 pub(crate) struct Value {
     pub storage: Arc<dyn Storage>,

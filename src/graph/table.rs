@@ -1,16 +1,16 @@
-//! The elementwise operations, one row each: everything the crate knows of `tanh` is in the row `Tanh`.
+//! The table of elementwise operations. Everything about `tanh` is in the row `Tanh`.
 //!
-//! From a row follow the enum variant, the WGSL in every generated kernel and the CPU reference (`graph/elementwise`), the
-//! `Tensor` method with its docs (`tensor/elementwise`), the gradient (`autograd/elementwise`), and the tests of ring 1
-//! (values, gradients by central differences, GPU against CPU). Each of these places calls [`unary_rows`] and
-//! [`binary_rows`] with a macro of its own, which picks from the rows what it needs.
+//! A row defines the enum variant, the WGSL in generated kernels and the CPU reference (`graph/elementwise`), the `Tensor`
+//! method with its docs (`tensor/elementwise`), the gradient (`autograd/elementwise`), and the tests in `tests/rows`
+//! (values, gradients by central differences, GPU against CPU). Each of these modules calls [`unary_rows`] and
+//! [`binary_rows`] with a macro that takes the columns it needs.
 //!
 //! * `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions live in
-//!   `shaders/common.wgsl` and `shaders/math.wgsl`; built-ins that WGSL leaves inaccurate are not for rows.
-//! * `float`: the same in f64, plain. `int`: on integers and bools (0 and 1) as i64; the result is cut to 32 bits.
+//!   `shaders/common.wgsl` and `shaders/math.wgsl`; rows do not use WGSL built-ins with a large error bound.
+//! * `float`: the same in f64. `int`: for integers and bools (0 and 1) as i64; the result is wrapped to 32 bits.
 //! * `grad`: given operands, result and incoming gradient, the gradient of each operand. Pure: it never accumulates.
-//! * `domain`: where the tests draw operands from.
-//! * `jumps`: the result jumps somewhere, so a test must not compare elements too close to the jump.
+//! * `domain`: the range of the tests' operands.
+//! * `jumps`: whether it has a discontinuity; tests do not compare elements close to one.
 
 /// Calls the macro `with` with the operations of one operand.
 #[rustfmt::skip]

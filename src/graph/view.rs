@@ -1,13 +1,13 @@
 //! Movement as index arithmetic: a chain of movement ops over a buffer is one strided view with a mask.
 //!
-//! In: a layout and the movement ops, from the buffer outwards. Out: where element `coords` of the result lies, and
-//! whether it exists. `None` where strides cannot say it: the scheduler then materialises.
+//! In: a layout and the movement operations, starting at the buffer. Out: the offset of each element of the result, and
+//! whether it exists or is zero. `None` if strides cannot express the result: then the scheduler materializes it.
 
 use smallvec::SmallVec;
 
 use crate::core::shape::Shape;
 
-/// A movement op with its attributes resolved: it moves elements and computes nothing.
+/// A movement operation with resolved attributes. It rearranges elements and computes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Move {
     /// The same elements in row-major order under another shape.
@@ -22,21 +22,21 @@ pub(crate) enum Move {
     Pad(SmallVec<[(usize, usize); 4]>),
     /// The dims that are reversed.
     Flip(SmallVec<[usize; 4]>),
-    /// Every place along a dim at which a window fits; the elements of each window along a new last dim.
-    Windows(Windows),
+    /// All windows along a dim; the elements of each window are a new last dim.
+    Windows(WindowMove),
 }
 
 /// Windows of `size` elements, `dilation` apart, that start `step` apart along `dim`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Windows {
+pub(crate) struct WindowMove {
     pub dim: usize,
     pub size: usize,
     pub step: usize,
     pub dilation: usize,
 }
 
-impl Windows {
-    /// How many windows fit into `length` elements.
+impl WindowMove {
+    /// The number of windows in `length` elements.
     pub fn count(&self, length: usize) -> usize {
         length.checked_sub(self.dilation * (self.size - 1) + 1).map_or(0, |room| room / self.step + 1)
     }
@@ -77,12 +77,12 @@ pub(crate) struct View {
     pub shape: Shape,
     pub strides: SmallVec<[isize; 4]>,
     pub offset: isize,
-    /// For each dim the half-open range of coordinates that exist, where that is not all of them.
+    /// For each dim the half-open range of coordinates that exist; `None` if all exist.
     pub mask: Option<SmallVec<[(usize, usize); 4]>>,
 }
 
 impl View {
-    /// Row-major over the whole of a buffer.
+    /// A whole buffer in row-major order.
     pub fn contiguous(shape: &Shape) -> View {
         let strides = shape.strides().iter().map(|&stride| stride as isize).collect();
         View { shape: shape.clone(), strides, offset: 0, mask: None }
@@ -96,13 +96,13 @@ impl View {
             && (0..self.shape.rank()).all(|d| self.shape[d] == 1 || self.strides[d] == plain[d] as isize)
     }
 
-    /// Every place reads the same element.
-    pub fn is_one_place(&self) -> bool {
+    /// Whether all coordinates map to the same element.
+    pub fn is_uniform(&self) -> bool {
         self.mask.is_none()
             && self.strides.iter().zip(self.shape.iter()).all(|(&stride, &size)| stride == 0 || size == 1)
     }
 
-    /// With the last two dims exchanged.
+    /// The view with its last two dims exchanged.
     pub fn transposed(&self) -> Option<View> {
         let rank = self.shape.rank();
         let mut dims: SmallVec<[usize; 4]> = (0..rank).collect();
@@ -110,7 +110,7 @@ impl View {
         self.apply(&Move::Permute(dims))
     }
 
-    /// This view seen through one more movement op.
+    /// The view after one more movement operation.
     pub fn apply(&self, movement: &Move) -> Option<View> {
         let mut view = match movement {
             Move::Reshape(shape) => return self.reshape(shape),
@@ -177,8 +177,8 @@ impl View {
         view
     }
 
-    /// A mask along the dim would be no range of coordinates any more.
-    fn windows(&self, windows: &Windows) -> Option<View> {
+    /// `None` if the dim is masked: the mask of the windows would not be a range of coordinates.
+    fn windows(&self, windows: &WindowMove) -> Option<View> {
         let mut view = self.clone();
         let stride = self.strides[windows.dim];
         if let Some(mask) = &mut view.mask {
@@ -193,8 +193,8 @@ impl View {
         Some(view)
     }
 
-    /// Both shapes are cut into the shortest runs of dims with equal products; within a run the old dims must merge
-    /// into one stride (and be unmasked), or be one dim on both sides.
+    /// Splits both shapes into the shortest groups of dims with equal products. A group must be a single dim of size above 1
+    /// in both shapes, or its old dims must be unmasked and merge into one stride.
     fn reshape(&self, shape: &Shape) -> Option<View> {
         if self.shape.numel() == 0 {
             return Some(View::contiguous(shape));
@@ -202,7 +202,7 @@ impl View {
         if let Some(mask) = &self.mask
             && (0..self.shape.rank()).any(|dim| self.shape[dim] == 1 && mask[dim] != (0, 1))
         {
-            return None; // a masked dim of size 1 has no dim to live in
+            return None; // the new shape has no dim for the mask of a dim of size 1
         }
         let old: SmallVec<[usize; 4]> = (0..self.shape.rank()).filter(|&dim| self.shape[dim] != 1).collect();
         let range = |dim: usize| self.mask.as_ref().map_or((0, self.shape[dim]), |mask| mask[dim]);
@@ -306,7 +306,7 @@ mod tests {
             _ => {
                 let dim = pick(0, shape.rank());
                 let (size, dilation) = (1 + pick(1, 2).min(shape[dim] - 1), 1);
-                Move::Windows(Windows { dim, size, step: 1 + pick(2, 3), dilation })
+                Move::Windows(WindowMove { dim, size, step: 1 + pick(2, 3), dilation })
             }
         }
     }

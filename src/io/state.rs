@@ -103,13 +103,13 @@ impl State {
         }
     }
 
-    /// Sets every place to the tensor of its name, if the names are just these and all tensors fit.
-    pub(crate) fn fill(&self, places: Vec<(String, Var)>) -> Result<(), Error> {
+    /// Sets every var to the tensor of its name, if the names are just these and all tensors fit.
+    pub(crate) fn fill(&self, vars: Vec<(String, Var)>) -> Result<(), Error> {
         let mut rest = self.clone();
-        let tensors = places.iter().map(|(name, place)| rest.take_tensor(name, &place.tensor()));
+        let tensors = vars.iter().map(|(name, var)| rest.take_tensor(name, &var.tensor()));
         let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
         rest.finish()?;
-        places.iter().zip(tensors).for_each(|((_, place), tensor)| place.set(tensor));
+        vars.iter().zip(tensors).for_each(|((_, var), tensor)| var.set(tensor));
         Ok(())
     }
 }
@@ -147,7 +147,7 @@ pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: Sta
     Ok(())
 }
 
-/// Every place under its name.
+/// Every var under its name.
 impl<M: Module> Stateful for M {
     fn state(&self) -> State {
         let tensors = self.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect();

@@ -3,8 +3,8 @@
 use std::fmt::{self, Write};
 
 use super::{
-    BufferId, Inst, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Placement, Plan, Program,
-    Reduction, Slot,
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Placement, Plan, PlanSlot,
+    Program, ReductionKernel,
 };
 use crate::graph::View;
 
@@ -30,7 +30,7 @@ impl fmt::Display for Kernel {
         let parts = |splits: usize| if splits > 1 { format!(" in {splits} parts") } else { String::new() };
         match self {
             Kernel::Elementwise(program) => write!(f, "elementwise {:?}", program.space)?,
-            Kernel::Reduce(Reduction { reduce_ops, program, dims, splits, .. }) => {
+            Kernel::Reduce(ReductionKernel { reduce_ops, program, dims, splits, .. }) => {
                 write!(f, "reduce {reduce_ops:?} dims {dims:?} of {:?}{}", program.space, parts(*splits))?;
             }
             Kernel::MatMul(MatMul { batch, m, n, k, splits, .. }, _) => {
@@ -71,7 +71,7 @@ impl fmt::Display for BufferId {
 /// A summary in one line.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let fresh = self.slots.iter().filter(|slot| matches!(slot, Slot::Fresh { .. })).count();
+        let fresh = self.slots.iter().filter(|slot| matches!(slot, PlanSlot::Fresh { .. })).count();
         let (kernels, dispatches) = (self.steps.len(), self.dispatches().count());
         let (results, bytes) = (self.results.len(), self.fresh_bytes());
         write!(f, "{kernels} kernels in {dispatches} dispatches, ")?;
@@ -94,9 +94,9 @@ impl Plan {
         }
         for (i, slot) in self.slots.iter().enumerate() {
             let memory = match slot {
-                Slot::Input(output) => format!("{output}"),
-                Slot::Fresh { bytes } => format!("{bytes} bytes"),
-                Slot::Constant(constant) => format!("slot {constant} of what is computed once"),
+                PlanSlot::Input(output) => format!("{output}"),
+                PlanSlot::Fresh { bytes } => format!("{bytes} bytes"),
+                PlanSlot::Constant(constant) => format!("slot {constant} of what is computed once"),
             };
             push(&mut text, format_args!("slot {i}: {memory}"));
         }
@@ -143,11 +143,11 @@ fn code(node: &KernelNode) -> String {
     let mut text = String::new();
     let program = |text: &mut String, program: &Program| {
         for (register, inst) in program.code.iter().enumerate() {
-            push(text, format_args!("    v{register} = {}", Line(inst, program)));
+            push(text, format_args!("    v{register} = {}", InstDisplay(inst, program)));
         }
     };
     if let Kernel::MatMul(MatMul { a, b, .. }, _) = &node.kernel {
-        push(&mut text, format_args!("    a = {}, b = {}", Operand(a), Operand(b)));
+        push(&mut text, format_args!("    a = {}, b = {}", MatrixDisplay(a), MatrixDisplay(b)));
     }
     let mut writes = node.writes.iter();
     if let Some((main, outputs)) = node.kernel.elementwise_outputs() {
@@ -156,7 +156,7 @@ fn code(node: &KernelNode) -> String {
         for (buffer, result) in writes.by_ref().take(outputs).zip(elementwise) {
             push(&mut text, format_args!("    {buffer} = v{result}"));
         }
-        let Kernel::Reduce(Reduction { reduce_ops, epilogue, .. }) = &node.kernel else { return text };
+        let Kernel::Reduce(ReductionKernel { reduce_ops, epilogue, .. }) = &node.kernel else { return text };
         for (n, (how, result)) in reduce_ops.iter().zip(reduced).enumerate() {
             match writes.clone().next().filter(|_| epilogue.is_none()) {
                 Some(buffer) => push(&mut text, format_args!("    {buffer} = {how:?} of v{result}")),
@@ -188,9 +188,9 @@ pub(crate) fn joined<T: fmt::Display>(entries: &[T]) -> String {
 }
 
 /// An instruction in its program.
-struct Line<'a>(&'a Inst, &'a Program);
+struct InstDisplay<'a>(&'a Inst, &'a Program);
 
-impl fmt::Display for Line<'_> {
+impl fmt::Display for InstDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let loaded = |i: usize| {
             let load = &self.1.loads[i];
@@ -234,9 +234,9 @@ impl fmt::Display for Strides<'_> {
 }
 
 /// An operand of a product: the read, and the distances between rows, between columns and between batches.
-struct Operand<'a>(&'a Matrix);
+struct MatrixDisplay<'a>(&'a Matrix);
 
-impl fmt::Display for Operand<'_> {
+impl fmt::Display for MatrixDisplay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let Matrix { read, offset, batch, row, col } = self.0;
         write!(f, "r{read} rows {row} apart, cols {col}")?;

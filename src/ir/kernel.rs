@@ -25,7 +25,7 @@ pub(crate) enum BufferId {
 pub(crate) enum Kernel {
     /// The program at every index of its space.
     Elementwise(Program),
-    Reduce(Reduction),
+    Reduce(ReductionKernel),
     /// A product, and its epilogue: what is computed from each element before it is written.
     MatMul(MatMul, Option<Program>),
     /// A dispatch of a fused operation.
@@ -35,7 +35,7 @@ pub(crate) enum Kernel {
 /// A reduction, or one stage of it: each of the program's last results is combined over the reduced dims. The results
 /// before those are elementwise outputs, written at every index of the space; the kernel lists their buffers first.
 #[derive(Clone, Debug)]
-pub(crate) struct Reduction {
+pub(crate) struct ReductionKernel {
     /// How each accumulator combines elements.
     pub reduce_ops: SmallVec<[Reduce; 2]>,
     pub program: Program,
@@ -133,15 +133,22 @@ impl KernelNode {
     }
 }
 
-impl Reduction {
+impl ReductionKernel {
     /// A reduction in one stage, by one invocation an output.
     pub fn new(
         reduce_ops: SmallVec<[Reduce; 2]>,
         program: Program,
         dims: impl IntoIterator<Item = usize>,
         epilogue: Option<Program>,
-    ) -> Reduction {
-        Reduction { reduce_ops, program, dims: dims.into_iter().collect(), splits: 1, lanes: 1, epilogue }
+    ) -> ReductionKernel {
+        ReductionKernel {
+            reduce_ops,
+            program,
+            dims: dims.into_iter().collect(),
+            splits: 1,
+            lanes: 1,
+            epilogue,
+        }
     }
 
     /// The first dim of the collapsed space that is reduced.
@@ -206,7 +213,7 @@ impl Kernel {
             Kernel::Elementwise(program) => {
                 program.collapse(usize::MAX);
             }
-            Kernel::Reduce(Reduction { program, dims, .. }) => {
+            Kernel::Reduce(ReductionKernel { program, dims, .. }) => {
                 let outer: SmallVec<[usize; 4]> =
                     (0..program.space.rank()).filter(|dim| !dims.contains(dim)).collect();
                 program.permute(&[&outer[..], dims].concat());
@@ -223,14 +230,18 @@ impl Kernel {
     /// What is computed from the accumulators before it is written.
     pub fn epilogue(&self) -> Option<&Program> {
         match self {
-            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_ref(),
+            Kernel::Reduce(ReductionKernel { epilogue, .. }) | Kernel::MatMul(_, epilogue) => {
+                epilogue.as_ref()
+            }
             Kernel::Elementwise(_) | Kernel::Fused(_) => None,
         }
     }
 
     pub fn epilogue_mut(&mut self) -> Option<&mut Program> {
         match self {
-            Kernel::Reduce(Reduction { epilogue, .. }) | Kernel::MatMul(_, epilogue) => epilogue.as_mut(),
+            Kernel::Reduce(ReductionKernel { epilogue, .. }) | Kernel::MatMul(_, epilogue) => {
+                epilogue.as_mut()
+            }
             Kernel::Elementwise(_) | Kernel::Fused(_) => None,
         }
     }
@@ -255,11 +266,11 @@ impl Kernel {
         match self {
             Kernel::Elementwise(program) => program.reads_same_index(read),
             // The epilogue runs after the elementwise outputs are written.
-            Kernel::Reduce(Reduction { program, epilogue, .. }) if program.layout.is_some() => {
+            Kernel::Reduce(ReductionKernel { program, epilogue, .. }) if program.layout.is_some() => {
                 let loads = |epilogue: &Program| epilogue.loads.iter().any(|load| load.read == read);
                 program.reads_same_index(read) && !epilogue.as_ref().is_some_and(loads)
             }
-            Kernel::Reduce(Reduction { program, epilogue: Some(epilogue), .. }) => {
+            Kernel::Reduce(ReductionKernel { program, epilogue: Some(epilogue), .. }) => {
                 program.loads.iter().all(|load| load.read != read) && epilogue.reads_same_index(read)
             }
             Kernel::MatMul(MatMul { a, b, .. }, Some(epilogue)) => {

@@ -11,6 +11,6 @@ mod program;
 pub(crate) mod vectorize;
 
 pub(crate) use display::{Strides, joined};
-pub(crate) use kernel::{BufferId, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, Reduction};
-pub(crate) use plan::{Placement, Plan, Slot, Step};
+pub(crate) use kernel::{BufferId, Kernel, KernelGraph, KernelNode, MatMul, Matrix, Output, ReductionKernel};
+pub(crate) use plan::{Placement, Plan, PlanSlot, Step};
 pub(crate) use program::{Inst, Load, Program, Reg, index_of};

@@ -9,7 +9,7 @@ use crate::graph::View;
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub steps: Vec<Step>,
-    pub slots: Vec<Slot>,
+    pub slots: Vec<PlanSlot>,
     /// The items that have values afterwards.
     pub results: Vec<Placement>,
     /// Items that a user holds and that get no value: whoever reads one computes it.
@@ -36,7 +36,7 @@ pub(crate) struct Step {
 
 /// One buffer of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
+pub(crate) enum PlanSlot {
     /// The storage of a value that exists already.
     Input(Output),
     /// Taken from the pool.
@@ -60,7 +60,7 @@ impl Plan {
 
     /// Bytes of all slots that a run takes from the pool.
     pub fn fresh_bytes(&self) -> u64 {
-        let bytes = |slot: &Slot| if let Slot::Fresh { bytes } = slot { *bytes as u64 } else { 0 };
+        let bytes = |slot: &PlanSlot| if let PlanSlot::Fresh { bytes } = slot { *bytes as u64 } else { 0 };
         self.slots.iter().map(bytes).sum()
     }
 

@@ -285,7 +285,7 @@ impl Program {
 
     /// Whether every operand is read in order or at one index.
     pub fn is_plain(&self) -> bool {
-        self.loads.iter().all(|load| load.view.is_contiguous() || load.view.is_one_place())
+        self.loads.iter().all(|load| load.view.is_contiguous() || load.view.is_uniform())
     }
 
     /// Whether the coordinates of an index enter into what is computed there.

@@ -1,6 +1,6 @@
 //! Which kernels compute four neighbours at a time: those whose operands have the four in one vector, or in one element.
 
-use super::{Inst, Kernel, Program, Reduction};
+use super::{Inst, Kernel, Program, ReductionKernel};
 use crate::graph::View;
 
 /// Indices from which on a vectorized kernel is worth its own text. Below, one text serves all sizes.
@@ -19,7 +19,7 @@ pub(crate) fn vec4_dim(kernel: &Kernel) -> Option<usize> {
 }
 
 /// The last dim that is reduced, or else the last one that is not.
-pub(crate) fn reduction_vec4_dim(reduction: &Reduction) -> Option<usize> {
+pub(crate) fn reduction_vec4_dim(reduction: &ReductionKernel) -> Option<usize> {
     let (program, inner) = (&reduction.program, reduction.inner());
     let rows = program.space.rank().checked_sub(1).filter(|&last| last >= inner);
     let large = program.space.numel() >= MIN_VECTORIZED_SPACE;

@@ -1,7 +1,7 @@
 //! Modules without parameters: each is the `Tensor` method of its name, with PyTorch's defaults.
 
 use super::Module;
-use super::summary::note;
+use super::summary::record_output;
 use crate::tensor::Tensor;
 
 macro_rules! activations {
@@ -13,7 +13,7 @@ macro_rules! activations {
         impl Module for $name {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                note(self, x.$method())
+                record_output(self, x.$method())
             }
         }
     )* };
@@ -37,7 +37,7 @@ macro_rules! modules {
             #[track_caller]
             fn forward(&self, $x: &Tensor) -> Tensor {
                 let $own = self;
-                note(self, $call)
+                record_output(self, $call)
             }
         }
     )* };

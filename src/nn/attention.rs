@@ -1,7 +1,7 @@
 //! Attention between positions, and where a position is.
 
 use super::linear::value;
-use super::summary::note;
+use super::summary::record_output;
 use super::{Dropout, Linear, Module, Visitor, init};
 use crate::core::shape::refuse;
 use crate::graph::Device;
@@ -95,7 +95,7 @@ impl MultiheadAttention {
         let turned = |x: Tensor| self.rotary.as_ref().map_or_else(|| x.clone(), |rotary| rotary.forward(&x));
         let (query, key, dropout) = (turned(query), turned(key), self.dropout.now());
         let heads = query.attention(&key, &value, mask, is_causal, None, dropout);
-        note(self, self.out_proj.forward(&heads.transpose(-3, -2).flatten(-2, -1)))
+        record_output(self, self.out_proj.forward(&heads.transpose(-3, -2).flatten(-2, -1)))
     }
 
     /// Each `[batch, positions, embed]` times its part of the weight, as `[batch, heads, positions, width]`. What is one
@@ -189,6 +189,6 @@ impl Module for RotaryEmbedding {
     /// `[.., positions, width]` from position 0 on.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, self.forward_from(x, 0))
+        record_output(self, self.forward_from(x, 0))
     }
 }

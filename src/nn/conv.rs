@@ -1,11 +1,11 @@
 //! Convolutions.
 
 use super::linear::value;
-use super::summary::note;
+use super::summary::record_output;
 use super::{Module, Visitor, init};
 use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
-use crate::ops::conv::Conv;
+use crate::ops::conv::ConvOptions;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
@@ -44,7 +44,7 @@ pub struct ConvNd<const N: usize, const TRANSPOSED: bool> {
     /// `[out]`
     pub bias: Option<Var>,
     /// How the kernel moves.
-    pub conv: Conv<N>,
+    pub conv: ConvOptions<N>,
 }
 
 impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
@@ -53,11 +53,16 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
     #[track_caller]
     pub fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; N], device: &Device) -> Self {
         let channels = if TRANSPOSED { [in_channels, out_channels] } else { [out_channels, in_channels] };
-        Self::drawn(channels.into_iter().chain(kernel_size).collect(), out_channels, Conv::default(), device)
+        Self::drawn(
+            channels.into_iter().chain(kernel_size).collect(),
+            out_channels,
+            ConvOptions::default(),
+            device,
+        )
     }
 
     #[track_caller]
-    fn drawn(weight: Shape, out: usize, conv: Conv<N>, device: &Device) -> Self {
+    fn drawn(weight: Shape, out: usize, conv: ConvOptions<N>, device: &Device) -> Self {
         let fan = weight[1..].iter().product();
         let (weight, bias) = (init::within(fan, weight, device), init::within(fan, [out], device));
         ConvNd { weight, bias: Some(bias), conv }
@@ -95,7 +100,7 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
             refuse!("groups", "{channels:?} channels, out and in, are no {groups} groups");
         }
         let shape = old.shape().with(1, channels[1] / groups);
-        let conv = Conv { groups, ..self.conv };
+        let conv = ConvOptions { groups, ..self.conv };
         let new = Self::drawn(shape, channels[usize::from(TRANSPOSED)], conv, old.device());
         if self.bias.is_some() { new } else { new.without_bias() }
     }
@@ -114,7 +119,7 @@ macro_rules! module {
         impl Module for $layer {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                note(self, x.$method(&self.weight.tensor(), value(&self.bias).as_ref(), self.conv))
+                record_output(self, x.$method(&self.weight.tensor(), value(&self.bias).as_ref(), self.conv))
             }
 
             fn visit(&self, visitor: &mut Visitor) {

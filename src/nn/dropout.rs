@@ -1,6 +1,6 @@
 //! Dropout.
 
-use super::summary::note;
+use super::summary::record_output;
 use super::{Mode, Module, Visitor};
 use crate::core::shape::refuse;
 use crate::tensor::Tensor;
@@ -42,7 +42,7 @@ impl Dropout {
 impl Module for Dropout {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, x.dropout(self.p, self.mode.training()))
+        record_output(self, x.dropout(self.p, self.mode.training()))
     }
 
     fn visit(&self, visitor: &mut Visitor) {

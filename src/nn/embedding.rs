@@ -1,6 +1,6 @@
 //! Embeddings: a row for each of so many things.
 
-use super::summary::note;
+use super::summary::record_output;
 use super::{Module, Visitor};
 use crate::core::shape::refuse;
 use crate::graph::Device;
@@ -50,7 +50,7 @@ impl Module for Embedding {
     #[track_caller]
     fn forward(&self, index: &Tensor) -> Tensor {
         let weight = self.weight.tensor();
-        note(
+        record_output(
             self,
             match self.padding {
                 Some(row) => index.embedding_padded(&weight, row),

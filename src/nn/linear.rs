@@ -1,6 +1,6 @@
 //! The affine layer, and the bilinear one.
 
-use super::summary::note;
+use super::summary::record_output;
 use super::{Module, Visitor, init};
 use crate::core::shape::refuse;
 use crate::graph::Device;
@@ -42,7 +42,7 @@ impl Linear {
 impl Module for Linear {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, x.linear(&self.weight.tensor(), value(&self.bias).as_ref()))
+        record_output(self, x.linear(&self.weight.tensor(), value(&self.bias).as_ref()))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
@@ -105,7 +105,7 @@ impl Bilinear {
             .matmul(&weight.transpose(0, 1).reshape([in1, out * in2]));
         let y = left.reshape([-1, out as i64, in2 as i64]).matmul(&x2.reshape([-1, in2 as i64, 1]));
         let y = y.reshape(x1.shape().with(x1.rank() - 1, out));
-        note(self, value(&self.bias).map_or_else(|| y.clone(), |bias| &y + bias))
+        record_output(self, value(&self.bias).map_or_else(|| y.clone(), |bias| &y + bias))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Normalisations: each is a `Tensor` method with its gain and shift, and batch norm with its running statistics.
 
 use super::linear::value;
-use super::summary::note;
+use super::summary::record_output;
 use super::{Mode, Module, Visitor, init};
 use crate::core::dtype::DType;
 use crate::core::shape::{Dims, Shape, refuse};
@@ -61,7 +61,7 @@ impl Module for LayerNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let (weight, bias) = (value(&self.weight), value(&self.bias));
-        note(self, x.layer_norm(&self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps))
+        record_output(self, x.layer_norm(&self.normalized_shape, weight.as_ref(), bias.as_ref(), self.eps))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
@@ -104,7 +104,7 @@ impl RMSNorm {
 impl Module for RMSNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, x.rms_norm(&self.normalized_shape, value(&self.weight).as_ref(), self.eps))
+        record_output(self, x.rms_norm(&self.normalized_shape, value(&self.weight).as_ref(), self.eps))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
@@ -149,7 +149,7 @@ impl Module for GroupNorm {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         let (weight, bias) = (value(&self.weight), value(&self.bias));
-        note(self, x.group_norm(self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
+        record_output(self, x.group_norm(self.num_groups, weight.as_ref(), bias.as_ref(), self.eps))
     }
 
     fn visit(&self, visitor: &mut Visitor) {
@@ -240,7 +240,7 @@ impl<const N: usize> Module for BatchNormNd<N> {
         let (mean, var) = (self.running_mean.tensor(), self.running_var.tensor());
         let (weight, bias) = (value(&self.weight), value(&self.bias));
         if !self.mode.training() {
-            return note(self, x.batch_norm(&mean, &var, weight.as_ref(), bias.as_ref(), self.eps));
+            return record_output(self, x.batch_norm(&mean, &var, weight.as_ref(), bias.as_ref(), self.eps));
         }
         let batches = self.num_batches_tracked.tensor() + 1;
         let share = self.momentum.unwrap_or(1.0);
@@ -255,7 +255,7 @@ impl<const N: usize> Module for BatchNormNd<N> {
         self.running_mean.set(running_mean);
         self.running_var.set(running_var);
         self.num_batches_tracked.set(batches);
-        note(self, output)
+        record_output(self, output)
     }
 
     fn visit(&self, visitor: &mut Visitor) {

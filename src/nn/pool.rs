@@ -1,26 +1,26 @@
 //! Pools. One dim is two, of which the first has size 1.
 
 use super::Module;
-use super::summary::note;
+use super::summary::record_output;
 use crate::tensor::Tensor;
-use crate::tensor::pool::Pool2d;
+use crate::tensor::pool::PoolOptions;
 
 /// [`Tensor::max_pool2d`] as a layer: the largest element of each window.
 ///
 /// ```
 /// use wgrad::nn::{MaxPool2d, Module};
-/// use wgrad::{Device, Pool2d, Tensor};
+/// use wgrad::{Device, PoolOptions, Tensor};
 /// let x = Tensor::zeros([1, 3, 8, 8], &Device::cpu());
 /// assert_eq!(MaxPool2d::new([2, 2]).forward(&x).shape()[..], [1, 3, 4, 4]);
-/// let overlapping = MaxPool2d(Pool2d { stride: [1, 1], ..Pool2d::new([2, 2]) });
+/// let overlapping = MaxPool2d(PoolOptions { stride: [1, 1], ..PoolOptions::new([2, 2]) });
 /// assert_eq!(overlapping.forward(&x).shape()[..], [1, 3, 7, 7]);
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct MaxPool2d(pub Pool2d);
+pub struct MaxPool2d(pub PoolOptions);
 
 /// [`Tensor::avg_pool2d`] as a layer: the mean of each window.
 #[derive(Clone, Copy, Debug)]
-pub struct AvgPool2d(pub Pool2d);
+pub struct AvgPool2d(pub PoolOptions);
 
 /// [`Tensor::adaptive_avg_pool2d`] as a layer: the mean of each of so many parts; `None` keeps a size.
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +70,14 @@ macro_rules! pools {
         impl $two {
             /// Windows of this height and width, side by side.
             pub fn new(kernel_size: [usize; 2]) -> $two {
-                $two(Pool2d::new(kernel_size))
+                $two(PoolOptions::new(kernel_size))
             }
         }
 
         impl Module for $two {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                note(self, x.$method(self.0))
+                record_output(self, x.$method(self.0))
             }
         }
 
@@ -91,12 +91,12 @@ macro_rules! pools {
         impl Module for $one {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                let windows = Pool2d {
+                let windows = PoolOptions {
                     stride: [1, self.stride],
                     padding: [0, self.padding],
-                    ..Pool2d::new([1, self.kernel_size])
+                    ..PoolOptions::new([1, self.kernel_size])
                 };
-                note(self, over_one(x, |x| x.$method(windows)))
+                record_output(self, over_one(x, |x| x.$method(windows)))
             }
         }
     )* };
@@ -109,13 +109,13 @@ pools! {
 impl Module for AdaptiveAvgPool2d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, x.adaptive_avg_pool2d(self.0))
+        record_output(self, x.adaptive_avg_pool2d(self.0))
     }
 }
 
 impl Module for AdaptiveAvgPool1d {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, over_one(x, |x| x.adaptive_avg_pool2d([None, Some(self.0)])))
+        record_output(self, over_one(x, |x| x.adaptive_avg_pool2d([None, Some(self.0)])))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use super::linear::value;
-use super::summary::note;
+use super::summary::record_output;
 use super::{Dropout, Module, Visitor, init};
 use crate::core::shape::refuse;
 use crate::graph::Device;
@@ -230,7 +230,7 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
             x = Tensor::cat(&outputs.iter().collect::<Vec<_>>(), -1);
         }
         let end = |i: usize| Tensor::stack(&ends.iter().map(|end| &end[i]).collect::<Vec<_>>(), 0);
-        (note(self, laid_out(x)), array::from_fn(end))
+        (record_output(self, laid_out(x)), array::from_fn(end))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use super::summary::note;
+use super::summary::record_output;
 use super::{Module, Visitor};
 use crate::tensor::Tensor;
 
@@ -38,7 +38,7 @@ impl Sequential {
 impl Module for Sequential {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
-        note(self, self.modules.iter().fold(x.clone(), |x, module| module.forward(&x)))
+        record_output(self, self.modules.iter().fold(x.clone(), |x, module| module.forward(&x)))
     }
 
     fn visit(&self, visitor: &mut Visitor) {

@@ -62,28 +62,28 @@ pub fn summary(model: &dyn Module, x: &Tensor) -> Summary {
     let Visitor { modules, modes, vars, .. } = Visitor::walk(model);
     let watch = Watch::start(&modes);
     let output = no_grad(|| model.forward(x));
-    let mut notes = watch.notes();
-    notes.push((model.kind(), address(model), output.spec().clone()));
+    let mut outputs = watch.outputs();
+    outputs.push((model.kind(), address(model), output.spec().clone()));
 
     let rows = modules.into_iter().map(|seen| {
-        let called = notes.iter().position(|(kind, at, _)| (kind, at) == (&seen.kind, &seen.address));
-        let output = called.map(|at| notes.remove(at).2);
+        let called = outputs.iter().position(|(kind, at, _)| (kind, at) == (&seen.kind, &seen.address));
+        let output = called.map(|at| outputs.remove(at).2);
         let bytes = bytes(&seen.vars) + output.as_ref().map_or(0, Spec::bytes);
         let parameters = numel(seen.vars.iter().filter(|var| var.is_parameter()));
         Row { depth: seen.depth, name: seen.name, kind: seen.kind, output, parameters, bytes }
     });
     let rows = rows.collect();
-    let mut places: Vec<Var> = Vec::new();
+    let mut distinct: Vec<Var> = Vec::new();
     for (_, var) in vars {
-        if !places.iter().any(|other| other.same(&var)) {
-            places.push(var);
+        if !distinct.iter().any(|other| other.same(&var)) {
+            distinct.push(var);
         }
     }
     Summary {
         rows,
-        parameters: numel(places.iter().filter(|var| var.is_parameter())),
-        trained: numel(places.iter().filter(|var| var.trains())),
-        bytes: bytes(&places),
+        parameters: numel(distinct.iter().filter(|var| var.is_parameter())),
+        trained: numel(distinct.iter().filter(|var| var.trains())),
+        bytes: bytes(&distinct),
     }
 }
 
@@ -96,41 +96,41 @@ fn bytes(vars: &[Var]) -> usize {
 }
 
 /// Which module gave what, in the order of calls.
-type Notes = Vec<(String, usize, Spec)>;
+type RecordedOutputs = Vec<(String, usize, Spec)>;
 
 thread_local! {
-    static NOTES: RefCell<Option<Notes>> = const { RefCell::new(None) };
+    static RECORDED: RefCell<Option<RecordedOutputs>> = const { RefCell::new(None) };
 }
 
-/// The output of one of our layers, on its way out: noted where a summary is being made.
-pub(super) fn note<M: Module>(module: &M, output: Tensor) -> Tensor {
-    NOTES.with_borrow_mut(|notes| {
-        if let Some(notes) = notes {
-            notes.push((module.kind(), address(module), output.spec().clone()));
+/// The output of one of our layers, recorded while a summary is being made.
+pub(super) fn record_output<M: Module>(module: &M, output: Tensor) -> Tensor {
+    RECORDED.with_borrow_mut(|outputs| {
+        if let Some(outputs) = outputs {
+            outputs.push((module.kind(), address(module), output.spec().clone()));
         }
     });
     output
 }
 
-/// As long as it lives outputs are noted and no module trains, also where the forward pass panics.
+/// As long as it lives outputs are recorded and no module trains, also where the forward pass panics.
 struct Watch<'a>(Vec<(&'a Mode, bool)>);
 
 impl Watch<'_> {
     fn start(modes: &[Mode]) -> Watch<'_> {
-        NOTES.set(Some(Vec::new()));
+        RECORDED.set(Some(Vec::new()));
         let before = modes.iter().map(|mode| (mode, mode.training())).collect();
         modes.iter().for_each(|mode| mode.set(false));
         Watch(before)
     }
 
-    fn notes(self) -> Notes {
-        NOTES.take().unwrap_or_default()
+    fn outputs(self) -> RecordedOutputs {
+        RECORDED.take().unwrap_or_default()
     }
 }
 
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
-        NOTES.set(None);
+        RECORDED.set(None);
         self.0.iter().for_each(|(mode, training)| mode.set(*training));
     }
 }

@@ -1,6 +1,6 @@
 //! A block of a transformer.
 
-use super::summary::note;
+use super::summary::record_output;
 use super::{Dropout, LayerNorm, Linear, Module, MultiheadAttention, RotaryEmbedding, Visitor};
 use crate::graph::Device;
 use crate::tensor::Tensor;
@@ -73,7 +73,7 @@ impl TransformerBlock {
         let attended = self.self_attn.forward(&normal, &normal, &normal, mask, self.is_causal);
         let x = x + self.dropout.forward(&attended);
         let inner = self.dropout.forward(&self.linear1.forward(&self.norm2.forward(&x)).gelu());
-        note(self, &x + self.dropout.forward(&self.linear2.forward(&inner)))
+        record_output(self, &x + self.dropout.forward(&self.linear2.forward(&inner)))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::{Tensor, same_device};
 
@@ -100,13 +100,13 @@ impl Fused for Cat {
         vec![self.dim as u64]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let size = inputs.iter().map(|x| x.shape[self.dim]).sum();
         Ok(vec![Spec { shape: inputs[0].shape.with(self.dim, size), dtype: inputs[0].dtype }])
     }
 
     /// By halves, so that the reference looks at an element as often as they are halved.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (head, tail) = inputs.split_at(inputs.len() / 2);
         let cat = |parts: &[&Tensor]| Tensor::cat(parts, self.dim as i64);
         let [head, tail] = [head, tail].map(|half| cat(&half.iter().collect::<Vec<_>>()));

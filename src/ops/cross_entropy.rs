@@ -5,14 +5,14 @@ use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Accepts, Move};
 use crate::tensor::loss::Reduction;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
 /// What [`Tensor::cross_entropy_with`] and [`Tensor::nll_loss`] may be told besides.
 #[derive(Clone, Debug)]
-pub struct Classes {
+pub struct CrossEntropyOptions {
     /// A weight for each class.
     pub weight: Option<Tensor>,
     /// Targets of this class do not count.
@@ -23,10 +23,15 @@ pub struct Classes {
     pub reduction: Reduction,
 }
 
-impl Default for Classes {
+impl Default for CrossEntropyOptions {
     /// PyTorch's defaults: no weights, ignoring -100, no smoothing, the mean.
-    fn default() -> Classes {
-        Classes { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction: Reduction::Mean }
+    fn default() -> CrossEntropyOptions {
+        CrossEntropyOptions {
+            weight: None,
+            ignore_index: -100,
+            label_smoothing: 0.0,
+            reduction: Reduction::Mean,
+        }
     }
 }
 
@@ -60,7 +65,7 @@ impl Tensor {
     /// Minus the log-probability of the target class: `self` is `[batch, classes, ..]` of log-probabilities (or
     /// `[classes]`), `target` `[batch, ..]` of classes.
     #[track_caller]
-    pub fn nll_loss(&self, target: &Tensor, classes: &Classes) -> Tensor {
+    pub fn nll_loss(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         self.class_loss("nll_loss", target, classes, 0.0)
     }
 
@@ -68,7 +73,7 @@ impl Tensor {
     /// class weights, a class that does not count, label smoothing, and targets that are probabilities (a float tensor of
     /// the logits' shape).
     #[track_caller]
-    pub fn cross_entropy_with(&self, target: &Tensor, classes: &Classes) -> Tensor {
+    pub fn cross_entropy_with(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         let op = "cross_entropy_with";
         check_operands(op, Accepts::Float, &[self]);
         let smoothing = classes.label_smoothing;
@@ -91,7 +96,13 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn soft_cross_entropy(&self, op: &str, target: &Tensor, classes: &Classes, dim: i64) -> Tensor {
+    fn soft_cross_entropy(
+        &self,
+        op: &str,
+        target: &Tensor,
+        classes: &CrossEntropyOptions,
+        dim: i64,
+    ) -> Tensor {
         same_device(op, &[self, target]);
         if target.spec() != self.spec() {
             refuse!(op, "probabilities {} do not fit the logits {}", target.spec(), self.spec());
@@ -115,7 +126,7 @@ impl Tensor {
 
     /// The class weights so that they broadcast along `dim`.
     #[track_caller]
-    fn class_weight(&self, op: &str, classes: &Classes, dim: i64) -> Option<Tensor> {
+    fn class_weight(&self, op: &str, classes: &CrossEntropyOptions, dim: i64) -> Option<Tensor> {
         let weight = classes.weight.as_ref()?;
         check_operands(op, Accepts::Float, &[self, weight]);
         if weight.shape()[..] != [self.size(dim)] {
@@ -127,7 +138,7 @@ impl Tensor {
 
     /// Of log-probabilities: the target class's, a share of it spread over all.
     #[track_caller]
-    fn class_loss(&self, op: &str, target: &Tensor, classes: &Classes, smoothing: f64) -> Tensor {
+    fn class_loss(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions, smoothing: f64) -> Tensor {
         let (target, ignored) = self.class_targets(op, target, classes);
         let dim = if self.rank() == 1 { 0 } else { 1 };
         let index = target.unsqueeze(dim as i64);
@@ -150,7 +161,7 @@ impl Tensor {
 
     /// The target classes, checked, with class 0 for those that do not count; and which do not.
     #[track_caller]
-    fn class_targets(&self, op: &str, target: &Tensor, classes: &Classes) -> (Tensor, Tensor) {
+    fn class_targets(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions) -> (Tensor, Tensor) {
         check_operands(op, Accepts::Float, &[self]);
         same_device(op, &[self, target]);
         let dim = if self.rank() == 1 { 0 } else { 1 };
@@ -196,14 +207,14 @@ impl Fused for CrossEntropy {
         "cross_entropy"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [logits, target] = inputs else { unreachable!("built with two inputs") };
         let fits = logits.dtype == DType::F32
             && logits.shape.rank() == 2
             && matches!(target.dtype, DType::I32 | DType::U32)
             && target.shape[..] == logits.shape[..1];
         if !fits || logits.shape[1] == 0 {
-            return Err(Mismatch(format!(
+            return Err(ShapeError(format!(
                 "wants logits f32[batch, classes] and one i32 or u32 class for each row, not {logits} and {target}"
             )));
         }
@@ -211,7 +222,7 @@ impl Fused for CrossEntropy {
         Ok(vec![row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target] = inputs else { unreachable!("built with two inputs") };
         let lse = logits.logsumexp(1, false);
         let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
@@ -238,11 +249,11 @@ impl Fused for CrossEntropyBackward {
         "cross_entropy_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target, lse, grad] = inputs else { unreachable!("built with four inputs") };
         let softmax = (logits - lse.unsqueeze(1)).exp();
         vec![(softmax - one_hot(logits, target)) * grad.unsqueeze(1)]

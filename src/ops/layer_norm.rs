@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::Move;
 use crate::tensor::Tensor;
 
@@ -29,14 +29,26 @@ impl Tensor {
         bias: Option<&Tensor>,
         eps: f64,
     ) -> Tensor {
-        self.normalized("layer_norm", normalized_shape.into(), weight, bias, LayerNorm { centred: true, eps })
+        self.normalized(
+            "layer_norm",
+            normalized_shape.into(),
+            weight,
+            bias,
+            FusedLayerNorm { centred: true, eps },
+        )
     }
 
     /// Divided by the root of the mean square over the last dims, whose sizes are `normalized_shape`; then times
     /// `weight`: `x / √(mean of x² + eps) * weight` (Zhang and Sennrich, 2019).
     #[track_caller]
     pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
-        self.normalized("rms_norm", normalized_shape.into(), weight, None, LayerNorm { centred: false, eps })
+        self.normalized(
+            "rms_norm",
+            normalized_shape.into(),
+            weight,
+            None,
+            FusedLayerNorm { centred: false, eps },
+        )
     }
 
     /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
@@ -57,7 +69,7 @@ impl Tensor {
         let rest: usize = self.shape()[2..].iter().product();
         let groups = [samples * num_groups, channels / num_groups * rest];
         let rows = self.moved(Move::Reshape(groups.into()));
-        let normal = Tensor::fused(LayerNorm { centred: true, eps }, &[&rows]).remove(0);
+        let normal = Tensor::fused(FusedLayerNorm { centred: true, eps }, &[&rows]).remove(0);
         let normal = normal.moved(Move::Reshape(self.shape().clone()));
         normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
     }
@@ -69,7 +81,7 @@ impl Tensor {
         shape: Dims,
         weight: Option<&Tensor>,
         bias: Option<&Tensor>,
-        op: LayerNorm,
+        op: FusedLayerNorm,
     ) -> Tensor {
         self.check_parameters(name, &[weight, bias]);
         let shape = shape.sizes(name);
@@ -94,17 +106,17 @@ impl Tensor {
 /// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalised rows, mean [rows], 1/√(variance +
 /// eps) [rows])`. Not `centred`, the mean is 0 and the variance the mean square.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LayerNorm {
+pub(crate) struct FusedLayerNorm {
     centred: bool,
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `plus` a last operand is added
+/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `addend` a last operand is added
 /// to it: the gradient that a residual beside the norm gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {
-    norm: LayerNorm,
-    plus: bool,
+    norm: FusedLayerNorm,
+    addend: bool,
 }
 
 /// `(x, mean, rstd, gradient of the normalised rows) -> (gradient of weight, gradient of bias)`, each `[chunks, length]`:
@@ -120,7 +132,7 @@ fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
 }
 
-impl Fused for LayerNorm {
+impl Fused for FusedLayerNorm {
     fn name(&self) -> &'static str {
         if self.centred { "layer_norm" } else { "rms_norm" }
     }
@@ -133,12 +145,12 @@ impl Fused for LayerNorm {
         vec![self.eps]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let row = Spec::new([inputs[0].shape[0]], inputs[0].dtype);
         Ok(vec![inputs[0].clone(), row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let x = &inputs[0];
         let mean = x.mean_dim(1, false);
         let mean = if self.centred { mean } else { mean.zeros_like() };
@@ -158,7 +170,7 @@ impl Fused for LayerNorm {
         let [Some(grad), None, None] = grads else { return None };
         let (x, mean, rstd) = (&io.inputs[0], &io.outputs[1], &io.outputs[2]);
         let inputs: Vec<&Tensor> = [x, mean, rstd, grad].into_iter().chain(io.inputs.get(1)).collect();
-        let grad_x = Tensor::fused(LayerNormBackward { norm: *self, plus: false }, &inputs).remove(0);
+        let grad_x = Tensor::fused(LayerNormBackward { norm: *self, addend: false }, &inputs).remove(0);
         let sums = Tensor::fused(LayerNormColumns, &inputs[..4]);
         let parameters = sums.iter().map(|chunks| chunks.sum_dim(0, false));
         Some(std::iter::once(grad_x).chain(parameters).take(io.inputs.len()).map(Some).collect())
@@ -187,15 +199,15 @@ impl Fused for LayerNormBackward {
     }
 
     fn attributes(&self) -> Vec<u64> {
-        vec![self.norm.centred.into(), self.plus.into()]
+        vec![self.norm.centred.into(), self.addend.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.plus));
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.addend));
         let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
         let n = normal(x, mean, rstd);
         let g = inputs.get(4).map_or_else(|| grad.clone(), |weight| grad * weight);
@@ -205,23 +217,23 @@ impl Fused for LayerNormBackward {
         vec![other.iter().fold(grad_x, |grad_x, other| grad_x + other)]
     }
 
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
-        (!self.plus).then(|| Arc::new(LayerNormBackward { plus: true, ..*self }) as Arc<dyn Fused>)
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
+        (!self.addend).then(|| Arc::new(LayerNormBackward { addend: true, ..*self }) as Arc<dyn Fused>)
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let last = io.len() - 2; // of the inputs
-        let weighted = last > 3 + usize::from(self.plus);
+        let weighted = last > 3 + usize::from(self.addend);
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
         // An operand that is not there is `x` once more, and not read.
-        let [weight, other] = [(weighted, 4), (self.plus, last)].map(|(is, i)| if is { i } else { 0 });
+        let [weight, other] = [(weighted, 4), (self.addend, last)].map(|(is, i)| if is { i } else { 0 });
         let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
             .launch(include_str!("../../shaders/layer_norm_backward.wgsl"), 2, limits)?
             .constant("CENTRED", self.norm.centred.into())
             .constant("WEIGHT", weighted.into())
-            .constant("PLUS", self.plus.into())
+            .constant("PLUS", self.addend.into())
             .buffers(inputs.into_iter().chain([Buffer::Output(0)]))
             .uniforms([count, length]);
         Some(vec![launch])
@@ -233,17 +245,17 @@ impl Fused for LayerNormColumns {
         "layer_norm_columns"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [rows, length] = inputs[0].shape[..] else { unreachable!("a matrix") };
         let sums = Spec::new([rows.div_ceil(CHUNK), length], inputs[0].dtype);
         Ok(vec![sums.clone(), sums])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [x, mean, rstd, grad] = inputs else { unreachable!("built with four inputs") };
         let (chunks, length) = (x.size(0).div_ceil(CHUNK), x.size(1));
         let sums = |terms: Tensor| {
-            let whole = terms.fit(0, 0, chunks * CHUNK);
+            let whole = terms.pad_or_crop(0, 0, chunks * CHUNK);
             whole.reshape([chunks, CHUNK, length]).sum_dim(1, false)
         };
         vec![sums(grad * normal(x, mean, rstd)), sums(grad.clone())]
@@ -293,7 +305,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     ];
     let mut samples = Vec::new();
     for (centred, parameters, [rows, length], range, tolerance) in cases {
-        let op = LayerNorm { centred, eps: 1e-2 };
+        let op = FusedLayerNorm { centred, eps: 1e-2 };
         let matrix = |range| Draw::Floats([rows, length].into(), range);
         let row = |range| Draw::Floats([rows].into(), range);
         let parameter = Draw::Floats([length].into(), -1.0..1.0);
@@ -303,11 +315,11 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(-2.0..2.0), row(-0.5..0.5), row(0.5..2.0), matrix(-1.0..1.0)];
         samples.push(Sample { op: Arc::new(LayerNormColumns), inputs: inputs.clone(), tolerance });
         inputs.extend(vec![parameter; parameters.min(1)]);
-        let backward = LayerNormBackward { norm: op, plus: false };
+        let backward = LayerNormBackward { norm: op, addend: false };
         samples.push(Sample { op: Arc::new(backward), inputs: inputs.clone(), tolerance });
         inputs.push(matrix(-1.0..1.0));
         samples.push(Sample {
-            op: Arc::new(LayerNormBackward { plus: true, ..backward }),
+            op: Arc::new(LayerNormBackward { addend: true, ..backward }),
             inputs,
             tolerance,
         });

@@ -1,10 +1,10 @@
 //! Fused operations: one file each, with its WGSL of the same stem in `shaders/`.
 //!
-//! A fused operation carries its meaning in primitives. It runs that meaning where it has no kernel for a shape or a
+//! A fused operation carries its decomposition into primitives. It runs that decomposition where it has no kernel for a shape or a
 //! device, and differentiates it where it has no rule: so nothing ever detaches silently, and the CPU reference, the
 //! gradient and the test's oracle all come from one place.
 //!
-//! The trait is public: an operation of your own is a WGSL file and its meaning, built with
+//! The trait is public: an operation of your own is a WGSL file and its decomposition, built with
 //! [`Tensor::fused`](crate::Tensor::fused) and proven by [`check`]. `examples/custom_op` is one, with a backward kernel that
 //! uses what the forward one saved.
 

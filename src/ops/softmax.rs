@@ -3,7 +3,7 @@
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::Accepts;
 use crate::tensor::{Tensor, check_operands};
 
@@ -20,7 +20,7 @@ impl Tensor {
     pub fn softmax(&self, dim: i64) -> Tensor {
         check_operands("softmax", Accepts::Float, &[self]);
         let dim = self.shape().dim("softmax", dim);
-        Tensor::fused(Softmax { dim, log: false }, &[self]).remove(0)
+        Tensor::fused(FusedSoftmax { dim, log: false }, &[self]).remove(0)
     }
 
     /// The logarithm of [`softmax`](Tensor::softmax), `x - log Σ e^x`, without loss of precision.
@@ -28,22 +28,22 @@ impl Tensor {
     pub fn log_softmax(&self, dim: i64) -> Tensor {
         check_operands("log_softmax", Accepts::Float, &[self]);
         let dim = self.shape().dim("log_softmax", dim);
-        Tensor::fused(Softmax { dim, log: true }, &[self]).remove(0)
+        Tensor::fused(FusedSoftmax { dim, log: true }, &[self]).remove(0)
     }
 }
 
 /// `x -> softmax of x`, or its logarithm.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Softmax {
+pub(crate) struct FusedSoftmax {
     dim: usize,
     log: bool,
 }
 
 /// `(result, gradient of the result) -> gradient of x`
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SoftmaxBackward(Softmax);
+pub(crate) struct SoftmaxBackward(FusedSoftmax);
 
-impl Softmax {
+impl FusedSoftmax {
     fn launch(&self, kernel: &'static str, passes: usize, x: &Spec, limits: &Limits) -> Option<Launch> {
         let rows = Rows::along(&x.shape, self.dim);
         let launch = rows.launch(kernel, passes, limits)?;
@@ -51,7 +51,7 @@ impl Softmax {
     }
 }
 
-impl Fused for Softmax {
+impl Fused for FusedSoftmax {
     fn name(&self) -> &'static str {
         if self.log { "log_softmax" } else { "softmax" }
     }
@@ -60,11 +60,11 @@ impl Fused for Softmax {
         vec![self.dim as u64, self.log.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, dim) = (&inputs[0], self.dim as i64);
         if x.numel() == 0 {
             return vec![x * 1.0]; // of nothing there is no maximum
@@ -95,11 +95,11 @@ impl Fused for SoftmaxBackward {
         self.0.attributes()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [y, grad] = inputs else { unreachable!("built with two inputs") };
         let sum = |x: &Tensor| x.sum_dim(self.0.dim as i64, true);
         vec![if self.0.log { grad - y.exp() * sum(grad) } else { y * (grad - sum(&(grad * y))) }]
@@ -132,7 +132,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     // Exponentials and logarithms of numbers to 8, and sums of up to 65 terms: some roundings of 5e-7.
     let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };
     let both = |(shape, dim): (&[usize], usize), log| {
-        let op = Softmax { dim, log };
+        let op = FusedSoftmax { dim, log };
         let x = Draw::Floats(shape.into(), -4.0..4.0);
         // A softmax, or its logarithm.
         let y = Draw::Floats(shape.into(), if log { -4.0..0.0 } else { 0.0..1.0 });

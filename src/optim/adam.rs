@@ -63,8 +63,8 @@ impl<const DECOUPLED: bool> Rule for Moments<DECOUPLED> {
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor {
         let (first, second) = self.betas;
         let steps = slots.steps() as i32;
-        let mean = slots.average("mean", &gradient, first);
-        let mut square = slots.average("square", &gradient.square(), second);
+        let mean = slots.ema_update("mean", &gradient, first);
+        let mut square = slots.ema_update("square", &gradient.square(), second);
         if let Some(largest) = slots.get("largest") {
             square = slots.put("largest", largest.maximum(square));
         }

@@ -25,7 +25,7 @@ use crate::tensor::var::Var;
 pub struct Ema {
     decay: f64,
     /// Each parameter and its mean.
-    places: Vec<(Var, Var)>,
+    averages: Vec<(Var, Var)>,
 }
 
 impl Ema {
@@ -33,14 +33,14 @@ impl Ema {
     #[track_caller]
     pub fn new(params: Vec<Var>, decay: f64) -> Ema {
         check_shares("Ema", "decay", &[decay]);
-        let places = params.into_iter().map(|param| (param.clone(), Var::buffer(param.tensor())));
-        Ema { decay, places: places.collect() }
+        let averages = params.into_iter().map(|param| (param.clone(), Var::buffer(param.tensor())));
+        Ema { decay, averages: averages.collect() }
     }
 
     /// Takes the parameters as they are into the mean: once after each step. It is computed with the next one.
     pub fn update(&mut self) {
         no_grad(|| {
-            for (param, mean) in &self.places {
+            for (param, mean) in &self.averages {
                 mean.set(mean.tensor() * self.decay + param.tensor() * (1.0 - self.decay));
             }
         });
@@ -48,7 +48,7 @@ impl Ema {
 
     /// Puts the means into the parameters and keeps the parameters meanwhile; a second call undoes it.
     pub fn swap(&mut self) {
-        for (param, mean) in &self.places {
+        for (param, mean) in &self.averages {
             let tensor = param.tensor();
             param.set(mean.tensor());
             mean.set(tensor);
@@ -60,14 +60,14 @@ impl Ema {
 impl Stateful for Ema {
     fn state(&self) -> State {
         let mut state = State::default();
-        for (i, (_, mean)) in self.places.iter().enumerate() {
+        for (i, (_, mean)) in self.averages.iter().enumerate() {
             state.put_tensor(&i.to_string(), mean.tensor());
         }
         state
     }
 
     fn load_state(&mut self, state: &State) -> Result<(), Error> {
-        let means = self.places.iter().enumerate().map(|(i, (_, mean))| (i.to_string(), mean.clone()));
+        let means = self.averages.iter().enumerate().map(|(i, (_, mean))| (i.to_string(), mean.clone()));
         state.fill(means.collect())
     }
 }

@@ -42,7 +42,7 @@ impl Rule for SignedMomentum {
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor {
         let momentum = slots.get("momentum").expect("kept from the first step on");
         let direction = momentum * self.betas.0 + &gradient * (1.0 - self.betas.0);
-        slots.average("momentum", &gradient, self.betas.1);
+        slots.ema_update("momentum", &gradient, self.betas.1);
         param - direction.sign() * lr
     }
 }

@@ -22,10 +22,10 @@ mod adam;
 mod clip;
 mod ema;
 mod lion;
+mod lr_schedule;
 mod muon;
 mod rmsprop;
 mod rule;
-mod schedule;
 mod sgd;
 
 pub use adagrad::Adagrad;
@@ -33,13 +33,13 @@ pub use adam::{Adam, AdamW};
 pub use clip::{clip_grad_norm, clip_grad_value};
 pub use ema::Ema;
 pub use lion::Lion;
-pub use muon::Muon;
-pub use rmsprop::RMSprop;
-pub use rule::{Optim, Rule, Slots};
-pub use schedule::{
+pub use lr_schedule::{
     CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, LinearLR, MultiStepLR, OneCycleLR,
     PolynomialLR, ReduceLROnPlateau, Schedule, SequentialLR, StepLR,
 };
+pub use muon::Muon;
+pub use rmsprop::RMSprop;
+pub use rule::{Optim, Rule, Slots};
 pub use sgd::SGD;
 
 use std::fmt::Debug;

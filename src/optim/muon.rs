@@ -78,7 +78,7 @@ impl Rule for Orthogonal {
     }
 
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor {
-        let mut momentum = slots.average("momentum", &gradient, self.momentum);
+        let mut momentum = slots.ema_update("momentum", &gradient, self.momentum);
         if self.nesterov {
             momentum = gradient * (1.0 - self.momentum) + momentum * self.momentum;
         }

@@ -64,11 +64,11 @@ impl Rule for MeanSquare {
     }
 
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor {
-        let mut spread = slots.average("square", &gradient.square(), self.alpha);
+        let mut variance = slots.ema_update("square", &gradient.square(), self.alpha);
         if self.centered {
-            spread = spread - slots.average("mean", &gradient, self.alpha).square();
+            variance = variance - slots.ema_update("mean", &gradient, self.alpha).square();
         }
-        let mut update = gradient / (spread.sqrt() + self.eps);
+        let mut update = gradient / (variance.sqrt() + self.eps);
         if let Some(velocity) = slots.get("velocity") {
             update = slots.put("velocity", velocity * self.momentum + update);
         }

@@ -59,7 +59,7 @@ pub trait Rule: Debug {
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     steps: u32,
-    places: BTreeMap<String, Var>,
+    state: BTreeMap<String, Var>,
 }
 
 impl Slots {
@@ -70,25 +70,25 @@ impl Slots {
 
     /// The tensor of this name, if the rule keeps one.
     pub fn get(&self, name: &str) -> Option<Tensor> {
-        self.places.get(name).map(Var::tensor)
+        self.state.get(name).map(Var::tensor)
     }
 
-    /// Moves the mean of this name on to a new value, of which it takes the share `1 - keep`.
-    pub fn average(&mut self, name: &str, value: &Tensor, keep: f64) -> Tensor {
-        let mean = self.places[name].tensor() * keep + value * (1.0 - keep);
+    /// Moves the mean of this name on to a new value, of which it takes the share `1 - decay`.
+    pub fn ema_update(&mut self, name: &str, value: &Tensor, decay: f64) -> Tensor {
+        let mean = self.state[name].tensor() * decay + value * (1.0 - decay);
         self.put(name, mean)
     }
 
     /// Keeps a tensor, and gives it back.
     pub fn put(&mut self, name: &str, tensor: Tensor) -> Tensor {
-        self.places[name].set(tensor.clone());
+        self.state[name].set(tensor.clone());
         tensor
     }
 
-    fn begin(&mut self, names: &[&str], param: &Tensor) {
+    fn init(&mut self, names: &[&str], param: &Tensor) {
         if self.steps == 0 {
             let zeros = |name: &&str| ((*name).to_owned(), Var::buffer(param.zeros_like()));
-            self.places = names.iter().map(zeros).collect();
+            self.state = names.iter().map(zeros).collect();
         }
         self.steps += 1;
     }
@@ -174,7 +174,7 @@ impl<R: Rule> Optimizer for Optim<R> {
             for (var, slots) in params {
                 let Some(mut gradient) = var.take_grad() else { continue };
                 let mut param = var.tensor();
-                slots.begin(&names, &param);
+                slots.init(&names, &param);
                 match R::DECOUPLED {
                     _ if weight_decay == 0.0 => {}
                     true => param = param * (1.0 - lr * weight_decay),
@@ -209,8 +209,8 @@ impl<R: Rule> Stateful for Optim<R> {
         state.put("lr", self.lr);
         for (i, (_, slots)) in self.params.iter().enumerate() {
             state.put(&format!("{i}.steps"), slots.steps);
-            for (name, place) in &slots.places {
-                state.put_tensor(&format!("{i}.{name}"), place.tensor());
+            for (name, var) in &slots.state {
+                state.put_tensor(&format!("{i}.{name}"), var.tensor());
             }
         }
         for (i, (_, group)) in self.groups.iter().enumerate() {
@@ -225,12 +225,12 @@ impl<R: Rule> Stateful for Optim<R> {
         let mut loaded = Vec::new();
         for (i, (param, _)) in self.params.iter().enumerate() {
             let steps = rest.take(&format!("{i}.steps"))?;
-            let mut places = BTreeMap::new();
+            let mut state = BTreeMap::new();
             for name in self.rule.slots().into_iter().filter(|_| steps > 0) {
                 let tensor = rest.take_tensor(&format!("{i}.{name}"), &param.tensor())?;
-                places.insert(name.to_owned(), Var::buffer(tensor));
+                state.insert(name.to_owned(), Var::buffer(tensor));
             }
-            loaded.push(Slots { steps, places });
+            loaded.push(Slots { steps, state });
         }
         let names: Vec<String> = (0..self.groups.len()).map(|i| format!("group{i}")).collect();
         let parts = names.iter().zip(&mut self.groups);

@@ -1,8 +1,8 @@
-//! `WGRAD_CHECK`: after each kernel the CPU computes what the kernel should have, from the kernel's own operands.
+//! `WGRAD_CHECK`: compares the results of each kernel with those of an interpreter, for the same operands.
 //!
-//! In: a plan's steps, one by one, and the GPU's buffers before and after each. Out: an error that names the first element
-//! that is wrong. A kernel of the plan is interpreted; for a fused operation, whose kernels are WGSL, its decomposition
-//! into primitives is.
+//! In: the dispatches of a plan, one by one, and the GPU's buffers before and after each. Out: an error that names the first
+//! wrong element. The CPU interprets the kernel of the plan; for a fused operation, whose kernels are WGSL, it interprets
+//! the decomposition into primitives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,17 +15,17 @@ use crate::core::dtype::DType;
 use crate::core::error::Error;
 use crate::core::limits::Limits;
 use crate::core::shape::Spec;
-use crate::cpu::ball::Ball;
+use crate::cpu::bounded::Bounded;
 use crate::cpu::{array, kernel};
 use crate::graph::{Buffer, Device, Edge, Node, Op, Storage, View};
-use crate::ir::{Kernel, Placement, Plan, Program, Slot, Step};
+use crate::ir::{Kernel, Placement, Plan, PlanSlot, Program, Step};
 use crate::schedule::{self, Fusion, PendingGraph};
 
-/// A fused operation's kernels round in other places than its decomposition: they may be off by this many times as much.
+/// The kernels of a fused operation round differently from its decomposition: the error bound is this many times as large.
 const FUSED_ERROR_RATIO: f64 = 4.0;
 
-/// How many elements were compared, and how many of these have an error bound too loose to say anything, next to a
-/// discontinuity for one.
+/// How many elements were compared, and for how many of these the error bound is too loose to show a mistake (next to a
+/// discontinuity, for example).
 #[derive(Default)]
 pub(super) struct Tally {
     pub compared: AtomicUsize,
@@ -38,8 +38,9 @@ pub(super) struct Check<'a> {
     graph: &'a PendingGraph,
     storages: &'a [Arc<dyn Storage>],
     tally: &'a Tally,
-    /// What each kernel of the next dispatch reads, and for fused operations each of their operands.
-    operands: Vec<Vec<Vec<Ball>>>,
+    /// The operands of each kernel of the next dispatch.
+    operands: Vec<Vec<Vec<Bounded>>>,
+    /// The inputs of fused operations whose kernels have not all run: by item, then by input.
     fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
 }
 
@@ -54,13 +55,13 @@ impl<'a> Check<'a> {
         Check { executor, plan, graph, storages, tally, operands: Vec::new(), fused: FxHashMap::default() }
     }
 
-    /// Keeps what the kernels of a dispatch are about to read: they work in place.
+    /// Copies the operands of a dispatch before it runs, because its kernels may overwrite them.
     pub fn before(&mut self, steps: &[Step]) -> Result<(), Error> {
         self.operands.clear();
-        steps.iter().try_for_each(|step| self.keep(step))
+        steps.iter().try_for_each(|step| self.save_operands(step))
     }
 
-    fn keep(&mut self, step: &Step) -> Result<(), Error> {
+    fn save_operands(&mut self, step: &Step) -> Result<(), Error> {
         let operands = self.peek(&step.reads)?;
         let Kernel::Fused(launch) = &step.kernel else {
             let decoded = operands
@@ -81,7 +82,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares what the kernels of the dispatch wrote.
+    /// Compares the results of a dispatch.
     pub fn after(&mut self, steps: &[Step]) -> Result<(), Error> {
         if let [step] = steps
             && let Kernel::Fused(_) = step.kernel
@@ -94,7 +95,7 @@ impl<'a> Check<'a> {
             };
         }
         for (step, operands) in steps.iter().zip(&self.operands) {
-            let operands: Vec<&[Ball]> = operands.iter().map(Vec::as_slice).collect();
+            let operands: Vec<&[Bounded]> = operands.iter().map(Vec::as_slice).collect();
             let wanted = kernel::run(&step.kernel, &operands, self.graph);
             for ((n, wanted), got) in wanted.iter().enumerate().zip(self.peek(&step.writes)?) {
                 let dtype = result_dtype(&step.kernel, n);
@@ -110,11 +111,11 @@ impl<'a> Check<'a> {
         let Op::Fused(op) = &node.op else { unreachable!("its kernels are those of a fused operation") };
         let known = self.fused.remove(&last.item).unwrap_or_default();
         let specs = self.graph.items[last.item].specs(self.graph);
-        // On a device of its own, where nothing runs.
+        // The inputs are on a null device, so that decomposing runs nothing.
         let device = Device::null(self.executor.limits().clone());
         let edge = |(i, spec): (usize, &Spec)| {
             let bytes = known.get(&i).cloned().unwrap_or_else(|| vec![0; spec.bytes()]);
-            let elements = decoded(&bytes[..spec.bytes()], spec.dtype);
+            let elements = decode_array(&bytes[..spec.bytes()], spec.dtype);
             Edge { node: Node::input(spec.clone(), Arc::new(elements), None, &device), out: 0 }
         };
         let inputs: Vec<Edge> = specs.iter().enumerate().map(edge).collect();
@@ -132,8 +133,8 @@ impl<'a> Check<'a> {
                 }
                 let spec = &node.outs[out];
                 let got = decode(&self.peek(&[slot])?[0][..spec.bytes()], spec.dtype);
-                let wider = |ball: &Ball| Ball { off: FUSED_ERROR_RATIO * ball.off, ..*ball };
-                let wanted: Vec<Ball> = wanted[out].iter().map(wider).collect();
+                let wider = |x: &Bounded| Bounded { error: FUSED_ERROR_RATIO * x.error, ..*x };
+                let wanted: Vec<Bounded> = wanted[out].iter().map(wider).collect();
                 self.compare(last.item, &last.kernel, &got, &wanted, spec.dtype)?;
             }
         }
@@ -144,17 +145,18 @@ impl<'a> Check<'a> {
         &self,
         item: usize,
         kernel: &Kernel,
-        got: &[Ball],
-        wanted: &[Ball],
+        got: &[Bounded],
+        wanted: &[Bounded],
         dtype: DType,
     ) -> Result<(), Error> {
-        let sizes = wanted.iter().map(|wanted| wanted.x.abs()).filter(|size| size.is_finite());
+        let sizes = wanted.iter().map(|wanted| wanted.value.abs()).filter(|size| size.is_finite());
         let largest = sizes.fold(0.0, f64::max);
-        let vague = wanted.iter().filter(|wanted| wanted.is_vague(dtype, largest)).count();
+        let loose = wanted.iter().filter(|wanted| wanted.is_loose(dtype, largest)).count();
         self.tally.compared.fetch_add(wanted.len(), Ordering::Relaxed);
-        self.tally.passed_over.fetch_add(vague, Ordering::Relaxed);
+        self.tally.passed_over.fetch_add(loose, Ordering::Relaxed);
         let pairs = got.iter().zip(wanted).enumerate();
-        let Some((index, (got, wanted))) = pairs.into_iter().find(|(_, (got, wanted))| !wanted.allows(got.x))
+        let Some((index, (got, wanted))) =
+            pairs.into_iter().find(|(_, (got, wanted))| !wanted.allows(got.value))
         else {
             return Ok(());
         };
@@ -164,9 +166,9 @@ impl<'a> Check<'a> {
             at: node.at,
             kernel: kernel.to_string(),
             index,
-            got: got.x,
-            wanted: wanted.x,
-            tolerance: wanted.off,
+            got: got.value,
+            wanted: wanted.value,
+            tolerance: wanted.error,
         })
     }
 
@@ -176,53 +178,54 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The elements of outputs that nothing has computed, from their operands on.
-fn interpret(outputs: &[Edge], limits: &Limits) -> Vec<Vec<Ball>> {
+/// Computes the elements of `outputs` from the values of their operands.
+fn interpret(outputs: &[Edge], limits: &Limits) -> Vec<Vec<Bounded>> {
     let graph = PendingGraph::collect(outputs.iter().map(|edge| edge.node.clone()).collect(), |_| false);
     let nothing = vec![false; graph.items.len()];
     let plan = schedule::plan(&graph, &nothing, limits, Fusion::Off, |_, _| {});
     let slots = interpret_plan(&plan, &graph, &[]);
     let of = |edge: &Edge| {
         if let Some(value) = edge.node.value(edge.out) {
-            return balls(array(&*value.storage));
+            return exact(array(&*value.storage));
         }
         let is_it = |placement: &&Placement| Arc::ptr_eq(&graph.items[placement.item].node, &edge.node);
         let placement = plan.results.iter().find(is_it).expect("an output has a value");
         let (slot, view) = &placement.outs[edge.out as usize];
-        through(&slots[*slot], view)
+        read_view(&slots[*slot], view)
     };
     outputs.iter().map(of).collect()
 }
 
 /// The contents of a plan's slots after its steps.
-fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Ball>]) -> Vec<Vec<Ball>> {
+fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Bounded>]) -> Vec<Vec<Bounded>> {
     let constants = match &plan.constants {
         Some(plan) => interpret_plan(plan, graph, &[]),
         None => constants.to_vec(),
     };
-    let contents = |slot: &Slot| match slot {
-        Slot::Input(source) => {
+    let contents = |slot: &PlanSlot| match slot {
+        PlanSlot::Input(source) => {
             let values = graph.items[source.item].values.as_ref().expect("an input has its values");
-            balls(array(&*values[source.out as usize].storage))
+            exact(array(&*values[source.out as usize].storage))
         }
-        Slot::Fresh { .. } => Vec::new(),
-        Slot::Constant(i) => constants[*i].clone(),
+        PlanSlot::Fresh { .. } => Vec::new(),
+        PlanSlot::Constant(i) => constants[*i].clone(),
     };
-    let mut slots: Vec<Vec<Ball>> = plan.slots.iter().map(contents).collect();
+    let mut slots: Vec<Vec<Bounded>> = plan.slots.iter().map(contents).collect();
     for step in &plan.steps {
-        let reads: Vec<&[Ball]> = step.reads.iter().map(|&slot| slots[slot].as_slice()).collect();
+        let reads: Vec<&[Bounded]> = step.reads.iter().map(|&slot| slots[slot].as_slice()).collect();
         let written = kernel::run(&step.kernel, &reads, graph);
         step.writes.iter().zip(written).for_each(|(&slot, elements)| slots[slot] = elements);
     }
     slots
 }
 
-fn through(elements: &[Ball], view: &View) -> Vec<Ball> {
+/// The elements of a buffer that a view shows.
+fn read_view(elements: &[Bounded], view: &View) -> Vec<Bounded> {
     let at = |coords: &[usize]| coords.iter().zip(&view.strides).map(|(&x, s)| x as isize * s).sum::<isize>();
     view.shape.coords().map(|coords| elements[(view.offset + at(&coords)) as usize]).collect()
 }
 
-fn decoded(bytes: &[u8], dtype: DType) -> Array {
+fn decode_array(bytes: &[u8], dtype: DType) -> Array {
     let words: Vec<u32> = bytemuck::pod_collect_to_vec(bytes);
     match dtype {
         DType::F32 => Array::Float(words.into_iter().map(|x| f32::from_bits(x).into()).collect()),
@@ -232,20 +235,20 @@ fn decoded(bytes: &[u8], dtype: DType) -> Array {
     }
 }
 
-fn balls(array: &Array) -> Vec<Ball> {
+fn exact(array: &Array) -> Vec<Bounded> {
     match array {
-        Array::Float(data) => data.iter().map(|&x| Ball::exact(x)).collect(),
-        Array::Int(data) => data.iter().map(|&x| Ball::exact(x.into())).collect(),
-        Array::Uint(data) => data.iter().map(|&x| Ball::exact(x.into())).collect(),
-        Array::Bool(data) => data.iter().map(|&x| Ball::exact(f64::from(x))).collect(),
+        Array::Float(data) => data.iter().map(|&x| Bounded::exact(x)).collect(),
+        Array::Int(data) => data.iter().map(|&x| Bounded::exact(x.into())).collect(),
+        Array::Uint(data) => data.iter().map(|&x| Bounded::exact(x.into())).collect(),
+        Array::Bool(data) => data.iter().map(|&x| Bounded::exact(f64::from(x))).collect(),
     }
 }
 
-fn decode(bytes: &[u8], dtype: DType) -> Vec<Ball> {
-    balls(&decoded(bytes, dtype))
+fn decode(bytes: &[u8], dtype: DType) -> Vec<Bounded> {
+    exact(&decode_array(bytes, dtype))
 }
 
-/// As which dtype a kernel loads a read: a matrix has floats.
+/// The dtype in which a kernel loads its operand `read`. Matrices are f32.
 fn read_dtype(kernel: &Kernel, read: usize) -> DType {
     let mut loads = kernel.programs().flat_map(|program| &program.loads);
     loads.find(|load| load.read == read).map_or(DType::F32, |load| load.dtype)

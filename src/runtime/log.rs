@@ -95,7 +95,7 @@ fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits)
         [step, reader].iter().flat_map(|s| s.reads.iter().chain(&s.writes)).copied().collect();
     slots.sort_unstable();
     slots.dedup();
-    // Room is left for a result more and for the error word.
+    // Room is left for a result more and for the fault word.
     if slots.len() + 2 > limits.storage_buffers as usize {
         return format!("one kernel would bind {} buffers of {}", slots.len(), limits.storage_buffers);
     }

@@ -57,8 +57,8 @@ impl Engine for Runtime {
         realized
     }
 
-    fn wait_for_turn(&self) -> Result<(), Error> {
-        self.plan_executor().map_or(Ok(()), |executor| executor.wait_for_turn())
+    fn wait_until_ready(&self) -> Result<(), Error> {
+        self.plan_executor().map_or(Ok(()), |executor| executor.wait_until_ready())
     }
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {

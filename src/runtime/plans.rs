@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::backend::CompiledPlan;
 use crate::graph::Storage;
 use crate::ir::Plan;
-use crate::schedule::Key;
+use crate::schedule::PlanKey;
 
 /// Plans that are kept.
 const MAX_PLANS: usize = 256;
@@ -25,21 +25,21 @@ pub(super) struct Planned {
 #[derive(Default)]
 pub(super) struct Plans {
     /// Each with the time of its last use.
-    plans: FxHashMap<Key, (u64, Arc<Planned>)>,
+    plans: FxHashMap<PlanKey, (u64, Arc<Planned>)>,
     /// Uses so far.
     now: u64,
     constant_bytes: u64,
 }
 
 impl Plans {
-    pub fn get(&mut self, key: &Key) -> Option<Arc<Planned>> {
+    pub fn get(&mut self, key: &PlanKey) -> Option<Arc<Planned>> {
         self.now += 1;
         let (last_use, planned) = self.plans.get_mut(key)?;
         *last_use = self.now;
         Some(planned.clone())
     }
 
-    pub fn insert(&mut self, key: Key, planned: Planned) -> Arc<Planned> {
+    pub fn insert(&mut self, key: PlanKey, planned: Planned) -> Arc<Planned> {
         if self.plans.len() == MAX_PLANS {
             let oldest = self.plans.iter().min_by_key(|(_, (last_use, _))| *last_use);
             let oldest = oldest.map(|(key, _)| key.clone()).expect("plans are kept");

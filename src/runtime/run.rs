@@ -10,7 +10,7 @@ use super::plans::Planned;
 use crate::backend::{CompiledPlan, Dispatched, Observer, PlanExecutor, PlanRun};
 use crate::core::error::Error;
 use crate::graph::Storage;
-use crate::ir::{Plan, Slot, Step};
+use crate::ir::{Plan, PlanSlot, Step};
 use crate::schedule::{PendingGraph, logs};
 
 /// Compiles a plan, and runs what it computes only once.
@@ -38,13 +38,13 @@ pub(super) fn run(
     constants: &[Arc<dyn Storage>],
     check: Option<&Tally>,
 ) -> Result<Vec<Arc<dyn Storage>>, Error> {
-    let storage = |slot: &Slot| match slot {
-        Slot::Input(output) => {
+    let storage = |slot: &PlanSlot| match slot {
+        PlanSlot::Input(output) => {
             let values = graph.items[output.item].values.as_ref().expect("an input has its values");
             Ok(values[output.out as usize].storage.clone())
         }
-        Slot::Fresh { bytes } => executor.allocate(*bytes),
-        Slot::Constant(i) => Ok(constants[*i].clone()),
+        PlanSlot::Fresh { bytes } => executor.allocate(*bytes),
+        PlanSlot::Constant(i) => Ok(constants[*i].clone()),
     };
     let storages = plan.slots.iter().map(storage).collect::<Result<Vec<_>, Error>>()?;
     let run = PlanRun { plan, compiled, graph, storages: &storages };
@@ -80,7 +80,7 @@ impl Observer for Stepwise<'_> {
 fn predicted_bytes(plan: &Plan, graph: &PendingGraph) -> u64 {
     let mut operands: FxHashMap<*const (), u64> = FxHashMap::default();
     for slot in &plan.slots {
-        if let Slot::Input(output) = slot
+        if let PlanSlot::Input(output) = slot
             && let Some(values) = &graph.items[output.item].values
         {
             let storage = &values[output.out as usize].storage;

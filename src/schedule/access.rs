@@ -1,9 +1,9 @@
-//! How a region reaches memory: each operand through one strided view.
+//! How a region reads memory: each operand through one strided view.
 //!
-//! A *path* is the movement between a region's iteration space and an item, from the space inwards. An operand is read
-//! through its path as one view, composed from the operand's layout outwards. [`trace`] walks a region along all paths and
-//! lists what it reads, or names the item that has to be in memory because strides cannot express a path through it.
-//! `lower` walks the same paths and writes the code.
+//! A *path* is the sequence of movement operations between a region's iteration space and an item. The view through which
+//! an operand is read is its layout composed with the movement of its path. [`trace`] follows all paths of a region and
+//! lists the operands, or returns the item that must be materialized because strides cannot express a path through it.
+//! `lower` follows the same paths and writes the code.
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -12,8 +12,8 @@ use crate::core::shape::Shape;
 use crate::graph::{Move, Op, View};
 use crate::ir::{Output, index_of};
 
-/// Values that a region computes at each index. An item reached by several paths is computed on each, and paths can
-/// multiply.
+/// Values that a region computes at each index. An item is computed once per path, and the number of paths can grow
+/// exponentially.
 const MAX_VALUES: usize = 512;
 
 /// The items that a region computes inside, and the memory that each gather among them reads.
@@ -27,7 +27,7 @@ pub(crate) struct Computed {
 #[derive(Clone, Default)]
 pub(crate) struct RegionReads {
     pub reads: Vec<Output>,
-    /// Whether it consumes its accumulators with their last two dims exchanged.
+    /// Whether it reads its accumulators with their last two dims exchanged.
     pub transposed: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Paths {
 struct PathStep {
     parent: PathId,
     movement: Move,
-    /// The item to have in memory if strides cannot express the path.
+    /// The item to materialize if strides cannot express the path.
     boundary: usize,
 }
 
@@ -65,15 +65,17 @@ impl Paths {
         if let Some(&inner) = self.known.get(&(path, item)) {
             return inner;
         }
-        let Op::Move(movement) = graph.items[item].op() else { unreachable!("a movement item") };
-        // What a reshape gives can be written in order. Windows over a mask need the masked source in memory.
+        let Op::Move(movement) = graph.items[item].op() else {
+            unreachable!("only movement items have a next path")
+        };
+        // The result of a reshape can be materialized. Windows of a masked source need the source itself materialized.
         let boundary = if let Move::Windows(_) = movement { graph.items[item].sources[0].item } else { item };
         let inner = self.extend(path, movement.clone(), boundary);
         self.known.insert((path, item), inner);
         inner
     }
 
-    /// A layout seen along a path.
+    /// A layout composed with the movement of a path.
     pub fn view(&self, layout: View, mut path: PathId) -> Result<View, Boundary> {
         let mut view = layout;
         while path > 0 {
@@ -84,7 +86,7 @@ impl Paths {
         Ok(view)
     }
 
-    /// Whether part of the iteration space lies outside what is at the end of a path.
+    /// Whether the path pads: part of the iteration space is outside the item at its end.
     pub fn pads(&self, mut path: PathId) -> bool {
         while path > 0 {
             let step = &self.steps[path - 1];
@@ -107,7 +109,7 @@ impl PendingGraph {
     }
 }
 
-/// The coordinate along a dim, as a view whose elements are their own positions.
+/// The coordinate along a dim, as a view: its offsets are the coordinates.
 pub(super) fn coordinate(shape: &Shape, dim: usize) -> View {
     let strides = (0..shape.rank()).map(|d| isize::from(d == dim)).collect();
     View { shape: shape.clone(), strides, offset: 0, mask: None }
@@ -130,7 +132,7 @@ enum ConsumeOrder {
     Transposed,
 }
 
-/// What the region reads that computes `results`, each at the end of its path.
+/// The operands of a region that computes `results`, each at the end of its path.
 pub(super) fn trace(
     graph: &PendingGraph,
     space: &Shape,
@@ -228,7 +230,7 @@ impl Tracer<'_> {
         let it = &self.graph.items[item];
         let out = &it.spec(0).shape;
         if out.numel() == 0 {
-            return Ok(()); // only padding around it is seen
+            return Ok(()); // the region uses only the padding around it
         }
         let (base, view) = &self.computed.gathers[&item];
         self.paths.view(gathered(view, out, dim).0, path)?;

@@ -1,41 +1,41 @@
-//! Which held values are not written, since whoever reads one can compute it from what is in memory anyway.
+//! Defers held values: those that can be computed from other memory when they are read are not written.
 //!
 //! Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement, and a training loop
-//! keeps its `let`s alive over `step()`. Writing each of them would cost a pass over memory for values that hardly anyone
-//! reads. A held value is deferred if
+//! keeps its `let`s alive over `step()`. Writing each of them would cost a pass over memory for values that are
+//! rarely read. A held value is deferred if
 //!
 //! * it is elementwise, and larger than [`MIN_DEFERRED_BYTES`];
 //! * everything it is computed from stays in memory after the run for other reasons: an input that is held or referred
 //!   to from outside, so that no kernel overwrites it, or an output of the run;
-//! * that, and what a backward pass may keep of the values in between, is at most [`MAX_SOURCE_RATIO`] times as large as
-//!   the value, so that memory held for its sake stays bounded;
-//! * no earlier run deferred it or what it is computed from: chains of held values do not grow, and nothing is computed
-//!   again more than once.
+//! * these sources, and the values in between that a backward pass may keep, are at most [`MAX_SOURCE_RATIO`] times as large
+//!   as the value, which bounds the memory that deferring keeps alive;
+//! * no earlier run deferred it or its sources: so chains of deferred values do not grow, and each value is recomputed at
+//!   most once.
 //!
-//! A kernel may still need a deferred value in memory; then it is written after all.
+//! If a kernel needs a deferred value in memory, the value is written.
 //!
-//! In: the pending graph, every held item an output. Out: the same, deferred items no outputs.
+//! In: the pending graph, in which every held item is an output. Out: the same graph; deferred items are not outputs.
 
 use smallvec::SmallVec;
 
 use super::pending::PendingGraph;
 use crate::graph::Op;
 
-/// Below, writing a value costs less than another kernel would later.
+/// For smaller values a kernel at the time of the read costs more than writing them now.
 const MIN_DEFERRED_BYTES: usize = 64 << 10;
 
-/// How much larger than a deferred value the memory may be that it keeps from being freed.
+/// The memory that a deferred value keeps alive, relative to its own size.
 const MAX_SOURCE_RATIO: usize = 2;
 
-/// Sources that an item may have in memory; with more, none is deferred.
+/// Sources of a deferred value, which bounds the cost of the analysis.
 const MAX_SOURCES: usize = 8;
 
-/// The items whose memory an item holds if it is deferred: the inputs and outputs that it can be computed from by
-/// elementwise operations and movement alone, and values in between that may be kept.
+/// The items whose memory a deferred item keeps alive: the inputs and outputs from which elementwise operations and
+/// movement compute it, and values in between that a backward pass may keep.
 type Sources = SmallVec<[usize; 4]>;
 
 pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
-    // `None`: not everything that the item is computed from is known to stay.
+    // `None` if a source may be freed or overwritten.
     let mut sources: Vec<Option<Sources>> = Vec::with_capacity(graph.items.len());
     for i in 0..graph.items.len() {
         let computed_from = held_if_deferred(&graph, i, &sources);
@@ -52,7 +52,7 @@ pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
     graph
 }
 
-/// What the item would hold, if it is elementwise or movement and all that it is computed from stays in memory.
+/// The memory that the item would keep alive; `None` if it cannot be deferred.
 fn held_if_deferred(graph: &PendingGraph, item: usize, sources: &[Option<Sources>]) -> Option<Sources> {
     let item = &graph.items[item];
     let elementwise = match item.op() {

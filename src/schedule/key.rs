@@ -1,4 +1,4 @@
-//! A plan's key: everything that the plan depends on, written out as bytes, so that graphs of equal keys have one plan.
+//! A plan's key: everything that the plan depends on, serialized as bytes. Graphs with equal keys have the same plan.
 //!
 //! In the key: operations with their attributes, shapes, dtypes, the layouts of inputs, the wiring (items, storages and
 //! recomputations numbered by first appearance), handles and references, which inputs may be overwritten. Not in the key:
@@ -13,9 +13,9 @@ use super::pending::PendingGraph;
 use crate::graph::Op;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Key(Vec<u8>);
+pub(crate) struct PlanKey(Vec<u8>);
 
-/// Writes down what `Hash` implementations feed to it.
+/// A `Hasher` that stores the bytes which it is given.
 #[derive(Default)]
 pub(super) struct KeyWriter(pub Vec<u8>);
 
@@ -29,7 +29,7 @@ impl Hasher for KeyWriter {
     }
 }
 
-pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
+pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> PlanKey {
     let mut key = KeyWriter::default();
     let mut storages: FxHashMap<*const (), usize> = FxHashMap::default();
     let mut recomputations: FxHashMap<u64, usize> = FxHashMap::default();
@@ -66,7 +66,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> Key {
             }
         }
     }
-    Key(key.0)
+    PlanKey(key.0)
 }
 
 /// An operation and its attributes, without the numbers that are uniforms ([`has_uniforms`]).
@@ -88,7 +88,7 @@ pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
     }
 }
 
-/// Whether numbers that are not in the key enter into what an operation computes: then only a node equals itself.
+/// Whether the operation uses numbers that are not in the key. Then two nodes are never equal.
 pub(super) fn has_uniforms(op: &Op) -> bool {
     match op {
         Op::Scalar(_) | Op::Random { .. } => true,

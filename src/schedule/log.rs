@@ -1,17 +1,17 @@
-//! The topics of `WGRAD_LOG`: the passes, and what backends do.
+//! The topics of `WGRAD_LOG`: forms after passes, plans, kernels and WGSL.
 
 use std::sync::LazyLock;
 
 use super::PASSES;
 
-/// Whether the variable `WGRAD_LOG` names a topic: `plan` prints each plan when it is made, `after:NAME` the form behind a
-/// pass, `wgsl` each kernel's text, `kernel` a line for each kernel that has run.
+/// Whether `WGRAD_LOG` contains a topic: `plan` prints each new plan, `after:NAME` the form after a pass, `wgsl` the text of
+/// each kernel, `kernel` one line per kernel that has run.
 pub(crate) fn logs(topic: &str) -> bool {
     static TOPICS: LazyLock<Vec<String>> = LazyLock::new(topics);
     TOPICS.iter().any(|other| other == topic)
 }
 
-/// The topics that the variable names. One that does not exist would be silence otherwise.
+/// The topics in the variable. Panics for an unknown topic instead of ignoring it.
 fn topics() -> Vec<String> {
     let named = std::env::var("WGRAD_LOG").unwrap_or_default();
     let topics: Vec<String> = named.split(',').filter(|topic| !topic.is_empty()).map(str::to_owned).collect();

@@ -1,19 +1,20 @@
-//! Writes the code of each region: every item that it computes, at each path by which it is reached.
+//! Lowers each region to a kernel: writes the instructions of every item, once per path to it.
 //!
-//! In: regions. Out: kernels whose programs have the dims of their items. Every view exists, since `regions` has traced it.
+//! In: regions. Out: kernels whose programs have the dims of their items. Lowering cannot fail, because `regions` has traced
+//! every view.
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
 
 use super::access::{Boundary, Computed, PathId, Paths, coordinate, gathered, scatter_paths};
 use super::pending::PendingGraph;
-use super::regions::{Body, Epilogue, Region, Regions};
+use super::regions::{Body, EpilogueRegion, Region, Regions};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
 use crate::graph::{Binary, Buffer, Move, Op, Reduce, View, validate};
 use crate::ir::{
-    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, Reduction, Reg,
-    index_of,
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, MatMul, Matrix, Output, Program, ReductionKernel,
+    Reg, index_of,
 };
 
 pub(super) fn lower(graph: &PendingGraph, regions: Regions, limits: &Limits) -> KernelGraph {
@@ -83,11 +84,11 @@ impl Lowering<'_> {
         (emitter.program, emitter.reads)
     }
 
-    /// The epilogue of accumulators, whose reads become the kernel's; and what the kernel writes: the epilogue's results,
-    /// and the accumulators that it does not consume or that are needed in memory. Without one, the accumulators.
+    /// The program of the epilogue, and the outputs of the kernel: the epilogue's results, and the accumulators that it does not
+    /// consume or that other kernels read. Without an epilogue the outputs are the accumulators.
     fn epilogue(
         &self,
-        epilogue: Option<&Epilogue>,
+        epilogue: Option<&EpilogueRegion>,
         accumulators: &[usize],
         kernel_reads: &mut Vec<BufferId>,
     ) -> (Option<Program>, Vec<BufferId>) {
@@ -107,7 +108,7 @@ impl Lowering<'_> {
         (Some(program), writes)
     }
 
-    fn reduction(&mut self, accumulators: &[usize], prologue: &Body, epilogue: Option<&Epilogue>) {
+    fn reduction(&mut self, accumulators: &[usize], prologue: &Body, epilogue: Option<&EpilogueRegion>) {
         let first = accumulators[0];
         let ((program, mut reads), reduce_ops, dims) = match self.graph.items[first].op() {
             Op::ScatterAdd(dim, _) => {
@@ -118,17 +119,22 @@ impl Lowering<'_> {
             Op::Reduce(_, dims) => {
                 let reduce_ops = accumulators.iter().map(|&item| match self.graph.items[item].op() {
                     Op::Reduce(reduce_op, _) => *reduce_op,
-                    op => unreachable!("{} is no sibling of a reduction", op.name()),
+                    op => unreachable!("a reduction region contains {}", op.name()),
                 });
                 (self.body(prologue, &[]), reduce_ops.collect(), dims.clone())
             }
-            op => unreachable!("{} is no reduction", op.name()),
+            op => unreachable!("{} is not a reduction", op.name()),
         };
         let (epilogue, writes) = self.epilogue(epilogue, accumulators, &mut reads);
-        self.push(Kernel::Reduce(Reduction::new(reduce_ops, program, dims, epilogue)), reads, writes, first);
+        self.push(
+            Kernel::Reduce(ReductionKernel::new(reduce_ops, program, dims, epilogue)),
+            reads,
+            writes,
+            first,
+        );
     }
 
-    /// A sum over all positions of the index that name the output's element: no atomics, one order, the same bits.
+    /// A sum over all positions whose index selects the output's element: without atomics, in a fixed order.
     fn scatter(&self, item: usize, dim: usize, computed: &Computed) -> (Program, Vec<BufferId>) {
         let (paths, [index_path, src_path], space) = scatter_paths(self.graph, item, dim);
         let [index, src] = self.graph.items[item].sources[..] else { unreachable!("index and src") };
@@ -149,13 +155,13 @@ impl Lowering<'_> {
         (emitter.program, emitter.reads)
     }
 
-    /// The product, or with a transposed epilogue its transpose: the product of the transposed operands.
-    fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&Epilogue>) {
+    /// The product. With a transposed epilogue it is the transpose, which is the product of the transposed operands.
+    fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&EpilogueRegion>) {
         let out = &self.graph.items[item].spec(0).shape;
         let rank = out.rank();
         let [(a, view_a), (b, view_b)] = operands;
         let (batch, strides) = MatMul::batch_strides(&out[..rank - 2], [view_a, view_b])
-            .expect("regions laid out what has no strides");
+            .expect("regions copies operands without strides");
         let mut reads = vec![*a];
         let mut matrix = |buffer: BufferId, view: &View, batch: [usize; 2]| Matrix {
             read: index_of(&mut reads, buffer),
@@ -174,12 +180,13 @@ impl Lowering<'_> {
         self.push(Kernel::MatMul(product, epilogue), reads, writes, item);
     }
 
-    /// The operation's own dispatches, last one first.
+    /// The dispatches of a fused operation, the last one first.
     fn fused(&mut self, item: usize, inputs: &[BufferId]) {
         let it = &self.graph.items[item];
         let Op::Fused(op) = it.op() else { unreachable!("a fused operation") };
         let specs: Vec<_> = it.specs(self.graph).into_iter().chain(it.node.outs.iter().cloned()).collect();
-        let launches = op.launch(&specs, self.limits).expect("without a kernel it would be decomposed");
+        let launches =
+            op.launch(&specs, self.limits).expect("pending decomposes operations without a kernel");
         validate(op.name(), &launches, inputs.len(), specs.len() - inputs.len());
         let mut scratch: FxHashMap<usize, usize> = FxHashMap::default();
         let mut kernels = Vec::new();
@@ -204,7 +211,7 @@ impl Lowering<'_> {
                     Buffer::Fault => {}
                 }
             }
-            reads.append(&mut rewritten); // bound as results, and not to be reused before
+            reads.append(&mut rewritten); // bound as outputs, so their memory must not be reused before
             kernels.push(KernelNode::new(Kernel::Fused(Box::new(launch)), reads, writes, item));
         }
         self.kernels.kernels.extend(kernels.into_iter().rev());
@@ -240,7 +247,7 @@ impl<'a> Emitter<'a> {
         self.program.code.len() - 1
     }
 
-    /// The register of an instruction that is there already, or else of this one.
+    /// The register of an equal instruction that exists already, or else of this one.
     fn push_once(&mut self, inst: Inst) -> Reg {
         self.program.code.iter().position(|known| known.is_same(&inst)).unwrap_or_else(|| self.push(inst))
     }
@@ -249,12 +256,12 @@ impl<'a> Emitter<'a> {
         match self.paths.view(layout, path) {
             Ok(view) => view,
             Err(Boundary(item)) => {
-                unreachable!("{} has no strides here", self.graph.items[item].op().name())
+                unreachable!("regions did not check the strides of {}", self.graph.items[item].op().name())
             }
         }
     }
 
-    /// The register with a value at the end of a path.
+    /// The register with the value of an item at the end of a path.
     fn emit(&mut self, source: Output, path: PathId) -> Reg {
         if let Some(&register) = self.registers.get(&(source, path)) {
             return register;
@@ -267,7 +274,7 @@ impl<'a> Emitter<'a> {
         } else {
             let view = self.view(self.graph.layout(source), path);
             let load = self.load(source, view);
-            // Two paths may give the same view: it is read once.
+            // Two paths may have the same view, which is loaded once.
             self.push_once(Inst::Load(load))
         };
         self.registers.insert((source, path), register);
@@ -302,7 +309,7 @@ impl<'a> Emitter<'a> {
             Op::Move(movement) => return self.movement(item, movement, path),
             Op::Gather(dim) => self.gather(item, *dim, path),
             Op::Input(_) | Op::Reduce(..) | Op::MatMul | Op::ScatterAdd(..) | Op::Fused(_) => {
-                unreachable!("{} is read from memory", it.op().name())
+                unreachable!("{} must be materialized", it.op().name())
             }
         };
         self.push(inst)
@@ -313,7 +320,7 @@ impl<'a> Emitter<'a> {
         matches!(self.program.code[register], Inst::Load(_) | Inst::Mask(..))
     }
 
-    /// Movement is index arithmetic of what lies behind it; where it pads a computed value, a mask too.
+    /// Lowers movement to index arithmetic, and padding of a computed value to a mask.
     fn movement(&mut self, item: usize, movement: &Move, path: PathId) -> Reg {
         let source = self.graph.items[item].sources[0];
         let inner = self.paths.through(self.graph, item, path);
@@ -330,7 +337,7 @@ impl<'a> Emitter<'a> {
         let it = &self.graph.items[item];
         let (out, dtype, index) = (&it.spec(0).shape, it.spec(0).dtype, it.sources[1]);
         if out.numel() == 0 {
-            // Only padding around it is seen, and no index is in range there.
+            // The region uses only the padding around it, where no index is in range.
             return Inst::Const(0.0, dtype);
         }
         let (base, view) = &self.computed.gathers[&item];
@@ -338,7 +345,7 @@ impl<'a> Emitter<'a> {
         let view = self.view(view, path);
         let index_dtype = self.graph.spec(index).dtype;
         let mut index = self.emit(index, path);
-        // An index that is computed for the padding is no fault: nothing is gathered there.
+        // An index that is computed in the padding is not a fault, because nothing is gathered there.
         if self.paths.pads(path) && !self.is_masked(index) {
             let mask = self.view(View::contiguous(out), path);
             index = self.push(Inst::Mask(mask, index, index_dtype));

@@ -1,7 +1,8 @@
-//! Which slot each buffer of a plan is: a new one, one whose last reader has run, or the operand's own.
+//! Assigns a slot of memory to each buffer: a fresh slot, a slot whose last reader has run, or the slot of an operand that
+//! the kernel overwrites (donation).
 //!
-//! In: kernels in order. Out: the plan. Results that outlive the run take fresh slots; temporaries share slots; a kernel
-//! overwrites an operand that nothing needs afterwards, if it reads each element at the index that it writes.
+//! In: kernels in order. Out: the plan. Outputs of the run take fresh slots, temporaries share slots. A kernel
+//! overwrites an operand that is not needed afterwards if it reads each element only at the index that it writes.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -9,9 +10,9 @@ use smallvec::SmallVec;
 use super::pending::PendingGraph;
 use crate::core::limits::Limits;
 use crate::graph::View;
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, Slot, Step};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, PlanSlot, Step};
 
-/// `pending` is the graph as it was collected, `graph` the one that was planned. Lifetimes follow the edges of the former.
+/// `pending` is the graph before the passes, `graph` the simplified one. Lifetimes of values follow the edges of `pending`.
 pub(super) fn memory(
     pending: &PendingGraph,
     graph: &PendingGraph,
@@ -26,7 +27,7 @@ pub(super) fn memory(
         let item = &graph.items[i];
         item.is_pending() && item.is_held && !item.is_output && !has_value(i)
     };
-    // Deferred items need their sources unchanged (`alive`), but no value is kept in memory for them alone (`keeps_value`).
+    // The sources of deferred items must not be overwritten (`alive`), but are not kept for deferred items alone (`keeps_value`).
     let alive = pending.alive(has_value);
     let keeps_value = pending.alive(|i| has_value(i) || is_deferred(i));
     let results = results(graph, &kernels, &written, &keeps_value);
@@ -67,7 +68,7 @@ pub(super) fn memory(
     memory.plan
 }
 
-/// An item that has values after the run, and whose memory they are.
+/// An item that has values after the run, and the item whose memory they use.
 struct Outliving {
     item: usize,
     outs: SmallVec<[(Output, View); 1]>,
@@ -90,7 +91,7 @@ fn results(
             None if written.contains(&item) => {
                 Some((0..it.node.outs.len() as u8).map(|out| whole(Output { item, out })).collect())
             }
-            // Its value exists anyway.
+            // The item has a value already.
             None if it.is_alias && it.sources.iter().all(in_memory) => {
                 Some(it.sources.iter().map(|&source| whole(source)).collect())
             }
@@ -100,8 +101,8 @@ fn results(
     pending.filter_map(|item| Some(Outliving { item, outs: outs(item)? })).collect()
 }
 
-/// A slot that may be overwritten by a result of the same size and element type: a kernel binds a buffer once, as an array
-/// of one type.
+/// A slot that a result of the same size and element type may overwrite. The types must agree because a kernel binds a buffer
+/// once, as an array of one type.
 struct Donor {
     slot: usize,
     fit: (usize, Option<&'static str>),
@@ -110,30 +111,30 @@ struct Donor {
 struct MemoryPlanner<'a> {
     graph: &'a PendingGraph,
     scratch: &'a [usize],
-    /// What results lie in.
+    /// The slots of outputs of the run.
     lasting: FxHashSet<BufferId>,
     constants: FxHashSet<BufferId>,
-    /// The last of the batches that read each buffer.
+    /// The last batch that reads each buffer.
     last_read: FxHashMap<BufferId, usize>,
     slot_of: FxHashMap<BufferId, usize>,
     /// Slots whose last reader has run.
     idle: Vec<usize>,
-    /// How many buffers a dispatch can bind.
+    /// The number of buffers that a dispatch can bind.
     bindings: usize,
     plan: Plan,
 }
 
-/// Bytes up to which a constant is kept with the plan rather than computed in each run.
+/// Larger constants are computed in each run instead of being kept with the plan.
 const MAX_CONSTANT_BYTES: usize = 1 << 16;
 
-/// The item of each buffer that a kernel writes; memory between two kernels belongs to the kernel's own item.
+/// The item of each buffer that a kernel writes. Scratch buffers belong to the kernel's label item.
 fn items(node: &KernelNode) -> SmallVec<[usize; 2]> {
     let item = |buffer: &BufferId| if let BufferId::Item(output) = buffer { output.item } else { node.item };
     node.writes.iter().map(item).collect()
 }
 
 impl MemoryPlanner<'_> {
-    /// Whether a kernel computes the same in every run, and nothing that outlives it.
+    /// Whether a kernel computes the same values in every run, and no output of the run.
     fn is_constant(&self, node: &KernelNode) -> bool {
         let kept = |buffer| !self.lasting.contains(buffer) && self.bytes(*buffer) <= MAX_CONSTANT_BYTES;
         matches!(&node.kernel, Kernel::Elementwise(program) if program.is_constant())
@@ -147,8 +148,8 @@ impl MemoryPlanner<'_> {
             let bytes = self.bytes(buffer);
             let constants = self.plan.constants.get_or_insert_default();
             writes.push(constants.slots.len());
-            self.plan.slots.push(Slot::Constant(constants.slots.len()));
-            constants.slots.push(Slot::Fresh { bytes });
+            self.plan.slots.push(PlanSlot::Constant(constants.slots.len()));
+            constants.slots.push(PlanSlot::Fresh { bytes });
             self.slot_of.insert(buffer, self.plan.slots.len() - 1);
             self.constants.insert(buffer);
         }
@@ -158,19 +159,19 @@ impl MemoryPlanner<'_> {
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
-    /// Kernels that may share dispatches: as many do as a dispatch can bind the buffers of. None of them may overwrite
-    /// what another reads, nor write where another does.
+    /// Places a batch of kernels that may share dispatches: each dispatch takes as many as it can bind buffers for. No kernel of
+    /// a batch may overwrite a buffer that another reads or writes.
     fn batch(&mut self, at: usize, batch: Vec<KernelNode>, donatable: impl Fn(usize) -> bool) {
         let readers: Vec<Vec<BufferId>> = batch.iter().map(|node| node.reads.clone()).collect();
         let readers = |buffer| readers.iter().filter(|reads| reads.contains(&buffer)).count();
         let mut idle = Vec::new();
-        let mut bound = usize::MAX; // buffers of the dispatch so far: the first kernel begins one
+        let mut bound = usize::MAX; // buffers bound by the current dispatch; the first kernel starts a new one
         for node in batch {
             let reads: SmallVec<[usize; 8]> = node.reads.iter().map(|&buffer| self.slot(buffer)).collect();
             let mut donors = self.donors(at, &node, |buffer| readers(buffer) == 1, &donatable);
             let writes: SmallVec<[usize; 2]> =
                 node.writes.iter().map(|&buffer| self.allocate(buffer, &mut donors)).collect();
-            // Temporaries that nothing reads any more, unless they were overwritten.
+            // Frees temporaries without later readers, unless a kernel has overwritten them.
             for (&buffer, &slot) in node.reads.iter().zip(&reads) {
                 let stays = self.lasting.contains(&buffer) || self.constants.contains(&buffer);
                 let temporary = self.is_pending(buffer) && !stays;
@@ -194,7 +195,7 @@ impl MemoryPlanner<'_> {
         self.idle.extend(idle);
     }
 
-    /// Operands that the kernel may overwrite: read for the last time, and only at the index that is written.
+    /// The operands that the kernel may overwrite: it is their last reader, and reads them only at the index that it writes.
     fn donors(
         &self,
         at: usize,
@@ -210,22 +211,22 @@ impl MemoryPlanner<'_> {
                 }
                 _ => true,
             };
-            // Memory of which a result is a view must stay as it is.
+            // The result is a view of this memory.
             let free = ours && !self.lasting.contains(&buffer) && !self.constants.contains(&buffer);
             if free && self.last_read[&buffer] == at && is_own(buffer) && node.kernel.reads_same_index(read) {
                 let fit = (self.bytes(buffer), self.element_type(buffer));
                 donors.push(Donor { slot: self.slot_of[&buffer], fit });
             }
         }
-        // Prefer donating persistent buffers, so that what is updated from step to step keeps its place.
-        donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], Slot::Fresh { .. }));
+        // Prefer donating persistent buffers, so that parameters keep their buffers from step to step.
+        donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], PlanSlot::Fresh { .. }));
         donors
     }
 
     /// The slot that a kernel writes.
     fn allocate(&mut self, buffer: BufferId, donors: &mut Vec<Donor>) -> usize {
         if let Some(&slot) = self.slot_of.get(&buffer) {
-            return slot; // an earlier dispatch of the same operation wrote part of it
+            return slot; // an earlier dispatch of the operation wrote part of it
         }
         let bytes = self.bytes(buffer);
         let lasting = self.lasting.contains(&buffer);
@@ -235,31 +236,31 @@ impl MemoryPlanner<'_> {
         } else if let Some(i) = self.idle_of(bytes).filter(|_| !lasting) {
             self.idle.swap_remove(i)
         } else {
-            self.plan.slots.push(Slot::Fresh { bytes });
+            self.plan.slots.push(PlanSlot::Fresh { bytes });
             self.plan.slots.len() - 1
         };
         self.slot_of.insert(buffer, slot);
         slot
     }
 
-    /// The smallest idle slot that is large enough, and not twice as large.
+    /// The smallest idle slot that is large enough and less than twice as large.
     fn idle_of(&self, bytes: usize) -> Option<usize> {
         let size = |slot: usize| match self.plan.slots[slot] {
-            Slot::Fresh { bytes } => bytes,
-            Slot::Input(_) | Slot::Constant(_) => 0,
+            PlanSlot::Fresh { bytes } => bytes,
+            PlanSlot::Input(_) | PlanSlot::Constant(_) => 0,
         };
         let fits = |slot: usize| size(slot) >= bytes && size(slot) <= 2 * bytes.max(256);
         (0..self.idle.len()).filter(|&i| fits(self.idle[i])).min_by_key(|&i| size(self.idle[i]))
     }
 
-    /// The slot of a buffer that exists: an input's, or one that was written. Values of size 0 are never written.
+    /// The slot of an input, or of a buffer that was written. Buffers of size 0 get a slot although no kernel writes them.
     fn slot(&mut self, buffer: BufferId) -> usize {
         if let Some(&slot) = self.slot_of.get(&buffer) {
             return slot;
         }
         let slot = match buffer {
-            BufferId::Item(source) if !self.is_pending(buffer) => Slot::Input(source),
-            _ => Slot::Fresh { bytes: self.bytes(buffer) },
+            BufferId::Item(source) if !self.is_pending(buffer) => PlanSlot::Input(source),
+            _ => PlanSlot::Fresh { bytes: self.bytes(buffer) },
         };
         self.plan.slots.push(slot);
         self.slot_of.insert(buffer, self.plan.slots.len() - 1);
@@ -280,7 +281,7 @@ impl MemoryPlanner<'_> {
         }
     }
 
-    /// The type of its elements in a shader. Memory between two kernels has none, and matches no donor of another kind.
+    /// The element type of a buffer in a shader. `None` for scratch buffers, which donate only to each other.
     fn element_type(&self, buffer: BufferId) -> Option<&'static str> {
         match buffer {
             BufferId::Item(source) => Some(self.graph.spec(source).dtype.storage()),
@@ -288,7 +289,7 @@ impl MemoryPlanner<'_> {
         }
     }
 
-    /// Whether an input's value fills its storage from the start.
+    /// Whether the value of an input is contiguous and starts at the beginning of its storage.
     fn fills_storage(&self, source: Output) -> bool {
         self.graph.items[source.item]
             .values

@@ -1,5 +1,5 @@
-//! Merges kernels over one iteration space: when one consumes the other's output at the same index, or when they read
-//! something in common. Elementwise kernels merge with each other and with a reduction, which then writes their results at
+//! Merges kernels over one iteration space: when one reads the other's output at the same index, or when they share
+//! an operand. Elementwise kernels merge with each other and with a reduction, which then writes their results at
 //! each index of its space. A reduction that shares an operand with one over fewer of its dims continues from partial
 //! results that the other's kernel computes for it. Dead stores are removed afterwards.
 //!
@@ -17,14 +17,16 @@ use crate::core::limits::Limits;
 use crate::core::shape::Shape;
 use crate::graph::View;
 use crate::ir::vectorize::{MIN_VECTORIZED_SPACE, vec4_dim};
-use crate::ir::{BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, Reduction, Reg};
+use crate::ir::{
+    BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, ReductionKernel, Reg,
+};
 
-/// Elements of each sum from which on writing partial results costs little beside reading the operands.
+/// Shorter sums do not continue from partial results: writing these costs too much compared with reading the operands.
 const MIN_PARTIAL_SUM_LEN: usize = 32;
 
 pub(super) fn merge(graph: &PendingGraph, mut kernels: KernelGraph, limits: &Limits) -> KernelGraph {
     let mut set = KernelSet::new(graph, std::mem::take(&mut kernels.kernels), limits);
-    // Each kernel with the one that it shares most with, until none is left.
+    // Merges each kernel with the one that it shares most buffers with, until no pair is left.
     for at in 0..set.kernels.len() {
         while let Some((other, merged)) = set.partner(at) {
             set.replace(other, None);
@@ -54,7 +56,7 @@ fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
             if needed.contains(&writes[n]) || graph.items[item].is_output {
                 continue;
             }
-            if let Kernel::Elementwise(program) | Kernel::Reduce(Reduction { program, .. }) = kernel {
+            if let Kernel::Elementwise(program) | Kernel::Reduce(ReductionKernel { program, .. }) = kernel {
                 program.results.remove(n);
             }
             writes.remove(n);
@@ -66,12 +68,12 @@ fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
     }
 }
 
-/// Kernels while they are merged: a kernel that became part of another is gone.
+/// The kernels during merging. `None` for a kernel that was merged into another.
 struct KernelSet<'a> {
     graph: &'a PendingGraph,
     kernels: Vec<Option<KernelNode>>,
     writer: FxHashMap<BufferId, usize>,
-    /// The kernels of each iteration space, in their order: only those of one space merge.
+    /// The kernels of each iteration space, in order. Only kernels of one space merge.
     by_space: FxHashMap<Shape, Vec<usize>>,
     limits: &'a Limits,
 }
@@ -86,12 +88,12 @@ impl<'a> KernelSet<'a> {
         }
         let kernels: Vec<Option<KernelNode>> = kernels.into_iter().map(Some).collect();
         let mut set = KernelSet { graph, kernels, writer: FxHashMap::default(), by_space, limits };
-        // Of several dispatches that write a buffer the last counts, which is listed first.
+        // If several dispatches write a buffer, the last one counts, which is listed first.
         (0..set.kernels.len()).rev().for_each(|i| set.note_writes(i));
         set
     }
 
-    /// Merged kernels keep the iteration space of the kernel in whose place they come.
+    /// Replaces a kernel by a merged one, which has the same iteration space.
     fn replace(&mut self, i: usize, node: Option<KernelNode>) {
         let space = |node: &Option<KernelNode>| {
             node.as_ref().and_then(|node| Some(node.kernel.elementwise_outputs()?.0.space.clone()))
@@ -115,7 +117,7 @@ impl<'a> KernelSet<'a> {
         self.writer.extend(writes.map(|&buffer| (buffer, i)));
     }
 
-    /// Another kernel that a kernel can merge with, and the two as one.
+    /// A kernel that another can be merged with, and the merged kernel.
     fn partner(&self, i: usize) -> Option<(usize, KernelNode)> {
         let node = self.kernels[i].as_ref()?;
         let elementwise = |node: &KernelNode| matches!(node.kernel, Kernel::Elementwise(_));
@@ -125,7 +127,7 @@ impl<'a> KernelSet<'a> {
             .find_map(|(j, other)| Some((j, self.merged((i, node), (j, other))?)))
     }
 
-    /// The kernels that share something with another, those that share most first.
+    /// The kernels that share buffers with another, those that share most first.
     fn sharing(&self, i: usize, fits: impl Fn(&KernelNode) -> bool) -> Vec<(usize, &KernelNode)> {
         let Some(node) = &self.kernels[i] else { return Vec::new() };
         let Some((program, _)) = node.kernel.elementwise_outputs() else { return Vec::new() };
@@ -137,7 +139,7 @@ impl<'a> KernelSet<'a> {
         shares.into_iter().map(|(_, j, other)| (j, other)).collect()
     }
 
-    /// For a reduction: another one over fewer of its dims, what is left to be reduced once that one's kernel has written
+    /// For a reduction: a reduction over fewer of its dims, the rest of this reduction after the other kernel has written
     /// partial results, and that kernel.
     fn partial_results_of(
         &self,
@@ -145,11 +147,12 @@ impl<'a> KernelSet<'a> {
         graph: &mut KernelGraph,
     ) -> Option<(usize, KernelNode, KernelNode)> {
         let node = self.kernels[i].as_ref()?;
-        let Kernel::Reduce(Reduction { dims, program: Program { space, .. }, .. }) = &node.kernel else {
+        let Kernel::Reduce(ReductionKernel { dims, program: Program { space, .. }, .. }) = &node.kernel
+        else {
             return None;
         };
         let fits = |other: &KernelNode| match &other.kernel {
-            Kernel::Reduce(Reduction { dims: fewer, .. }) => {
+            Kernel::Reduce(ReductionKernel { dims: fewer, .. }) => {
                 let length: usize = fewer.iter().map(|&dim| space[dim]).product();
                 fewer.len() < dims.len()
                     && fewer.iter().all(|dim| dims.contains(dim))
@@ -161,7 +164,7 @@ impl<'a> KernelSet<'a> {
             return None;
         }
         self.sharing(i, fits).into_iter().find_map(|(j, other)| {
-            let Kernel::Reduce(Reduction { dims: fewer, .. }) = &other.kernel else { return None };
+            let Kernel::Reduce(ReductionKernel { dims: fewer, .. }) = &other.kernel else { return None };
             let kept: Vec<usize> = (0..space.rank()).filter(|dim| !fewer.contains(dim)).collect();
             let partial = View::contiguous(&kept.iter().map(|&dim| space[dim]).collect());
             let left: Vec<usize> = (0..kept.len()).filter(|&n| dims.contains(&kept[n])).collect();
@@ -170,7 +173,7 @@ impl<'a> KernelSet<'a> {
             if let Kernel::Reduce(reduction) = &mut first.kernel {
                 (reduction.dims, first.item) = (fewer.clone(), other.item);
             }
-            // If the other kernel reads the final result, merging would make a cycle.
+            // If the other kernel depends on the final result, merging would create a cycle.
             let waits = other.reads_from(&rest);
             let merged = if waits { None } else { self.merged((i, &first), (j, other)) };
             if merged.is_none() {
@@ -180,7 +183,7 @@ impl<'a> KernelSet<'a> {
         })
     }
 
-    /// Two kernels as one, unless one needs results of the other at other indices or by way of a third kernel.
+    /// Merges two kernels, unless one needs results of the other at other indices or through a third kernel.
     fn merged(&self, (i, a): (usize, &KernelNode), (j, b): (usize, &KernelNode)) -> Option<KernelNode> {
         let (first, second) = if a.reads_from(b) { (b, a) } else { (a, b) };
         // Recomputed nodes do not merge with the forward pass just because they share an operand: they would run too early,
@@ -194,7 +197,7 @@ impl<'a> KernelSet<'a> {
         fits.then(|| merged(first, second, self.limits))?
     }
 
-    /// Whether a kernel depends on another by way of a third.
+    /// Whether a kernel depends on another through a third.
     fn depends_on(&self, later: usize, earlier: usize) -> bool {
         let mut seen = FxHashSet::default();
         let mut stack: Vec<usize> = self.sources(later).filter(|&i| i != earlier).collect();
@@ -209,9 +212,9 @@ impl<'a> KernelSet<'a> {
         false
     }
 
-    /// The kernels that must run before.
+    /// The kernels that must run before this one.
     fn sources(&self, i: usize) -> impl Iterator<Item = usize> {
-        let node = self.kernels[i].as_ref().expect("a kernel that is read was not merged away");
+        let node = self.kernels[i].as_ref().expect("a kernel whose results are read exists");
         // The dispatches of an operation run one after another; the later ones are listed first.
         let before = self.kernels.get(i + 1).and_then(Option::as_ref).filter(|other| other.item == node.item);
         let read = node.reads.iter().filter_map(|buffer| self.writer.get(buffer).copied());
@@ -219,7 +222,7 @@ impl<'a> KernelSet<'a> {
     }
 }
 
-/// Whether all that a kernel reads of another's results was written at the same index.
+/// Whether a kernel reads another's results only at the index that they are written at.
 fn reads_at_same_index(node: &KernelNode, other: &KernelNode) -> bool {
     let (Some((program, _)), Some((_, outputs))) =
         (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
@@ -237,7 +240,7 @@ fn reads_at_same_index(node: &KernelNode, other: &KernelNode) -> bool {
         && !epilogue.is_some_and(|epilogue| epilogue.loads.iter().any(|load| written(load.read)))
 }
 
-/// How many elements at each index two kernels both read, or one writes and the other reads.
+/// The number of elements per index that both kernels read, or that one writes and the other reads.
 fn shared_elements(node: &KernelNode, other: &KernelNode) -> usize {
     let (Some((ours, _)), Some((theirs, _))) =
         (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
@@ -260,8 +263,8 @@ fn shared_elements(node: &KernelNode, other: &KernelNode) -> usize {
         + theirs.loads.iter().filter(|load| written(other, load, node)).count()
 }
 
-/// Concatenates the second program after the first. If both reduce, then over the same dims, and one of them has no
-/// epilogue. `None`: the adapter or the shader compiler could not take the kernel, or it would be slower.
+/// Concatenates the second program after the first. If both kernels are reductions, they reduce the same dims and at most one
+/// has an epilogue. `None` if the kernel would exceed limits of the adapter or of the shader compiler, or be slower.
 fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<KernelNode> {
     let (one, one_outputs) = first.kernel.elementwise_outputs()?;
     let (other, other_outputs) = second.kernel.elementwise_outputs()?;
@@ -272,7 +275,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     };
     let registers = program.append(other, &mut reads, &second.reads, available);
     let others: SmallVec<[Reg; 2]> = other.results.iter().map(|&result| registers[result]).collect();
-    // Reductions come first, and of those the one with an epilogue.
+    // Reductions come first, and among them the one with an epilogue.
     let mut parts = [(first, one_outputs, &one.results[..]), (second, other_outputs, &others[..])];
     parts.sort_by_key(|(node, ..)| {
         (!matches!(node.kernel, Kernel::Reduce(_)), node.kernel.epilogue().is_none())
@@ -284,7 +287,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
         writes.extend_from_slice(&node.writes[..outputs]);
     }
     let elementwise_outputs = results.len();
-    let mut whole: Option<Reduction> = None;
+    let mut whole: Option<ReductionKernel> = None;
     for (node, outputs, registers) in parts {
         let Kernel::Reduce(part) = &node.kernel else { continue };
         results.extend_from_slice(&registers[outputs..]);
@@ -305,7 +308,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     }
     program.results = results;
     let code = program.code.len();
-    let mut buffers = reads.len() + writes.len() + 1; // the error word
+    let mut buffers = reads.len() + writes.len() + 1; // the fault word
     let kernel = match whole {
         None => Kernel::Elementwise(program),
         Some(mut reduction) => {
@@ -323,7 +326,8 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     fast.then(|| KernelNode::new(kernel, reads, writes, parts[0].0.item))
 }
 
-/// Whether a kernel is vectorized if one of its parts is, and reduces contiguous rows if the part that reduces does.
+/// Whether the merged kernel is still vectorized if one of its parts was, and still reduces contiguous rows if its reduction
+/// did.
 fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2], indices: usize) -> bool {
     let collapsed = |kernel: &Kernel| {
         let mut kernel = kernel.clone();

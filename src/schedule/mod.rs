@@ -1,19 +1,20 @@
-//! From the pending graph to a plan: a chain of passes, each a function from one printable form to the next.
+//! The scheduler: a chain of passes from the pending graph to a plan, each a function from one printable form to the next.
 //!
-//! | pass | form behind it |
+//! | pass | form after it |
 //! |---|---|
 //! | `pending` | the pending nodes that the roots need, in topological order |
-//! | `defer` | the same; held values that need not be written are no outputs |
-//! | `simplify` | the same; equal expressions are one, constants are folded |
+//! | `defer` | the same; held values that need not be written are not outputs |
+//! | `simplify` | the same; common subexpressions are merged, constants are folded |
 //! | `regions` | which operations share a kernel |
 //! | `lower` | kernels: straight-line code, with the buffers that each reads and writes |
-//! | `merge` | fewer kernels: those over one iteration space are one |
-//! | `split_reductions` | kernels as they run: dims collapsed, long loops in two stages |
-//! | `order` | the same in the order in which they run; small ones batched |
+//! | `merge` | fewer kernels: those over one iteration space that share data are merged |
+//! | `split_reductions` | collapsed dims, and long loops in two stages |
+//! | `order` | the same kernels in execution order; small ones are batched |
 //! | `memory` | the plan: each buffer has a slot |
 //!
-//! `WGRAD_LOG=after:NAME` prints the form behind a pass, `after:all` all of them. A plan is plain data, kept under the
-//! graph's `key`. Nothing here knows wgpu or loops over elements: backends run plans, and `runtime` knows the backends.
+//! `WGRAD_LOG=after:NAME` prints the form after a pass, `after:all` all forms. A plan is plain data and is cached by the
+//! graph's `key`. The scheduler does not know wgpu and does not loop over elements: backends run plans, `runtime` knows the
+//! backends.
 
 mod access;
 mod defer;
@@ -31,7 +32,7 @@ mod split_reductions;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use key::{Key, key};
+pub(crate) use key::{PlanKey, key};
 pub(crate) use log::logs;
 pub(crate) use pending::{PendingGraph, has_kernel};
 pub(crate) use regions::MAX_REGION_ITEMS;
@@ -47,11 +48,11 @@ pub(crate) const PASSES: [&str; 9] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fusion {
     On,
-    /// Every operation as it was built has a kernel and a dispatch of its own.
+    /// Every operation has its own kernel and dispatch.
     Off,
 }
 
-/// Runs the passes. `observe` is called with the name of each and a function that prints the form behind it.
+/// Runs the passes. Calls `observe` with the name of each pass and a function that prints the form after it.
 pub(crate) fn plan(
     pending: &PendingGraph,
     donatable: &[bool],
@@ -86,7 +87,7 @@ pub(crate) fn plan(
     plan
 }
 
-/// The kernels of a graph as they run, before they have memory.
+/// The kernels of a graph in execution order, before memory is assigned.
 #[cfg(test)]
 pub(crate) fn kernels(pending: &PendingGraph, limits: &Limits) -> KernelGraph {
     let graph = simplify::simplify(defer::defer(pending.clone()));

@@ -1,34 +1,34 @@
-//! The order of the kernels: each after those that write what it reads. What nothing waits for, an update of a parameter,
-//! runs right behind the last kernel that writes its operands, or that reads what it overwrites, so that their memory is
-//! free again. Small kernels of one kind that do not wait for
-//! one another are batched: they may share a dispatch.
+//! Orders the kernels: each after those that write what it reads. An update of a parameter, which no kernel waits for, runs
+//! as soon as its operands are written and the old value has no readers left, so that memory is freed early. Small
+//! kernels of one kind that do not depend on each other are batched: they may share a dispatch.
 //!
-//! In: kernels, consumers before producers. Out: the same kernels in the order in which they run.
+//! In: kernels, consumers before producers. Out: the same kernels in execution order.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::ir::vectorize::reduction_vec4_dim;
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, ReductionKernel};
 
-/// Indices of a small kernel: its operands may well stay in memory until others of its kind can run too.
+/// Indices of a small kernel. A batch keeps the operands of its kernels alive longer, which is acceptable only if they are
+/// small.
 const MAX_BATCHED_SPACE: usize = 1 << 18;
 
-/// Kernels in one dispatch: each adds its text to the shader.
+/// Kernels in one dispatch, which bounds the length of the shader: it contains the text of each.
 const MAX_BATCH: usize = 16;
 
-/// Without `batch` every kernel has a dispatch of its own.
+/// Without `batch` every kernel has its own dispatch.
 pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     graph.kernels.reverse();
-    let waits = Waits::new(&graph.kernels);
+    let dependencies = Dependencies::new(&graph.kernels);
     let alone: Vec<Vec<usize>> = (0..graph.kernels.len()).map(|i| vec![i]).collect();
-    let mut order: Vec<usize> = waits.sorted(&alone).concat();
-    let depths = waits.depths_from_end(&order);
-    waits.advance_updates(&mut order, &depths, &graph.kernels);
+    let mut order: Vec<usize> = dependencies.sorted(&alone).concat();
+    let depths = dependencies.depths_from_end(&order);
+    dependencies.advance_updates(&mut order, &depths, &graph.kernels);
     let groups = match batch {
         true => dispatch_groups(&graph.kernels, &order, &depths),
         false => order.iter().map(|&i| vec![i]).collect(),
     };
-    let groups = waits.sorted(&groups);
+    let groups = dependencies.sorted(&groups);
     let mut kernels: Vec<Option<KernelNode>> = graph.kernels.into_iter().map(Some).collect();
     let mut take = |i: usize| kernels[i].take().expect("each kernel is in one group");
     graph.kernels = Vec::with_capacity(groups.len());
@@ -41,13 +41,13 @@ pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     graph
 }
 
-/// The kernels that each kernel waits for.
-struct Waits {
+/// The kernels that must run before each kernel.
+struct Dependencies {
     sources: Vec<Vec<usize>>,
 }
 
-impl Waits {
-    fn new(kernels: &[KernelNode]) -> Waits {
+impl Dependencies {
+    fn new(kernels: &[KernelNode]) -> Dependencies {
         let mut writer: FxHashMap<BufferId, usize> = FxHashMap::default();
         for (i, node) in kernels.iter().enumerate() {
             writer.extend(node.writes.iter().map(|&buffer| (buffer, i)));
@@ -58,10 +58,10 @@ impl Waits {
             let before = i.checked_sub(1).filter(|&j| kernels[j].item == node.item);
             written.chain(before).filter(|&j| j != i).collect()
         });
-        Waits { sources: sources.collect() }
+        Dependencies { sources: sources.collect() }
     }
 
-    /// The groups, each after those that it waits for, and otherwise as they come.
+    /// Sorts groups of kernels topologically, and otherwise keeps their order.
     fn sorted(&self, groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let mut group_of = vec![0; self.sources.len()];
         for (g, group) in groups.iter().enumerate() {
@@ -72,7 +72,7 @@ impl Waits {
         let mut stack: Vec<usize> = (0..groups.len()).rev().collect();
         let most = 2 * self.sources.len() + self.sources.iter().map(Vec::len).sum::<usize>();
         while let Some(&g) = stack.last() {
-            assert!(stack.len() <= most, "two kernels wait for one another");
+            assert!(stack.len() <= most, "kernels depend on each other in a cycle");
             let before = stack.len();
             if !listed[g] {
                 let sources = groups[g].iter().flat_map(|&i| &self.sources[i]).map(|&j| group_of[j]);
@@ -88,8 +88,8 @@ impl Waits {
         sorted
     }
 
-    /// The length of the longest chain of kernels that wait for each. Kernels of one depth never wait for one another,
-    /// whatever groups they form.
+    /// For each kernel the length of the longest chain of kernels that depend on it. Kernels of equal depth do not depend on
+    /// each other, however they are grouped.
     fn depths_from_end(&self, order: &[usize]) -> Vec<usize> {
         let mut depths = vec![0; order.len()];
         for &i in order.iter().rev() {
@@ -100,8 +100,8 @@ impl Waits {
         depths
     }
 
-    /// Moves what nothing waits for, and what runs just before it, to right behind the last kernel that it waits for or
-    /// that reads an operand which it may overwrite.
+    /// Moves kernels that no kernel depends on, and their direct predecessors, to directly after the last kernel that they depend
+    /// on or that reads an operand which they may overwrite.
     fn advance_updates(&self, order: &mut [usize], depths: &[usize], kernels: &[KernelNode]) {
         let is_update = |i: usize| depths[i] < 2;
         let written: FxHashSet<BufferId> =
@@ -121,7 +121,7 @@ impl Waits {
     }
 }
 
-/// The kernels in order; small ones of one kind and depth stand where the last of them did.
+/// Groups the kernels into dispatches. Small kernels of one kind and depth are grouped at the position of the last of them.
 fn dispatch_groups(kernels: &[KernelNode], order: &[usize], depths: &[usize]) -> Vec<Vec<usize>> {
     let mut open: FxHashMap<(usize, String), usize> = FxHashMap::default();
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -142,7 +142,7 @@ fn dispatch_groups(kernels: &[KernelNode], order: &[usize], depths: &[usize]) ->
     groups
 }
 
-/// What kernels that share a dispatch have in common, so that their texts are alike; `None` for those that never share one.
+/// A key that is equal for kernels that can share a dispatch; `None` for those that cannot.
 fn batched_kind(kernel: &Kernel) -> Option<String> {
     let small = |program: &Program| program.space.numel() <= MAX_BATCHED_SPACE && !program.can_fault();
     match kernel {
@@ -150,11 +150,11 @@ fn batched_kind(kernel: &Kernel) -> Option<String> {
             (small(program) && !program.is_constant()).then(|| format!("{program}; {}", program.loads.len()))
         }
         Kernel::Reduce(reduction) => {
-            let Reduction { reduce_ops, program, lanes, epilogue, .. } = reduction;
+            let ReductionKernel { reduce_ops, program, lanes, epilogue, .. } = reduction;
             let small = small(program) && epilogue.as_ref().is_none_or(small);
             let rows = program.rows_are_contiguous(reduction.inner());
             let epilogue = epilogue.as_ref().map(|program| program.to_string());
-            // Lanes exchange accumulators in workgroup memory, which kernels of one type share.
+            // Lanes exchange accumulators in workgroup memory, which the kernels of a batch share.
             let dtypes = program.results.iter().map(|&result| program.dtype(result)).collect::<Vec<_>>();
             let exchanged = (dtypes, reduction_vec4_dim(reduction).is_some());
             small.then(|| format!("{reduce_ops:?} {exchanged:?} {program} {lanes} {rows} {epilogue:?}"))

@@ -1,7 +1,7 @@
-//! The pending graph: the nodes that the roots still need, in topological order.
+//! Collects the pending graph: the nodes without values that the roots depend on, and their inputs, in topological order.
 //!
-//! In: root nodes. Out: items, with the facts about handles and references on which plans depend. It is the form of the
-//! first passes: `defer` and `simplify` rewrite an item's operation, its sources and its flags, never its index.
+//! In: root nodes. Out: items, with the facts about handles and references that plans depend on. It is the form of the
+//! first passes: `defer` and `simplify` change an item's operation, sources and flags, but not its index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,30 +19,30 @@ pub(crate) struct PendingGraph {
     pub items: Vec<Item>,
 }
 
-/// A pending node, or an input: a node that has its values.
+/// A pending node, or an input: a node with values.
 #[derive(Clone)]
 pub(crate) struct Item {
     pub node: Arc<Node>,
-    /// What `simplify` replaced the node's operation by.
+    /// The replacement of the node's operation by `simplify`.
     pub replaced: Option<Box<Op>>,
     pub values: Option<Arc<[Value]>>,
     pub sources: SmallVec<[Output; 3]>,
-    /// Output `i` is source `i`: a fused operation that was decomposed, or an item that `simplify` found to be another.
-    /// No item has it for a source.
+    /// Whether output `i` is source `i`: a decomposed fused operation, or an item that `simplify` replaced by another. No
+    /// item has an alias as its source.
     pub is_alias: bool,
-    /// Edges from pending items.
+    /// The number of edges from pending items.
     pub uses: u32,
-    /// The run was asked for its value.
+    /// Whether it is a root of the run.
     pub is_root: bool,
-    /// A user holds a handle on it.
+    /// Whether a user holds a handle on it.
     pub is_held: bool,
-    /// It must have a value afterwards: a root, or held and not deferred.
+    /// Whether it must have a value after the run: a root, or held and not deferred.
     pub is_output: bool,
-    /// Something outside the graph refers to it.
+    /// Whether references from outside the pending graph exist.
     pub has_outside_refs: bool,
-    /// It keeps its sources once computed: a backward pass may still come.
+    /// Whether it keeps its sources when it is computed, for a later backward pass.
     pub keeps_sources: bool,
-    /// An earlier run left it to be computed when it is read.
+    /// Whether an earlier run deferred it.
     pub was_deferred: bool,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn has_kernel(node: &Node, limits: &Limits) -> bool {
 }
 
 impl Item {
-    /// What it computes.
+    /// Its operation.
     pub fn op(&self) -> &Op {
         self.replaced.as_deref().unwrap_or(&self.node.op)
     }
@@ -69,7 +69,7 @@ impl Item {
         &self.node.outs[out as usize]
     }
 
-    /// Whether it has no value yet.
+    /// Whether it has no value.
     pub fn is_pending(&self) -> bool {
         self.values.is_none()
     }
@@ -110,24 +110,24 @@ impl Item {
     }
 }
 
-/// A node whose sources are being listed: what it is computed from, and whether that is its decomposition.
+/// A node whose sources are being listed: the edges to them, and whether they are its decomposition.
 struct Entered {
     edges: Edges,
     is_alias: bool,
 }
 
 impl PendingGraph {
-    /// Walks from the roots to the nodes that have values, without recursion. A fused node for which `has_kernel` is
-    /// false is replaced by its decomposition.
+    /// Collects the nodes from the roots back to nodes with values, without recursion. A fused node for which `has_kernel` is
+    /// false becomes an alias of its decomposition.
     pub fn collect(roots: Vec<Arc<Node>>, has_kernel: impl Fn(&Node) -> bool) -> PendingGraph {
         let mut graph = PendingGraph { items: Vec::new() };
         let mut indices: FxHashMap<u64, usize> = FxHashMap::default();
-        // A node is entered when first met, and listed when all its sources are.
+        // A node is listed after all its sources.
         let mut stack: Vec<(Arc<Node>, Option<Entered>)> =
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
-        // References to each item that its consumers in the graph hold.
+        // The number of references to each item from its consumers in the graph.
         let mut inner_refs: Vec<usize> = Vec::new();
-        // Whether a backward pass may walk from each item to a leaf: some path to one is not freed.
+        // Whether a backward pass can reach a leaf from each item: some path is not freed.
         let mut reaches_leaf: Vec<bool> = Vec::new();
         while let Some((node, entered)) = stack.pop() {
             if indices.contains_key(&node.id) {
@@ -179,9 +179,9 @@ impl PendingGraph {
         for root in roots {
             graph.items[indices[&root.id]].is_root = true;
         }
-        // Last, when every reference that the walk itself held is gone.
+        // Counted last, when the references of this function are dropped.
         for (item, inner_refs) in graph.items.iter_mut().zip(inner_refs) {
-            // Handles first: if one is cloned or dropped meanwhile, the value is kept rather than lost.
+            // Handles are read before references: if another thread clones or drops a handle meanwhile, the value is kept.
             let held = item.node.held() as usize;
             item.has_outside_refs = Arc::strong_count(&item.node) > 1 + held + inner_refs;
             item.is_held = held > 0;
@@ -190,7 +190,7 @@ impl PendingGraph {
         graph
     }
 
-    /// The output that consumers of an output read: that of the item behind an alias.
+    /// Resolves aliases: the output that consumers of `output` read.
     pub fn resolve(&self, output: Output) -> Output {
         let item = &self.items[output.item];
         if item.is_alias { item.sources[output.out as usize] } else { output }
@@ -204,8 +204,8 @@ impl PendingGraph {
         self.items.iter().any(Item::is_pending)
     }
 
-    /// Which items are still referred to after the run, if the pending items for which `has_value` is true get values:
-    /// an item that gets one forgets its sources unless a backward pass needs them.
+    /// Which items are referred to after the run, if the pending items for which `has_value` is true get values. An item
+    /// with a value drops its sources unless a backward pass needs them.
     pub fn alive(&self, has_value: impl Fn(usize) -> bool) -> Vec<bool> {
         let is_alive = |item: &Item| item.is_root || item.is_held || item.has_outside_refs;
         let mut alive: Vec<bool> = self.items.iter().map(is_alive).collect();
@@ -217,10 +217,10 @@ impl PendingGraph {
         alive
     }
 
-    /// Inputs whose storage nothing but this graph refers to: a kernel may overwrite them.
+    /// Inputs whose storage is referred to by this graph only, so that a kernel may overwrite it.
     pub fn donatable(&self) -> Vec<bool> {
         let unshared = |values: &Arc<[Value]>| {
-            // The node's own reference and the graph's.
+            // One reference of the node, one of the graph.
             Arc::strong_count(values) == 2
                 && values.iter().all(|value| Arc::strong_count(&value.storage) == 1)
         };
@@ -240,7 +240,7 @@ impl PendingGraph {
     }
 }
 
-/// A line for each item that has a value or is still used, sources first.
+/// One line per item that is an output or is used, sources first.
 impl fmt::Display for PendingGraph {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         for (i, item) in self.items.iter().enumerate() {
@@ -274,11 +274,11 @@ impl fmt::Display for PendingGraph {
 fn decompose(node: &Arc<Node>) -> Edges {
     let Op::Fused(op) = &node.op else { unreachable!("only fused operations have a decomposition") };
     let outputs = with_recomputation(node.recomputation, || op.decompose(&node.sources()));
-    // The decomposition must have the outputs of the operation; if not, the operation is defective.
+    // A decomposition with other outputs is a defect of the operation.
     let specs: Vec<_> = outputs.iter().map(|edge| &edge.node.outs[edge.out as usize]).collect();
     assert!(
         specs.iter().copied().eq(&node.outs),
-        "the reference of {} gives {specs:?}, not {:?}",
+        "the decomposition of {} gives {specs:?}, not {:?}",
         op.name(),
         node.outs
     );

@@ -1,11 +1,11 @@
-//! Removes operations whose result is another's, or a constant: one row a rule, in `RULES`, and common subexpressions.
+//! Algebraic simplification: rewrite rules (the table `RULES`), constant folding, and common subexpressions.
 //!
-//! A rule gives the same bits for every operand, NaN, infinities and -0 among them: `x * 0` is not 0, and `x + 0` is not
-//! `x` for x = -0. Subnormals may differ: a device may flush them. Rules look at `Const` alone, a number that the library wrote. A user's number is a uniform: it may be
-//! 1 in this step and 2 in the next, and both run the same plan.
+//! A rule preserves the bits of the result for every operand, including NaN, infinities and -0: `x * 0` is not 0, and
+//! `x + 0` is not `x` for x = -0. Subnormals may differ, because a device may flush them. Rules match only `Const`, a number
+//! written in the library. A user's number is a uniform: it may be 1 in this step and 2 in the next, with the same plan.
 //!
-//! In: the pending graph. Out: the same items; one that a rule removed is an alias of another, or a constant, and what is
-//! used no more has no uses.
+//! In: the pending graph. Out: the same items. A rewritten item is an alias of another or a constant, and unused items have
+//! no uses.
 
 use std::hash::Hash;
 
@@ -48,17 +48,17 @@ pub(super) fn simplify(mut graph: PendingGraph) -> PendingGraph {
     graph
 }
 
-/// What an item becomes.
+/// The replacement of an item.
 enum Rewrite {
     Same(Output),
     Constant(f64),
     Cast(Output, DType),
 }
 
-type Rule = fn(&Operation) -> Option<Rewrite>;
+type RewriteRule = fn(&Operation) -> Option<Rewrite>;
 
-/// Each rule and its name; `tests/simplify.rs` has cases for each name.
-const RULES: &[(&str, Rule)] = &[
+/// The rules by name; `tests/simplify.rs` has cases for each.
+const RULES: &[(&str, RewriteRule)] = &[
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
     ("--x, !!x", double_negation),
@@ -68,7 +68,7 @@ const RULES: &[(&str, Rule)] = &[
     ("a reduction of a constant is a constant", reduced_constant),
 ];
 
-/// An item that a rule looks at.
+/// The item that a rule is applied to.
 struct Operation<'a> {
     graph: &'a PendingGraph,
     item: usize,
@@ -87,14 +87,14 @@ impl Operation<'_> {
         self.graph.items[self.item].sources[i]
     }
 
-    /// The pending item behind a source.
+    /// The item of a source, if it is pending.
     fn behind(&self, i: usize) -> Option<Operation<'_>> {
         let item = self.graph.items[self.item].sources.get(i)?.item;
         self.graph.items[item].is_pending().then_some(Operation { graph: self.graph, item })
     }
 
-    /// The number that a source is everywhere, also through movement: a product reads a constant that is expanded from
-    /// one element, so movement stays.
+    /// The constant that all elements of a source equal, also through movement. (Movement of a constant is not itself a
+    /// constant, because a product reads an expanded constant from one element.)
     fn constant(&self, i: usize) -> Option<f64> {
         let source = self.behind(i)?;
         match source.op() {
@@ -110,7 +110,7 @@ impl Operation<'_> {
         self.graph.spec(self.source(i)).dtype
     }
 
-    /// Whether a source is the constant `x`, with its sign.
+    /// Whether a source is the constant `x`, including the sign of zero.
     fn is(&self, i: usize, x: f64) -> bool {
         self.constant(i).is_some_and(|constant| constant.to_bits() == x.to_bits())
     }
@@ -127,11 +127,11 @@ fn integer(x: i64, dtype: DType) -> f64 {
         DType::I32 => f64::from(x as i32),
         DType::U32 => f64::from(x as u32),
         DType::Bool => f64::from(u8::from(x != 0)),
-        DType::F32 => unreachable!("a float is no integer"),
+        DType::F32 => unreachable!("the dtype is an integer or bool"),
     }
 }
 
-/// Operations whose result WGSL leaves no choice in; of others a device's last bit, or the sign of a zero, may differ.
+/// Operations whose result WGSL defines exactly. Others may differ between devices in the last bit or the sign of zero.
 fn is_exact(op: &Op) -> bool {
     match op {
         Op::Unary(op) => {
@@ -143,7 +143,7 @@ fn is_exact(op: &Op) -> bool {
     }
 }
 
-/// An operation on constants alone.
+/// Folds an operation whose sources are all constants.
 fn fold(at: &Operation) -> Option<Rewrite> {
     if !is_exact(at.op()) {
         return None;
@@ -158,7 +158,7 @@ fn fold(at: &Operation) -> Option<Rewrite> {
         Op::Binary(op) => integer((op.row().int)(at.constant(0)? as i64, at.constant(1)? as i64), dtype),
         Op::Cast(_) => {
             let x = at.constant(0)?;
-            // A float beyond an integer's range is the device's to convert.
+            // The conversion of a float out of an integer's range depends on the device.
             let fits = x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32);
             match dtype {
                 DType::F32 => float(x),
@@ -180,7 +180,7 @@ fn reduced_constant(at: &Operation) -> Option<Rewrite> {
         Reduce::Max => return (count > 0).then_some(Rewrite::Constant(x)),
         Reduce::Sum if count == 0 => 0.0,
         Reduce::Sum if dtype.is_float() => {
-            // Partial sums are integers, and exact as long as f32 has them all.
+            // Partial sums are integers, and exact while f32 represents every integer.
             let sum = x * count as f64;
             (x.fract() == 0.0 && sum.abs() < f64::from(1 << 24) && x.to_bits() != (-0.0f64).to_bits())
                 .then_some(sum)?
@@ -199,7 +199,7 @@ fn times_one(at: &Operation) -> Option<Rewrite> {
 }
 
 fn plus_zero(at: &Operation) -> Option<Rewrite> {
-    // -0 + 0 is 0, so the zero that changes no float is the negative one. Integers have only one.
+    // -0 + 0 is 0, so the neutral element of floats is -0. Integers have one zero.
     let nothing =
         |i: usize| if at.spec().dtype.is_float() { at.is(i, -0.0) } else { at.constant(i) == Some(0.0) };
     match at.op() {
@@ -216,7 +216,7 @@ fn double_negation(at: &Operation) -> Option<Rewrite> {
     matches!(inner.op(), Op::Unary(other) if other == op).then(|| Rewrite::Same(inner.source(0)))
 }
 
-/// The first cast must lose nothing: it is one of a bool, or between the integers, whose bits stay.
+/// The first cast must be lossless: of a bool, or between integers, which keeps the bits.
 fn cast_of_cast(at: &Operation) -> Option<Rewrite> {
     let Op::Cast(to) = *at.op() else { return None };
     let inner = at.behind(0)?;
@@ -239,13 +239,13 @@ fn choice(at: &Operation) -> Option<Rewrite> {
     }
 }
 
-/// Makes the outputs of an item other items' outputs.
+/// Makes an item an alias of other items' outputs.
 fn make_alias(graph: &mut PendingGraph, item: usize, others: impl IntoIterator<Item = Output>) {
     graph.items[item].is_alias = true;
     graph.items[item].sources = others.into_iter().collect();
 }
 
-/// Items whose memory is that of an output: the output itself, and what it is another name or shape of.
+/// Items that share the memory of an output of the run: the output itself, and those that it is an alias or view of.
 fn backs_output(graph: &PendingGraph) -> Vec<bool> {
     let mut backs: Vec<bool> = graph.items.iter().map(|item| item.is_output).collect();
     for (i, item) in graph.items.iter().enumerate().rev() {
@@ -256,15 +256,15 @@ fn backs_output(graph: &PendingGraph) -> Vec<bool> {
     backs
 }
 
-/// The first item of each expression.
+/// The first item with each expression.
 struct Known {
     item: usize,
     backs_output: bool,
 }
 
-/// Common subexpressions. Equal expressions that are both outputs of the run keep memory of their own: sharing it would
-/// keep either from being updated in place. What `autograd::checkpoint` computes again stays apart from what was computed before, or
-/// it would have to be kept.
+/// Common subexpressions. Equal expressions that are both outputs of the run keep separate memory: if they shared it,
+/// neither could be updated in place. Nodes that `autograd::checkpoint` recomputes are not merged with those of the forward
+/// pass, because these would have to be kept in memory.
 fn merge_with_equal(
     graph: &mut PendingGraph,
     i: usize,
@@ -294,7 +294,7 @@ fn merge_with_equal(
     }
 }
 
-/// The value behind movement that moves nothing, as `detach` and the operands of a decomposition are built.
+/// Follows movement that does not change the shape: `detach` and the operands of decompositions build such nodes.
 fn behind_renaming(graph: &PendingGraph, mut source: Output) -> Output {
     loop {
         let item = &graph.items[source.item];
@@ -309,7 +309,7 @@ fn behind_renaming(graph: &PendingGraph, mut source: Output) -> Output {
     }
 }
 
-/// Edges from items that an output is computed from; the others have no uses.
+/// Counts the edges from items that outputs depend on. Other items have no uses.
 fn count_uses(graph: &mut PendingGraph) {
     graph.items.iter_mut().for_each(|item| item.uses = 0);
     for i in (0..graph.items.len()).rev() {

@@ -1,54 +1,56 @@
-//! Into how many parts a long loop is split: to stay below the adapter's loop limit, and to keep the device busy.
+//! The number of parts that a long loop is split into, to stay below the adapter's loop limit and to keep the device busy.
 
 use crate::core::limits::{AdapterKind, Limits};
 
-/// Elements of an output up to which a second stage costs a software adapter more than it saves.
+/// Elements per output of a reduction in one stage on a software adapter: up to this length a second stage costs more than
+/// it saves.
 const MAX_SINGLE_STAGE_LEN: usize = 4096;
 
-/// Elements that one invocation of a GPU adds up before a second stage, which adds a dispatch, saves time.
+/// Elements per invocation of a reduction in one stage on a GPU: only for longer loops a second stage saves more time than
+/// its dispatch costs.
 const MAX_SINGLE_STAGE_LOOP: usize = 64;
 
-/// Parts of a sum on a GPU: one workgroup adds their results.
+/// Parts of a sum on a GPU. One workgroup adds their results in the second stage.
 const MAX_PARTS: usize = 1024;
 
-/// Parts of a column sum over a matrix larger than the cache.
+/// Parts of a column sum on a software adapter, of a matrix larger than the cache.
 const MAX_TALL_PARTS: usize = 4096;
 
-/// Elements in one part of an output's elements at least, on a software adapter.
-const MIN_SOFTWARE_PART: usize = 256;
+/// Elements per part on a software adapter.
+const MIN_SOFTWARE_PART_LEN: usize = 256;
 
-/// Elements that one invocation of a GPU adds up at least.
+/// Elements per invocation on a GPU.
 const MIN_INVOCATION_ELEMENTS: usize = 16;
 
-/// Partial results that keep a software adapter's few cores busy.
+/// Partial results that keep the cores of a software adapter busy.
 const TARGET_SOFTWARE_PARTS: usize = 1024;
 
-/// Elements of a matrix that a processor's cache holds.
+/// Elements of a matrix that fits into a CPU's cache.
 const CACHE_ELEMENTS: usize = 1 << 19;
 
-/// Rows in each part of a column sum over a matrix larger than the cache: a processor prefetches no more of them.
+/// Rows per part of a column sum over a matrix larger than the cache: a CPU prefetches about as many streams.
 const ROWS_PER_PART: usize = 8;
 
-/// Rows from which on such parts are worth a stage of their own.
+/// Fewer rows are not worth a second stage.
 const MIN_SPLIT_ROWS: usize = 64 * ROWS_PER_PART;
 
-/// Steps of K in one part of a product at least, where K is split to keep a GPU busy.
+/// Steps of K per part of a product, if K is split to keep a GPU busy.
 const MIN_SPLIT_K: usize = 1024;
 
-/// Columns that one invocation of a GPU adds up, where they are read as vectors.
+/// Columns per invocation of a column sum on a GPU, which reads them as vectors.
 const COLUMNS_PER_INVOCATION: usize = 4;
 
-/// Results of a product that one invocation computes at least.
+/// Results per invocation of the smallest tile of a matrix product.
 const RESULTS_PER_INVOCATION: usize = 16;
 
-/// Invocations that keep a GPU busy. A large one (NVIDIA H200, measured) needs 2^17 of them to read memory at full speed;
-/// more than a small one needs cost it little.
+/// Invocations that keep a GPU busy. A large GPU (measured on an NVIDIA H200) needs 2^17 to read memory at full speed; on a
+/// small one the surplus costs little.
 fn target_invocations(kind: AdapterKind) -> usize {
     if kind == AdapterKind::Discrete { 1 << 17 } else { 1 << 14 }
 }
 
-/// Parts of each output's elements, and invocations per part, for a reduction of `length` elements to each of `outputs`.
-/// Its largest operand has `operand` elements; `rows`: neighbours along the reduced dim are neighbours in memory.
+/// The number of parts, and of invocations per part, for a reduction with `length` elements for each of `outputs`. Its
+/// largest operand has `operand` elements. `rows`: whether the reduced dim is contiguous in memory.
 pub(super) fn reduction_splits(
     limits: &Limits,
     outputs: usize,
@@ -56,14 +58,14 @@ pub(super) fn reduction_splits(
     operand: usize,
     rows: bool,
 ) -> (usize, u32) {
-    // An invocation loops over elements, and over blocks of them: half the limit is safe.
+    // An invocation loops over elements and over blocks of them, in all less than twice the elements.
     let longest = limits.loop_iterations as usize / 2;
     let is_tall = || !rows && length >= MIN_SPLIT_ROWS && operand > CACHE_ELEMENTS;
     let (lanes, wanted) = match limits.kind {
         AdapterKind::Software if is_tall() => (1, (length / ROWS_PER_PART).min(MAX_TALL_PARTS)),
         AdapterKind::Software if length <= MAX_SINGLE_STAGE_LEN => (1, 1),
         AdapterKind::Software => {
-            (1, length.div_ceil(MIN_SOFTWARE_PART).min(TARGET_SOFTWARE_PARTS.div_ceil(outputs)))
+            (1, length.div_ceil(MIN_SOFTWARE_PART_LEN).min(TARGET_SOFTWARE_PARTS.div_ceil(outputs)))
         }
         _ => {
             let target = target_invocations(limits.kind);
@@ -78,8 +80,8 @@ pub(super) fn reduction_splits(
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
 }
 
-/// Invocations that share an output on a GPU, where one alone would leave it idle: a workgroup of them for a long row, a
-/// few for a column, since a workgroup reads columns side by side.
+/// Invocations per output on a GPU: many for a long row, a few for a column, because a workgroup reads neighbouring columns
+/// together.
 fn lanes(outputs: usize, length: usize, rows: bool, target: usize) -> u32 {
     match length {
         256.. if rows => 64,
@@ -89,7 +91,7 @@ fn lanes(outputs: usize, length: usize, rows: bool, target: usize) -> u32 {
     }
 }
 
-/// Parts of K of a matrix product with so many results.
+/// The number of parts of K for a matrix product with `results` results.
 pub(super) fn k_splits(limits: &Limits, results: usize, k: usize) -> usize {
     let longest = limits.loop_iterations as usize / 2;
     let wanted = match limits.kind {

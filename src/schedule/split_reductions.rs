@@ -1,6 +1,6 @@
-//! Kernels as they run: over as few dims as possible, and long loops in two stages. A reduction that would loop too long or
-//! leave most of the device idle writes partial results first, and a product with a long K partial products; the second
-//! stage combines them.
+//! Collapses the dims of each kernel, and splits long loops into two stages: a reduction or product whose loops exceed the
+//! adapter's limit, or that would leave most of the device idle, first writes partial results, which a second kernel
+//! combines.
 //!
 //! In: merged kernels. Out: kernels whose spaces are collapsed and whose splits and lanes are chosen.
 
@@ -10,7 +10,7 @@ use super::split_policy::{k_splits, reduction_splits};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
 use crate::graph::{Move, Reduce, View};
-use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, Reduction};
+use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, ReductionKernel};
 
 pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> KernelGraph {
     for node in std::mem::take(&mut graph.kernels) {
@@ -23,7 +23,7 @@ pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> Kerne
     graph
 }
 
-/// The sum of partial products, if K is split, and the product.
+/// The product, and if K is split the sum of the partial products, which comes first.
 fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph) -> [Option<KernelNode>; 2] {
     let Kernel::MatMul(product, epilogue) = &mut node.kernel else { return [None, Some(node)] };
     let outputs = product.batch[0] * product.batch[1] * product.m * product.n;
@@ -37,10 +37,10 @@ fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph)
     let mut reads = vec![partial];
     epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
     let program = Program::copies(partial_results(splits, outputs), &[DType::F32]);
-    let sum = Reduction::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
+    let sum = ReductionKernel::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
     let sum = KernelNode::new(Kernel::Reduce(sum), reads, node.writes, node.item);
     node.writes = SmallVec::from_elem(partial, 1);
-    // What only the epilogue reads is not the product's.
+    // The product itself does not read the epilogue's operands.
     if let Kernel::MatMul(product, _) = &node.kernel {
         node.reads.truncate(1 + product.a.read.max(product.b.read));
     }
@@ -48,13 +48,13 @@ fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph)
 }
 
 /// A view with the dims `[outputs, splits]` of partial results whose layout is `[splits, outputs]`, so that invocations of
-/// neighbouring outputs write side by side.
+/// neighbouring outputs write to neighbouring memory.
 fn partial_results(splits: usize, outputs: usize) -> View {
     let transpose = Move::Permute(SmallVec::from_slice(&[1, 0]));
     View::contiguous(&[splits, outputs].into()).apply(&transpose).expect("strides express a transpose")
 }
 
-/// The kernel collapsed; a reduction in two stages where that pays, the second one first.
+/// The collapsed kernel; a reduction that is split gives two kernels, the second stage first.
 fn split_reduction(
     mut node: KernelNode,
     limits: &Limits,
@@ -95,7 +95,7 @@ pub(super) fn stages(
     epilogue.iter_mut().for_each(|epilogue| epilogue.rebind(&node.reads, &mut reads));
     reduction.program.rebind(&node.reads, &mut first_reads);
     let program = Program::copies(partial, &dtypes);
-    let second = Reduction::new(reduction.reduce_ops.clone(), program, dims.iter().copied(), epilogue);
+    let second = ReductionKernel::new(reduction.reduce_ops.clone(), program, dims.iter().copied(), epilogue);
     let second = KernelNode::new(Kernel::Reduce(second), reads, node.writes.drain(outputs..), node.item);
     node.reads = first_reads;
     node.writes.extend(between);

@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 use super::{Tensor, same_device};
 use crate::core::grad_mode::{is_grad_enabled, no_grad};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 
-/// An operation with kernels of its own: WGSL, and its meaning in primitives.
+/// An operation with kernels of its own: WGSL, and its decomposition into primitives.
 ///
 /// ```
 /// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
-/// use wgrad::{Device, Limits, Mismatch, Spec, Tensor};
+/// use wgrad::{Device, Limits, ShapeError, Spec, Tensor};
 ///
 /// /// `x² + c` of a vector.
 /// #[derive(Clone, Debug)]
@@ -32,10 +32,10 @@ use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 ///     fn scalars(&self) -> Vec<f64> {
 ///         vec![self.0]
 ///     }
-///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
 ///         Ok(vec![inputs[0].clone()])
 ///     }
-///     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+///     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
 ///         vec![inputs[0].square() + self.0]
 ///     }
 ///     fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
@@ -82,12 +82,12 @@ pub trait Fused: Any + Debug + Send + Sync {
 
     /// Shapes and dtypes: the results, then what backward wants saved. The method that builds the operation panics
     /// with the mismatch in the user's line.
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch>;
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError>;
 
     /// Every output, the saved ones too, in primitives.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor>;
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor>;
 
-    /// A gradient for each input; `None` as a whole: differentiate `reference`. A rule that is handed a gradient of a
+    /// A gradient for each input; `None` as a whole: differentiate `decomposition`. A rule that is handed a gradient of a
     /// saved output that it does not know returns `None`.
     fn backward(&self, _io: &Io, _grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         None
@@ -95,11 +95,11 @@ pub trait Fused: Any + Debug + Send + Sync {
 
     /// This operation with one more operand, the last, that is added to its only result; `None`: adding is another
     /// operation. A gradient rule's operation that can saves the pass that would add its gradient to others.
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
         None
     }
 
-    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `reference`. Every buffer is contiguous,
+    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `decomposition`. Every buffer is contiguous,
     /// and none is of size 0.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
         None
@@ -108,7 +108,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 
 /// What a gradient rule may use: the operation's inputs and outputs, as tensors.
 pub struct Io<'a> {
-    /// Its operands. [`Tensor::requires_grad_enabled`] tells which need a gradient.
+    /// Its operands. [`Tensor::needs_grad`] tells which need a gradient.
     pub inputs: &'a [Tensor],
     /// Its results, then what it saved.
     pub outputs: &'a [Tensor],
@@ -131,12 +131,12 @@ impl Tensor {
         let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
         let outs = match op.outputs(&specs) {
             Ok(outs) => outs,
-            Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
+            Err(ShapeError(message)) => refuse!(op.name(), "{message}"),
         };
         outs.iter().for_each(|out| out.check_size(op.name(), device));
         let tracks = is_grad_enabled()
             && outs.iter().any(|spec| spec.dtype.is_float())
-            && inputs.iter().any(|x| x.requires_grad_enabled());
+            && inputs.iter().any(|x| x.needs_grad());
         let count = outs.len() as u8;
         let edges = inputs.iter().map(|x| x.edge()).collect();
         let node = Node::new(Op::Fused(Arc::new(op)), edges, outs.into(), device, tracks);
@@ -165,7 +165,7 @@ impl FusedOp for Arc<dyn Fused> {
 
     fn decompose(&self, inputs: &[Edge]) -> Edges {
         let inputs: Vec<Tensor> = inputs.iter().map(Tensor::from_edge).collect();
-        no_grad(|| self.reference(&inputs)).iter().map(Tensor::edge).collect()
+        no_grad(|| self.decomposition(&inputs)).iter().map(Tensor::edge).collect()
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {

@@ -137,7 +137,7 @@ impl Tensor {
     #[track_caller]
     pub(crate) fn check_indices_but(&self, op: &str, size: usize, but: i64) {
         let Op::Input(Some(known)) = &self.node().op else { return };
-        let Some((least, largest)) = known.without(but) else { return };
+        let Some((least, largest)) = known.min_max_excluding(but) else { return };
         if least < 0 || largest >= size as i64 {
             let wrong = if least < 0 { least } else { largest };
             refuse!(op, "index {wrong} in {} is out of range: there are {size}", self.spec());

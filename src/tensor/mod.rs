@@ -83,8 +83,7 @@ impl Tensor {
         if !matches!(op, Op::Move(Move::Expand(_))) {
             spec.check_size(op.name(), device);
         }
-        let tracks =
-            is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.requires_grad_enabled());
+        let tracks = is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.needs_grad());
         let edges = sources.iter().map(|x| x.edge()).collect();
         Tensor::from_node(Node::new(op, edges, [spec].into(), device, tracks), 0)
     }
@@ -98,7 +97,7 @@ impl Tensor {
     }
 
     /// Whether a gradient flows to this tensor.
-    pub fn requires_grad_enabled(&self) -> bool {
+    pub fn needs_grad(&self) -> bool {
         self.dtype().is_float() && self.node().needs_grad()
     }
 

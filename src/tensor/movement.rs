@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Tensor;
 use crate::core::grad_mode::is_grad_enabled;
 use crate::core::shape::{Dims, Shape, Spec, refuse};
-use crate::graph::{Move, Op, Windows};
+use crate::graph::{Move, Op, WindowMove};
 
 impl Tensor {
     /// Builds the node of a movement op, unless it would move nothing.
@@ -27,7 +27,7 @@ impl Tensor {
     /// What a method that changes nothing returns: this tensor, without its history where none is recorded.
     #[track_caller]
     pub(crate) fn unchanged(&self) -> Tensor {
-        if is_grad_enabled() || !self.requires_grad_enabled() { self.clone() } else { self.detach() }
+        if is_grad_enabled() || !self.needs_grad() { self.clone() } else { self.detach() }
     }
 
     /// The same elements, in row-major order, under another shape. One size may be -1: it follows from the others.
@@ -188,7 +188,7 @@ impl Tensor {
 
     /// `step - 1` zeros after each element along `dim`.
     #[track_caller]
-    pub(crate) fn spread(&self, dim: usize, step: usize) -> Tensor {
+    pub(crate) fn dilate(&self, dim: usize, step: usize) -> Tensor {
         if step == 1 {
             return self.clone();
         }
@@ -198,7 +198,7 @@ impl Tensor {
 
     /// As many elements along `dim` as `length`: zeros before, then these, cut or filled up with zeros.
     #[track_caller]
-    pub(crate) fn fit(&self, dim: usize, before: usize, length: usize) -> Tensor {
+    pub(crate) fn pad_or_crop(&self, dim: usize, before: usize, length: usize) -> Tensor {
         let kept = self.shape()[dim].min(length - before.min(length));
         self.narrow(dim as i64, 0, kept).pad_dim(dim, before.min(length), length - kept - before.min(length))
     }
@@ -211,7 +211,7 @@ impl Tensor {
         if size == 0 || step == 0 || dilation == 0 {
             refuse!("unfold", "size {size}, step {step} and dilation {dilation} must be at least 1");
         }
-        let windows = Windows { dim: at, size, step, dilation };
+        let windows = WindowMove { dim: at, size, step, dilation };
         if windows.count(self.shape()[at]) == 0 {
             refuse!(
                 "unfold",

@@ -6,7 +6,7 @@ use crate::graph::{Accepts, Move};
 
 /// The windows of a pool over two dims.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool2d {
+pub struct PoolOptions {
     /// Height and width of a window.
     pub kernel_size: [usize; 2],
     /// Elements from one window to the next.
@@ -21,11 +21,11 @@ pub struct Pool2d {
     pub count_include_pad: bool,
 }
 
-impl Pool2d {
+impl PoolOptions {
     /// Windows side by side, PyTorch's defaults.
-    pub fn new(kernel_size: [usize; 2]) -> Pool2d {
+    pub fn new(kernel_size: [usize; 2]) -> PoolOptions {
         let (padding, dilation) = ([0, 0], [1, 1]);
-        Pool2d {
+        PoolOptions {
             kernel_size,
             stride: kernel_size,
             padding,
@@ -72,8 +72,8 @@ impl Pool2d {
 impl Tensor {
     /// The mean of each window over the last two dims.
     #[track_caller]
-    pub fn avg_pool2d(&self, pool: Pool2d) -> Tensor {
-        let pool = Pool2d { dilation: [1, 1], ..pool };
+    pub fn avg_pool2d(&self, pool: PoolOptions) -> Tensor {
+        let pool = PoolOptions { dilation: [1, 1], ..pool };
         let size = self.pool_size("avg_pool2d", &pool);
         let sums = pool.windows(self, size).sum_dim(-1, false);
         let counts = |dim: usize| -> Vec<f32> {
@@ -118,12 +118,12 @@ impl Tensor {
 
     /// Windows along the last two dims.
     #[track_caller]
-    pub(crate) fn pool_size(&self, op: &str, pool: &Pool2d) -> [usize; 2] {
+    pub(crate) fn pool_size(&self, op: &str, pool: &PoolOptions) -> [usize; 2] {
         check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!(op, "wants [.., channels, height, width], not {}", self.spec());
         }
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = *pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = *pool;
         if kernel_size.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
             refuse!(
                 op,

@@ -22,9 +22,9 @@ use crate::graph::{Node, Pending, Variable};
 /// assert!(w.grad().is_none());
 /// ```
 #[derive(Clone)]
-pub struct Var(Arc<Cell>);
+pub struct Var(Arc<VarCell>);
 
-pub(crate) struct Cell {
+pub(crate) struct VarCell {
     parameter: bool,
     frozen: AtomicBool,
     tensor: Mutex<Tensor>,
@@ -45,8 +45,8 @@ impl Var {
 
     #[track_caller]
     fn new(tensor: Tensor, parameter: bool) -> Var {
-        let tensor = Mutex::new(Cell::own(parameter, &tensor));
-        let var = Var(Arc::new(Cell { parameter, frozen: AtomicBool::new(false), tensor }));
+        let tensor = Mutex::new(VarCell::own(parameter, &tensor));
+        let var = Var(Arc::new(VarCell { parameter, frozen: AtomicBool::new(false), tensor }));
         var.register(true);
         var
     }
@@ -71,7 +71,7 @@ impl Var {
                 tensor.device()
             );
         }
-        let new = Cell::own(self.trains(), &tensor);
+        let new = VarCell::own(self.trains(), &tensor);
         let is_first = tensor.node().sources().is_empty() && old.node().value(old.out()).is_none();
         drop(tensor);
         let replaced = std::mem::replace(&mut *lock(&self.0.tensor), new);
@@ -141,7 +141,7 @@ impl Var {
     }
 }
 
-impl Cell {
+impl VarCell {
     /// The tensor's value on a node of the cell's own, where a gradient may gather.
     #[track_caller]
     fn own(trains: bool, tensor: &Tensor) -> Tensor {
@@ -150,7 +150,7 @@ impl Cell {
     }
 }
 
-impl Variable for Cell {
+impl Variable for VarCell {
     fn node(&self) -> Arc<Node> {
         lock(&self.tensor).node().clone()
     }

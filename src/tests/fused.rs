@@ -1,4 +1,4 @@
-//! Ring 2: every fused operation's kernels against its meaning, at the sizes that its own file lists: outputs, gradients,
+//! Ring 2: every fused operation's kernels against its decomposition, at the sizes that its own file lists: outputs, gradients,
 //! second order on the adapter as it is; outputs (the gradients' kernels among them) at WebGPU's default limits, and with
 //! the kernels that real GPUs get.
 
@@ -43,12 +43,12 @@ fn every_operation_on(device: &Device, differentiated: bool) {
 }
 
 #[test]
-fn every_operation_is_its_meaning() {
+fn every_operation_is_its_decomposition() {
     every_operation_on(&gpu(), true);
 }
 
 #[test]
-fn every_operation_is_its_meaning_at_the_default_limits() {
+fn every_operation_is_its_decomposition_at_the_default_limits() {
     every_operation_on(
         &Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() }).unwrap(),
         false,
@@ -56,7 +56,7 @@ fn every_operation_is_its_meaning_at_the_default_limits() {
 }
 
 #[test]
-fn every_operation_is_its_meaning_with_the_kernels_for_gpus() {
+fn every_operation_is_its_decomposition_with_the_kernels_for_gpus() {
     let kind = Some(AdapterKind::Discrete);
     every_operation_on(&Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap(), false);
 }
@@ -100,7 +100,7 @@ fn attention_by_the_kernels_for_gpus_of_hidden_keys_and_nans() {
     }
 }
 
-/// Else the tests above would compare a meaning with itself.
+/// Else the tests above would compare a decomposition with itself.
 #[test]
 fn every_operation_has_kernels_for_its_samples() {
     let mut limits = wgrad::Limits::webgpu();

@@ -1,49 +1,48 @@
-//! Which files of the crate name which, by their source.
+//! Reads the source of the crate: its files, and which of them import which.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// One file names what another defines.
+/// A file names an item that another file defines.
 pub struct Import {
     pub from: String,
     pub to: String,
     /// File and line.
     pub at: String,
-    /// As it is written.
+    /// The path as it is written.
     pub path: String,
 }
 
-/// The modules of the crate by name (`graph::node`; the root has none), each with the paths that its code names.
+/// The modules of the crate by name (`graph::node`; the root's is empty), each with the paths in its code.
 pub struct Modules(BTreeMap<String, Vec<Named>>);
 
 struct Named {
     path: Vec<String>,
     at: String,
-    /// By a `pub use`.
+    /// Whether it is in a `pub use`.
     is_public: bool,
 }
 
 impl Modules {
     pub fn read() -> Modules {
-        let mut modules = BTreeMap::new();
-        collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut modules);
-        Modules(modules)
+        let module = |file: SourceFile| (file.module, named(&file.code, &file.path));
+        Modules(source_files().into_iter().map(module).collect())
     }
 
     pub fn imports(&self) -> Vec<Import> {
         let import = |(from, Named { path, at, is_public }): (&String, &Named)| {
             let to = self.resolve(from, path)?;
-            // A module that hands on what its own parts define does not depend on them.
-            let is_facade = *is_public && to.starts_with(&join(from, ""));
+            // A module that re-exports items of its submodules does not depend on them.
+            let is_reexport = *is_public && to.starts_with(&join(from, ""));
             let import = Import { from: from.clone(), to, at: at.clone(), path: path.join("::") };
-            (import.to != import.from && !is_facade).then_some(import)
+            (import.to != import.from && !is_reexport).then_some(import)
         };
         let named = self.0.iter().flat_map(|(from, all)| all.iter().map(move |named| (from, named)));
         named.filter_map(import).collect()
     }
 
-    /// The module whose file defines what a path names, or wgpu. Other crates are nobody's layer.
+    /// The module that defines the item of a path, or wgpu. `None` for other crates.
     fn resolve(&self, from: &str, path: &[String]) -> Option<String> {
         let (mut at, mut rest) = match path.first()?.as_str() {
             "crate" => (String::new(), &path[1..]),
@@ -65,12 +64,12 @@ impl Modules {
         Some(at)
     }
 
-    /// Where a name is defined that a module hands on.
+    /// The module that defines a name which this module re-exports.
     fn exported(&self, module: &str, name: &str) -> Option<String> {
-        let hands_on = |named: &&Named| {
+        let reexports = |named: &&Named| {
             named.is_public && named.path.len() > 1 && named.path.last().is_some_and(|last| last == name)
         };
-        self.0[module].iter().find(hands_on).and_then(|named| self.resolve(module, &named.path))
+        self.0[module].iter().find(reexports).and_then(|named| self.resolve(module, &named.path))
     }
 }
 
@@ -78,8 +77,24 @@ fn join(module: &str, name: &str) -> String {
     if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") }
 }
 
-/// Reads the files of a folder, all but tests.
-fn collect(folder: &Path, prefix: &str, modules: &mut BTreeMap<String, Vec<Named>>) {
+/// A file of the crate.
+pub struct SourceFile {
+    /// The module that it defines; empty for the root.
+    pub module: String,
+    /// Its path in the repository.
+    pub path: String,
+    /// Its code without comments and without items for tests. Each line has the number that it has in the file.
+    pub code: String,
+}
+
+/// The files of the crate, without tests.
+pub fn source_files() -> Vec<SourceFile> {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut files);
+    files
+}
+
+fn collect(folder: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
     for entry in fs::read_dir(folder).expect("the source is there") {
         let path = entry.expect("it can be read").path();
         let stem = path.file_stem().expect("it has a name").display().to_string();
@@ -89,16 +104,16 @@ fn collect(folder: &Path, prefix: &str, modules: &mut BTreeMap<String, Vec<Named
             stem => join(prefix, stem),
         };
         if path.is_dir() {
-            collect(&path, &module, modules);
+            collect(&path, &module, files);
         } else {
             let text = fs::read_to_string(&path).expect("source is text");
-            let file = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("it is in the crate");
-            modules.insert(module, named(&without_tests(&text), &file.display().to_string()));
+            let path = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("it is in the crate");
+            files.push(SourceFile { module, path: path.display().to_string(), code: without_tests(&text) });
         }
     }
 }
 
-/// The code without comments and items for tests, its lines where they were.
+/// The code without comments and items for tests, with the same line numbers.
 fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let text = lines.join("\n");
@@ -117,7 +132,7 @@ fn without_tests(text: &str) -> String {
     code
 }
 
-/// The paths in the code: those of `use` items, and all others of two names or more.
+/// The paths in the code: those of `use` items, and all others with `::`.
 fn named(code: &str, file: &str) -> Vec<Named> {
     let mut found = Vec::new();
     let mut lines = code.lines().zip(1..);

@@ -1,4 +1,4 @@
-//! Tests that need to see inside: rows, fused operations, shaders, the layers of the source.
+//! Tests of private parts: the operation table, fused operations, shaders, and rules about the source (layers, type names).
 
 mod check;
 #[path = "../../tests/common/mod.rs"]
@@ -11,4 +11,5 @@ mod matmul;
 mod rows;
 mod shaders;
 mod special;
+mod type_names;
 mod uniformity;

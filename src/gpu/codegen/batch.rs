@@ -6,7 +6,7 @@
 
 use std::fmt::Write;
 
-use super::{GeneratedKernel, Word};
+use super::{GeneratedKernel, UniformWord};
 use crate::graph::ShaderSource;
 
 /// A kernel that was generated, and may share its dispatch.
@@ -19,7 +19,7 @@ pub(crate) struct KernelPart {
     pub code: String,
     /// The members of its uniform block, and their values.
     pub params: String,
-    pub words: Vec<Word>,
+    pub words: Vec<UniformWord>,
     /// Its storage variables, without attributes; for each the slot, and whether it is written.
     pub storage: Vec<String>,
     pub bindings: Vec<(usize, bool)>,
@@ -45,7 +45,7 @@ pub(crate) fn batch_kernels(kernels: Vec<KernelPart>, workgroups: &[usize]) -> G
         for (k, count) in workgroups.iter().enumerate() {
             end += *count as u32;
             write!(params, "end{k}: u32, ").expect("a string takes text");
-            words.push(Word::Fixed(end));
+            words.push(UniformWord::Fixed(end));
         }
     }
     params.extend(kernels.iter().map(|kernel| &kernel.params[..]));

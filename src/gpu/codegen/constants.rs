@@ -1,6 +1,6 @@
 //! Numbers that the library wrote, in a kernel's text or among its uniforms.
 
-use super::{Word, Writer};
+use super::{UniformWord, Writer};
 use crate::core::dtype::DType;
 use crate::graph::{Binary, Unary};
 use crate::ir::{Inst, Program, Reg};
@@ -18,9 +18,9 @@ impl Writer<'_> {
         match dtype {
             DType::Bool => (x != 0.0).to_string(),
             DType::F32 if is_text => format!("{x:?}"),
-            DType::F32 => self.param(&name, "f32", Word::Fixed((x as f32).to_bits())),
-            DType::I32 => self.param(&name, "i32", Word::Fixed(x as i32 as u32)),
-            DType::U32 => self.param(&name, "u32", Word::Fixed(x as u32)),
+            DType::F32 => self.param(&name, "f32", UniformWord::Fixed((x as f32).to_bits())),
+            DType::I32 => self.param(&name, "i32", UniformWord::Fixed(x as i32 as u32)),
+            DType::U32 => self.param(&name, "u32", UniformWord::Fixed(x as u32)),
         }
     }
 }

@@ -17,7 +17,7 @@ use self::constants::{is_arithmetic_operand, zero};
 use crate::core::dtype::DType;
 use crate::graph::{Reduce, ShaderSource, View, hook};
 use crate::ir::vectorize::{elementwise_vec4_dim, reduction_vec4_dim};
-use crate::ir::{Inst, Load, Program, Reduction, Reg};
+use crate::ir::{Inst, Load, Program, ReductionKernel, Reg};
 
 const ELEMENTWISE: &str = include_str!("../../../shaders/elementwise.wgsl");
 const REDUCE: &str = include_str!("../../../shaders/reduce.wgsl");
@@ -25,7 +25,7 @@ const REDUCE_SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.w
 
 /// A word of a uniform block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Word {
+pub(crate) enum UniformWord {
     Fixed(u32),
     /// The user's number on an item of the pending graph.
     Scalar {
@@ -51,7 +51,7 @@ pub(crate) enum Word {
 /// A kernel's source, its uniform block, and how its bindings are accessed.
 pub(crate) struct GeneratedKernel {
     pub source: ShaderSource,
-    pub words: Vec<Word>,
+    pub words: Vec<UniformWord>,
     /// For each slot bound: whether it is written.
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
@@ -69,7 +69,7 @@ pub(crate) fn elementwise(
     let mut writer = Writer::new(program, reads, writes, suffix, vec4_dim);
     let numel = program.space.numel();
     let len = if vec4_dim.is_some() { numel.div_ceil(4) } else { numel };
-    writer.param("len", "u32", Word::Fixed(len as u32));
+    writer.param("len", "u32", UniformWord::Fixed(len as u32));
     let element = if vec4_dim.is_some() { writer.vec4_element() } else { writer.scalar_element() };
     (writer.part(ShaderSource::new(ELEMENTWISE).with_workgroup(false), &[("element", element)]), len)
 }
@@ -77,13 +77,13 @@ pub(crate) fn elementwise(
 /// One stage of a reduction, and how many partial results, or vec4 of them, it computes. With `subgroups` the lanes of a
 /// workgroup belong to one output.
 pub(crate) fn reduce(
-    reduction: &Reduction,
+    reduction: &ReductionKernel,
     reads: &[usize],
     writes: &[usize],
     suffix: &str,
     subgroups: bool,
 ) -> (KernelPart, usize) {
-    let Reduction { reduce_ops, program, splits, epilogue, .. } = reduction;
+    let ReductionKernel { reduce_ops, program, splits, epilogue, .. } = reduction;
     let (inner, (elementwise_outputs, reduced)) = (reduction.inner(), reduction.results());
     let elementwise_outputs = elementwise_outputs.len();
     let mut outputs: usize = program.space[..inner].iter().product();
@@ -99,7 +99,7 @@ pub(crate) fn reduce(
     let mut writer = Writer::of_reduction(reduction, reads, writes, suffix, vec4_dim);
     let sizes = [outputs, len, *splits, part];
     for (name, size) in ["outputs", "len", "splits", "part"].into_iter().zip(sizes) {
-        writer.param(name, "u32", Word::Fixed(size as u32));
+        writer.param(name, "u32", UniformWord::Fixed(size as u32));
     }
     let dtypes: Vec<DType> = reduced.iter().map(|&result| program.dtype(result)).collect();
     let (mut members, mut identities, mut combined, mut shuffled) = (vec![], vec![], vec![], vec![]);
@@ -109,7 +109,7 @@ pub(crate) fn reduce(
         let (identity, combine) = match (op, dtype) {
             (Reduce::Sum, dtype) => (writer.number(0.0, *dtype, false), format!("{a} + {b}")),
             (Reduce::Max, DType::F32) => {
-                let lowest = Word::Fixed(f32::NEG_INFINITY.to_bits());
+                let lowest = UniformWord::Fixed(f32::NEG_INFINITY.to_bits());
                 (writer.param(&format!("lowest{n}"), "f32", lowest), format!("max_f32({a}, {b})"))
             }
             (Reduce::Max, DType::I32) => ("i32(-2147483648)".to_owned(), format!("max({a}, {b})")),
@@ -194,7 +194,7 @@ fn store_0(i: u32, a: Element_0) {
 pub(super) struct Epilogue {
     pub params: String,
     pub result: String,
-    pub words: Vec<Word>,
+    pub words: Vec<UniformWord>,
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
 }
@@ -233,7 +233,7 @@ struct Writer<'a> {
     /// The dim along which it is vectorized.
     vec4_dim: Option<usize>,
     params: String,
-    words: Vec<Word>,
+    words: Vec<UniformWord>,
 }
 
 impl<'a> Writer<'a> {
@@ -250,13 +250,13 @@ impl<'a> Writer<'a> {
 
     /// A program that reduces, and its epilogue.
     fn of_reduction(
-        reduction: &'a Reduction,
+        reduction: &'a ReductionKernel,
         reads: &'a [usize],
         writes: &'a [usize],
         suffix: &'a str,
         vec4_dim: Option<usize>,
     ) -> Self {
-        let Reduction { program, epilogue, .. } = reduction;
+        let ReductionKernel { program, epilogue, .. } = reduction;
         let (elementwise_outputs, reduced) = reduction.results();
         let (now, later) = writes.split_at(elementwise_outputs.len());
         let programs: Vec<&Program> = std::iter::once(program).chain(epilogue).collect();
@@ -372,7 +372,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds a member to the uniform block.
-    fn param(&mut self, name: &str, ty: &str, word: Word) -> String {
+    fn param(&mut self, name: &str, ty: &str, word: UniformWord) -> String {
         let name = format!("{}{name}{}", self.prefix, self.suffix);
         write!(self.params, "{name}: {ty}, ").expect("a string takes text");
         self.words.push(word);
@@ -386,8 +386,11 @@ impl<'a> Writer<'a> {
             if dim == dims.start {
                 writeln!(out, "    let c{dim} = i32({rest});").expect("a string takes text");
             } else {
-                let size =
-                    self.param(&format!("size{dim}"), "u32", Word::Fixed(self.program.space[dim] as u32));
+                let size = self.param(
+                    &format!("size{dim}"),
+                    "u32",
+                    UniformWord::Fixed(self.program.space[dim] as u32),
+                );
                 writeln!(out, "    let c{dim} = i32({rest} % {size});\n    let r{dim} = {rest} / {size};")
                     .expect("a string takes text");
                 rest = format!("r{dim}");
@@ -397,11 +400,15 @@ impl<'a> Writer<'a> {
 
     /// Where a view points at the current coordinates, as an i32.
     fn offset(&mut self, name: &str, view: &View) -> String {
-        let mut text = self.param(&format!("{name}_at"), "i32", Word::Fixed(view.offset as i32 as u32));
-        if !view.is_one_place() || view.mask.is_some() {
+        let mut text =
+            self.param(&format!("{name}_at"), "i32", UniformWord::Fixed(view.offset as i32 as u32));
+        if !view.is_uniform() || view.mask.is_some() {
             for (dim, &stride) in view.strides.iter().enumerate() {
-                let stride =
-                    self.param(&format!("{name}_stride{dim}"), "i32", Word::Fixed(stride as i32 as u32));
+                let stride = self.param(
+                    &format!("{name}_stride{dim}"),
+                    "i32",
+                    UniformWord::Fixed(stride as i32 as u32),
+                );
                 write!(text, " + c{dim} * {stride}").expect("a string takes text");
             }
         }
@@ -415,8 +422,8 @@ impl<'a> Writer<'a> {
             .iter()
             .enumerate()
             .map(|(dim, &(low, high))| {
-                let low = self.param(&format!("{name}_low{dim}"), "i32", Word::Fixed(low as u32));
-                let high = self.param(&format!("{name}_high{dim}"), "i32", Word::Fixed(high as u32));
+                let low = self.param(&format!("{name}_low{dim}"), "i32", UniformWord::Fixed(low as u32));
+                let high = self.param(&format!("{name}_high{dim}"), "i32", UniformWord::Fixed(high as u32));
                 format!("c{dim} >= {low} && c{dim} < {high}")
             })
             .collect();
@@ -456,13 +463,17 @@ impl<'a> Writer<'a> {
                 Inst::Scalar(item, dtype) => self.param(
                     &format!("s{n}"),
                     dtype.register(),
-                    Word::Scalar { item: *item, dtype: *dtype },
+                    UniformWord::Scalar { item: *item, dtype: *dtype },
                 ),
                 Inst::Index(view) => self.offset(&format!("i{n}"), view),
                 Inst::Random(item, view) => {
                     let words: Vec<String> = (0..4)
                         .map(|part| {
-                            self.param(&format!("k{n}_{part}"), "u32", Word::Random { item: *item, part })
+                            self.param(
+                                &format!("k{n}_{part}"),
+                                "u32",
+                                UniformWord::Random { item: *item, part },
+                            )
                         })
                         .collect();
                     let index = self.offset(&format!("i{n}"), view);
@@ -497,8 +508,8 @@ impl<'a> Writer<'a> {
 
     /// Notes a fault unless the index is below the size; the name of what tells whether it is.
     fn check(&mut self, out: &mut String, n: usize, item: usize, index: usize, size: usize) -> String {
-        let size = self.param(&format!("f{n}_size"), "u32", Word::Fixed(size as u32));
-        let site = self.param(&format!("f{n}_site"), "u32", Word::Site { item });
+        let size = self.param(&format!("f{n}_size"), "u32", UniformWord::Fixed(size as u32));
+        let site = self.param(&format!("f{n}_site"), "u32", UniformWord::Site { item });
         writeln!(
             out,
             "    let fine{n} = u32(v{index}) < {size};\n    if (!fine{n}) {{ atomicMin(&fault, {site}); }}"
@@ -511,7 +522,7 @@ impl<'a> Writer<'a> {
     fn gather(&mut self, n: usize, load: usize, index: usize, stride: isize, fine: &str) -> String {
         let Load { read, dtype, view } = &self.program.loads[load];
         let (slot, name) = (self.reads[*read], format!("g{n}"));
-        let stride = self.param(&format!("{name}_step"), "i32", Word::Fixed(stride as i32 as u32));
+        let stride = self.param(&format!("{name}_step"), "i32", UniformWord::Fixed(stride as i32 as u32));
         let offset = format!("{} + i32(v{index}) * {stride}", self.offset(&name, view));
         let fine = match self.within(&name, view) {
             Some(within) => format!("({fine} && {within})"),
@@ -519,7 +530,7 @@ impl<'a> Writer<'a> {
         };
         let element = dtype.load(&self.element(slot, &format!("u32(select(0, {offset}, {fine}))")));
         let missing = match dtype {
-            DType::F32 => self.param(&format!("{name}_nan"), "f32", Word::Fixed(f32::NAN.to_bits())),
+            DType::F32 => self.param(&format!("{name}_nan"), "f32", UniformWord::Fixed(f32::NAN.to_bits())),
             dtype => zero(*dtype).to_owned(),
         };
         format!("select({missing}, {element}, {fine})")

@@ -18,7 +18,7 @@ mod text;
 use std::fmt;
 use std::num::NonZero;
 
-use super::codegen::{self, GeneratedKernel, Word};
+use super::codegen::{self, GeneratedKernel, UniformWord};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::graph::ShaderSource;
 use crate::ir::{MatMul, Matrix, Program};
@@ -203,7 +203,7 @@ pub(super) fn lower(
     let orders = [order(a, a.row, *m, a.col, *k), order(b, b.col, *n, b.row, *k)];
     let mut kernel = GeneratedKernel {
         source: variant.source(orders),
-        words: words.into_iter().map(|word| Word::Fixed(word as u32)).collect(),
+        words: words.into_iter().map(|word| UniformWord::Fixed(word as u32)).collect(),
         bindings: vec![(reads[a.read], false), (reads[b.read], false)],
         faults: false,
     };

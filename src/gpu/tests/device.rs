@@ -1,4 +1,4 @@
-//! What cannot be brought about from outside: a device that goes.
+//! Failures that need private access: a device that is lost.
 
 use futures::executor::block_on;
 
@@ -23,13 +23,13 @@ fn a_failure_wakes_the_tasks_that_wait() {
     let gpu = Gpu::new(Options::default()).expect("an adapter");
     let buffer = gpu.upload(&[1; 16]).unwrap();
     let wanted = [(&buffer, 16)];
-    let load = read::loads(&wanted).remove(0);
-    let transfer = gpu.send(&load, &wanted).unwrap();
-    // Nobody has polled yet, so the bytes cannot have arrived before the failure.
+    let chunk = read::chunks(&wanted).remove(0);
+    let transfer = gpu.submit_copy(&chunk, &wanted).unwrap();
+    // No thread has polled yet, so the bytes cannot have arrived before the failure.
     gpu.health.fail(Error::Hang { seconds: 1 });
-    gpu.poller.wake_when_done(&gpu.timeline, transfer.ticket, transfer.addressee);
-    let landed = block_on(transfer.landed);
-    let error = gpu.unpack(landed, &load, &mut [vec![]]).unwrap_err();
+    gpu.poller.wake_when_done(&gpu.timeline, transfer.ticket, transfer.completion);
+    let mapped = block_on(transfer.mapped);
+    let error = gpu.unpack(mapped, &chunk, &mut [vec![]]).unwrap_err();
     assert!(matches!(error, Error::Hang { seconds: 1 }));
     assert!(matches!(gpu.allocate(1), Err(Error::Hang { .. })));
 }

@@ -1,4 +1,4 @@
-//! What goes wrong comes out where it should, once or for good.
+//! Failures: each is reported by the right call, once or permanently.
 
 use std::panic::Location;
 use std::task::Poll;
@@ -9,7 +9,7 @@ use crate::gpu::{Dispatch, Gpu, Options};
 use futures::executor::block_on;
 
 #[test]
-fn an_index_fault_comes_out_of_one_read_with_its_line() {
+fn one_read_reports_an_index_fault_with_its_line() {
     let gpu = gpu();
     let gather = pipeline(&gpu, gather());
     let here = Location::caller();
@@ -39,7 +39,7 @@ fn an_index_fault_comes_out_of_one_read_with_its_line() {
     is_here(block_on(gpu.read(&y, 0)).unwrap_err());
     assert!(block_on(gpu.read(&y, 256)).is_ok());
 
-    // A future dropped on the way does not swallow the fault that it carries: a read after its arrival has it.
+    // Dropping the future of a read does not lose the fault words that it copied: a later read reports the fault.
     at(64);
     let first = poll_once(gpu.read(&y, 256));
     let mut reads = (0..1_000).map(|_| gpu.read_blocking(&y, 256));
@@ -67,13 +67,13 @@ fn a_buffer_over_the_limit_is_refused() {
     let error = gpu.allocate(limit + 1).unwrap_err();
     assert!(matches!(error, Error::TooLarge { bytes, .. } if bytes == limit + 1));
     assert!(error.to_string().contains("max_"), "names the limit");
-    // The largest there is may be had, and nothing is broken.
+    // The largest size is allowed, and the device still works.
     assert!(gpu.allocate(limit / 16 * 16).is_ok());
     assert!(gpu.upload(&[1, 2, 3]).is_ok());
 }
 
 #[test]
-fn an_unknown_adapter_is_refused_with_those_there_are() {
+fn an_unknown_adapter_is_refused_with_the_list_of_adapters() {
     let options = Options { adapter: Some("Voodoo 2".into()), ..Options::default() };
     let Err(Error::AdapterNotFound { wanted, found }) = Gpu::new(options) else {
         panic!("there is no such adapter");
@@ -87,11 +87,11 @@ fn an_unknown_adapter_is_refused_with_those_there_are() {
 fn panic_of(shader: crate::gpu::Shader) -> String {
     let gpu = gpu();
     let attempt = std::panic::AssertUnwindSafe(|| {
-        // With others beside it, so that it is compiled on a thread.
+        // Together with other shaders, so that it is compiled on another thread.
         let _ = gpu.pipelines(&[add(), affine(), shader]);
     });
     let panic = std::panic::catch_unwind(attempt).unwrap_err();
-    // Others go on.
+    // Other shaders still compile.
     assert!(gpu.pipelines(&[add(), affine()]).is_ok());
     let x = upload(&gpu, &[1.0]);
     assert_eq!(download(&gpu, &x, 1), [1.0]);
@@ -99,7 +99,7 @@ fn panic_of(shader: crate::gpu::Shader) -> String {
 }
 
 #[test]
-fn broken_wgsl_panics_with_its_source() {
+fn invalid_wgsl_panics_with_its_source() {
     let mut broken = add();
     broken.label = "crooked".into();
     broken.source = broken.source.replace("a[id.x] +", "a[id.x] ++");
@@ -113,7 +113,7 @@ fn broken_wgsl_panics_with_its_source() {
 }
 
 #[test]
-fn idle_memory_can_be_given_back() {
+fn idle_memory_can_be_released() {
     let gpu = gpu();
     let affine = pipeline(&gpu, affine());
     let (x, y) = (upload(&gpu, &[1.0; 64]), gpu.allocate(256).unwrap());
@@ -126,7 +126,7 @@ fn idle_memory_can_be_given_back() {
     assert_eq!(gpu.stats().buffer_bytes_peak, 512);
 }
 
-/// Buffers of ever new sizes, one at a time: the classes that are no longer used do not pile up.
+/// Buffers of increasing sizes, one at a time: unused size classes do not accumulate.
 #[test]
 fn idle_memory_is_bounded() {
     let gpu = gpu();

@@ -1,10 +1,10 @@
-//! Three small kernels, and a few words to run them with.
+//! Three small kernels, and helpers to run them.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use crate::gpu::{Access, Buffer, Dispatch, Gpu, Options, Pipeline, Shader};
+use crate::gpu::{Access, Dispatch, Gpu, GpuBuffer, Options, Pipeline, Shader};
 
 pub fn gpu() -> Arc<Gpu> {
     Gpu::new(Options::default()).expect("an adapter")
@@ -94,7 +94,7 @@ pub fn dispatch(gpu: &Gpu, pipeline: &Arc<Pipeline>, buffers: &[u32], block: u32
     }
 }
 
-/// The uniforms of a run, a block each.
+/// The uniforms of a run: one block per dispatch.
 pub fn blocks(gpu: &Gpu, blocks: &[[u32; 3]]) -> Vec<u32> {
     let words = gpu.limits().uniform_alignment as usize / 4;
     let mut all = vec![0; words * blocks.len()];
@@ -104,7 +104,7 @@ pub fn blocks(gpu: &Gpu, blocks: &[[u32; 3]]) -> Vec<u32> {
     all
 }
 
-pub fn upload(gpu: &Gpu, values: &[f32]) -> Buffer {
+pub fn upload(gpu: &Gpu, values: &[f32]) -> GpuBuffer {
     gpu.upload(bytemuck::cast_slice(values)).expect("an upload")
 }
 
@@ -112,7 +112,7 @@ pub fn floats(bytes: &[u8]) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(bytes)
 }
 
-pub fn download(gpu: &Gpu, buffer: &Buffer, count: usize) -> Vec<f32> {
+pub fn download(gpu: &Gpu, buffer: &GpuBuffer, count: usize) -> Vec<f32> {
     floats(&gpu.read_blocking(buffer, 4 * count as u64).expect("a read"))
 }
 

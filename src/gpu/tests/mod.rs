@@ -1,4 +1,4 @@
-//! The runtime by itself, with kernels of the tests' own.
+//! Tests of the GPU runtime alone, with simple kernels.
 
 mod device;
 mod failures;

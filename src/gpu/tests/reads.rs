@@ -1,4 +1,4 @@
-//! Bytes go up and come back, to threads and to tasks.
+//! Uploads and reads, blocking and async.
 
 use std::task::Poll;
 
@@ -7,7 +7,7 @@ use futures::executor::block_on;
 use futures::future::join;
 
 #[test]
-fn any_number_of_bytes_comes_back() {
+fn a_read_returns_the_uploaded_bytes_of_any_size() {
     let gpu = gpu();
     for count in [0, 1, 2, 3, 4, 5, 255, 256, 257, 1_023, 100_001] {
         let bytes: Vec<u8> = (0..count).map(|i| (i % 251) as u8).collect();
@@ -16,9 +16,9 @@ fn any_number_of_bytes_comes_back() {
     }
 }
 
-/// 96 MiB in two buffers: more than one piece of an upload, and more than one load of a read.
+/// 96 MiB in two buffers: more than one write of an upload, and more than one chunk of a read.
 #[test]
-fn large_buffers_travel_in_pieces() {
+fn large_buffers_are_uploaded_and_read_in_parts() {
     let gpu = gpu();
     let pattern = |salt: u32| -> Vec<u8> {
         let words: Vec<u32> = (0..12 << 20).map(|i: u32| i.wrapping_mul(salt)).collect();
@@ -50,7 +50,7 @@ fn two_tasks_read_at_once() {
     assert_eq!(sums, (100.0, 300.0));
 }
 
-/// A task's first poll comes back at once, even though the GPU is not done; a future dropped then harms nobody.
+/// The first poll returns at once although the GPU is not done. Dropping the future then is safe.
 #[test]
 fn an_async_read_does_not_block() {
     let gpu = gpu();
@@ -63,7 +63,7 @@ fn an_async_read_does_not_block() {
 }
 
 #[test]
-fn reads_and_a_buffer_outlive_their_makers() {
+fn reads_and_a_buffer_outlive_their_device() {
     let gpu = gpu();
     let buffer = upload(&gpu, &[7.0; 64]);
     let reader = std::thread::spawn({

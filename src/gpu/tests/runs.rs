@@ -1,10 +1,10 @@
-//! Kernels run in order, with their own uniforms, and a step that repeats itself allocates nothing.
+//! Kernels run in order with their own uniforms, and a repeated step allocates nothing.
 
 use super::kernels::*;
 use crate::gpu::{Gpu, Options};
 
 #[test]
-fn a_dispatch_sees_the_one_before() {
+fn a_dispatch_reads_what_the_previous_one_wrote() {
     let gpu = gpu();
     let kernels = gpu.pipelines(&[add(), affine(), add()]).unwrap();
     assert_eq!(gpu.stats().pipelines, 2, "the same shader is compiled once");
@@ -18,8 +18,8 @@ fn a_dispatch_sees_the_one_before() {
     assert_eq!(download(&gpu, &sum, 3), [11.0, 22.0, 33.0]);
 }
 
-/// `x <- x / 2 + 1` by way of buffers that are allocated and dropped, not in that order, in every step.
-fn halve(gpu: &Gpu, x: &crate::gpu::Buffer) -> crate::gpu::Buffer {
+/// `x <- x / 2 + 1` with temporary buffers that are dropped in another order than they are allocated.
+fn halve(gpu: &Gpu, x: &crate::gpu::GpuBuffer) -> crate::gpu::GpuBuffer {
     let affine = pipeline(gpu, affine());
     let add = pipeline(gpu, add());
     let quarter = gpu.allocate(256).unwrap();
@@ -77,7 +77,7 @@ fn runs_in_flight_keep_their_own_uniforms() {
     }
 }
 
-/// 2,000 blocks of uniforms are more than there is room for at first, and more dispatches than one submission takes.
+/// 2,000 blocks of uniforms exceed the initial uniform buffer, and 2,000 dispatches exceed one submission.
 #[test]
 fn a_long_run_grows_the_uniforms_and_is_split() {
     let gpu = gpu();
@@ -95,12 +95,12 @@ fn a_long_run_grows_the_uniforms_and_is_split() {
     run(2_000);
     assert_eq!(gpu.stats().submissions - before, 2_000_u64.div_ceil(128));
     run(2);
-    // 0 + 1, then 0 + 1 + .. + 1999, then 0 + 1 once more; all of it is exact in f32.
+    // 0 + 1, then 0 + 1 + .. + 1999, then 0 + 1 once more; all sums are exact in f32.
     assert_eq!(download(&gpu, &ends[0], 1), [2.0 + 1_999_000.0]);
 }
 
 #[test]
-fn much_work_is_split_by_time() {
+fn a_submission_is_bounded_by_its_work() {
     let gpu = gpu();
     let affine = pipeline(&gpu, affine());
     let ends = [upload(&gpu, &[0.0; 64]), gpu.allocate(256).unwrap()];
@@ -151,7 +151,7 @@ fn everything_runs_under_the_limits_of_webgpu() {
 }
 
 #[test]
-fn a_grid_without_workgroups_is_passed_over() {
+fn a_dispatch_without_workgroups_is_skipped() {
     let gpu = gpu();
     let affine = pipeline(&gpu, affine());
     let (x, y) = (gpu.upload(&[]).unwrap(), gpu.allocate(0).unwrap());

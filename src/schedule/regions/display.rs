@@ -7,7 +7,7 @@ use crate::ir::{Output, Strides, joined};
 use crate::schedule::pending::PendingGraph;
 
 impl Regions {
-    /// What each region computes, producers first, with the user's lines.
+    /// One entry per region, producers first, with the user's lines.
     pub fn listing(&self, graph: &PendingGraph) -> String {
         let mut text = String::new();
         let mut push = |line: String| writeln!(text, "{line}").expect("a string takes text");

@@ -1,20 +1,20 @@
-//! Elementwise regions, placed alone or as the epilogue of reductions or of a product.
+//! Elementwise regions, which are kernels of their own or epilogues of reductions or of a product.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::grow::{Grown, Seed, is_fusible};
 use super::reduction::Reduced;
-use super::{Body, Epilogue, Items, Planner, Region};
+use super::{Body, EpilogueRegion, Items, Planner, Region};
 use crate::core::shape::Shape;
 use crate::graph::{Move, Op};
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, Computed, Paths, trace};
 
-/// Other items that a region tries to write besides its own.
+/// Other items that a region tries to write, which bounds the cost of the search.
 const MAX_SIBLINGS: usize = 16;
 
-/// What an epilogue consumes.
+/// The accumulators that an epilogue reads.
 enum Accumulators {
     Product(usize),
     Reductions(Box<Reduced>),
@@ -30,7 +30,7 @@ impl Accumulators {
 }
 
 impl Planner<'_> {
-    /// Places an elementwise item: as an epilogue where it can be one.
+    /// Creates the region of an elementwise item, as an epilogue if possible.
     pub(super) fn place_elementwise(&mut self, item: usize) {
         let (grown, body) = loop {
             let grown = self.grow(&self.seed(item));
@@ -53,11 +53,11 @@ impl Planner<'_> {
         self.push(Region::Elementwise { body, writes });
     }
 
-    /// What the region computes at each index, the item first. Fails where an access has no strides.
+    /// The computation of a region, with the item as its first result. Fails if strides cannot express an access.
     fn elementwise_body(&self, item: usize, grown: &Grown, accumulators: &[usize]) -> Result<Body, Boundary> {
         let it = self.item(item);
         let first = match it.op() {
-            // A reshape keeps row-major order: the source's elements are written as they come.
+            // A reshape keeps the row-major order, so the source's elements are written in order.
             Op::Move(Move::Reshape(_)) => it.sources[0],
             _ => Output { item, out: 0 },
         };
@@ -82,18 +82,18 @@ impl Planner<'_> {
         Ok(Body { space, results, computed, access })
     }
 
-    /// What the region computes inside, and where each gather among that reads.
+    /// The items that the region computes inside, and the memory of each gather among them.
     pub(super) fn computed(&self, items: FxHashSet<usize>) -> Computed {
         let gathers = items.iter().filter(|&&item| matches!(self.item(item).op(), Op::Gather(_)));
         let reads = gathers.map(|&item| (item, self.resolve_view(self.item(item).sources[0])));
         Computed { gathers: reads.collect(), items }
     }
 
-    /// Where the item's region begins: at the item, and at others of its iteration space that must be written too and share
-    /// an operand, or consume sibling reductions.
+    /// The seed of the item's region: the item, and other items over the same iteration space that must be written too and
+    /// share an operand, or read sibling reductions.
     fn seed(&self, item: usize) -> Seed<'_> {
         let mut seed = Seed::new(item, &self.item(item).sources, true);
-        // A gather has an operand of its own in memory; a reshape is written in its source's space.
+        // A gather reads an operand that others do not, and a reshape is written in its source's space.
         let fits = |op: &Op| is_fusible(op) && !matches!(op, Op::Gather(_) | Op::Move(Move::Reshape(_)));
         if !self.fuse || !fits(self.item(item).op()) {
             return seed;
@@ -129,15 +129,15 @@ impl Planner<'_> {
         seed
     }
 
-    /// Whether two regions could each be an epilogue of a reduction, and these two reductions be one region.
+    /// Whether two regions can be epilogues of two reductions that can share a region.
     fn consume_siblings(&self, one: (usize, &Grown), other: (usize, &Grown)) -> bool {
         let ours = self.unplaced_reductions(one.0, one.1);
         let theirs = self.unplaced_reductions(other.0, other.1);
         ours.iter().any(|&a| theirs.iter().any(|&b| self.same_iteration_space(a, b)))
     }
 
-    /// Older items of the same shape that must be written, and that no region computes yet; newest first. What is computed
-    /// again for a gradient (`autograd::checkpoint`) is no sibling of what was computed before: both would have to be kept.
+    /// Older items of the same shape that must be written, and that no region computes yet; newest first. Recomputed
+    /// items (`autograd::checkpoint`) are not siblings of those of the forward pass: both would have to be kept.
     pub(super) fn siblings(&self, item: usize, kind: impl Fn(&Op) -> bool) -> impl Iterator<Item = usize> {
         let (shape, recomputation) = (&self.item(item).spec(0).shape, self.item(item).node.recomputation);
         self.unplaced
@@ -154,7 +154,7 @@ impl Planner<'_> {
             .take(MAX_SIBLINGS)
     }
 
-    /// Unplaced reductions and products with as many elements as the region, newest first.
+    /// Reductions and products without a region that have as many elements as this region, newest first.
     fn unplaced_reductions(&self, item: usize, grown: &Grown) -> SmallVec<[usize; 4]> {
         let fits = |&n: &usize| {
             let other = self.item(n);
@@ -167,9 +167,9 @@ impl Planner<'_> {
         reductions
     }
 
-    /// The accumulators whose epilogue the region can be: the newest reduction or product that allows it, with its
-    /// siblings or alone.
-    fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, Epilogue)> {
+    /// The accumulators that the region can be an epilogue of: the newest reduction or product that allows it, with or without
+    /// its siblings.
+    fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.fuse {
             return None;
         }
@@ -183,8 +183,13 @@ impl Planner<'_> {
         })
     }
 
-    /// The region as the epilogue of these reductions or this product, if it can be one.
-    fn epilogue(&self, item: usize, grown: &Grown, consumed: &[usize]) -> Option<(Accumulators, Epilogue)> {
+    /// The region as an epilogue of these reductions or this product, if that is possible.
+    fn epilogue(
+        &self,
+        item: usize,
+        grown: &Grown,
+        consumed: &[usize],
+    ) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.can_consume(item, grown, consumed) {
             return None;
         }
@@ -194,7 +199,7 @@ impl Planner<'_> {
             return None;
         }
         let writes: Items = std::iter::once(item).chain(grown.also_written.iter().copied()).collect();
-        let epilogue = Epilogue { body, writes, consumed: consumed.len() };
+        let epilogue = EpilogueRegion { body, writes, consumed: consumed.len() };
         let transposed = epilogue.body.access.transposed;
         if let Op::MatMul = self.item(consumed[0]).op() {
             let fits = !transposed || self.is_last_use(consumed[0], grown);
@@ -204,12 +209,12 @@ impl Planner<'_> {
         Some((Accumulators::Reductions(Box::new(reduced?)), epilogue))
     }
 
-    /// Whether the accumulators depend neither on what the region writes nor on one another, nor does anything else that
-    /// it reads.
+    /// Whether neither the accumulators nor the region's other operands depend on the region's results or on another
+    /// accumulator.
     fn can_consume(&self, item: usize, grown: &Grown, accumulators: &[usize]) -> bool {
         let mut others = grown.loads.clone();
         others.retain(|load| !accumulators.contains(load));
-        // Two operands, two results, the error word.
+        // Two operands, two results, the fault word.
         let buffers = self.buffers(&others) + grown.also_written.len() + 5;
         let sources = accumulators.iter().flat_map(|&accumulator| &self.item(accumulator).sources);
         others.extend(sources.map(|source| source.item));
@@ -218,8 +223,8 @@ impl Planner<'_> {
         buffers <= self.limits.storage_buffers as usize && self.dependencies(&others, &targets).is_empty()
     }
 
-    /// Whether no other region can need the product: every use of it, and of what is computed from it, is in this region,
-    /// or reads what this region writes.
+    /// Whether no other region needs the product: every use of it and of values computed from it is in this region, or reads
+    /// what this region writes.
     fn is_last_use(&self, product: usize, grown: &Grown) -> bool {
         let mut made: FxHashSet<usize> = std::iter::once(product).collect();
         let mut sorted: Vec<usize> = grown.items.iter().copied().collect();

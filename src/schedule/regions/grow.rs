@@ -1,4 +1,4 @@
-//! Grows a fused region from a root: which producers it computes inside, and which it reads from memory.
+//! Grows a fused region from its root: decides which producers it computes inside, and which it reads from memory.
 
 use std::collections::BTreeSet;
 
@@ -10,34 +10,34 @@ use crate::graph::{Binary, Op};
 use crate::ir::Output;
 use crate::schedule::pending::PendingGraph;
 
-/// Operations in one region: enough for any layer, and bounded for the shader's compiler.
+/// Operations per region: enough for any layer, and short enough for shader compilers.
 pub(crate) const MAX_REGION_ITEMS: usize = 128;
 
-/// Operations that are computed again rather than read.
+/// Operations that may be recomputed to avoid a read.
 const MAX_RECOMPUTED_OPS: usize = 8;
 
 /// A grown region.
 #[derive(Default)]
 pub(super) struct Grown {
-    /// What it computes inside; an elementwise root is not among it.
+    /// The items that it computes inside, without an elementwise root.
     pub items: FxHashSet<usize>,
-    /// Those among them that it also writes.
+    /// The items among them that it also writes.
     pub also_written: Vec<usize>,
-    /// What it reads from memory.
+    /// The items that it reads from memory.
     pub loads: FxHashSet<usize>,
-    /// How often the region uses each item that it met.
+    /// The number of uses of each visited item in the region.
     pub uses: FxHashMap<usize, u32>,
 }
 
-/// Where a region begins.
+/// The start of a region.
 #[derive(Clone)]
 pub(super) struct Seed<'a> {
-    /// The item whose iteration space it has.
+    /// The item that defines the iteration space.
     pub root: usize,
     pub sources: &'a [Output],
-    /// Whether items that must be written anyway are written by this region, if they are computed at its index.
+    /// Whether the region writes items that must be materialized anyway, if it computes them at its index.
     pub writes_more: bool,
-    /// Other items of this iteration space that it should write if it can.
+    /// Other items over this iteration space that the region writes if it can.
     pub siblings: SmallVec<[usize; 4]>,
 }
 
@@ -47,7 +47,7 @@ impl<'a> Seed<'a> {
     }
 }
 
-/// Items that a growing region has met and not yet decided on.
+/// The items that a growing region has reached but not decided on, newest first.
 #[derive(Default)]
 struct Frontier {
     items: BTreeSet<usize>,
@@ -68,28 +68,28 @@ impl Frontier {
     }
 }
 
-/// Elementwise operations, movement and leaves: what a region can compute at any index.
+/// Whether a region can compute the operation at any index: elementwise operations, movement and leaves.
 pub(super) fn is_fusible(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_) | Op::Gather(_)) || is_free(op)
 }
 
-/// Index arithmetic and uniforms: never worth a kernel.
+/// Whether it is index arithmetic or a uniform, which is never worth a kernel.
 fn is_free(op: &Op) -> bool {
     matches!(op, Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } | Op::Move(_))
 }
 
 impl Planner<'_> {
-    /// Grows a region. Items come newest first, so each is met after all its consumers in the region.
+    /// Grows a region. Items are visited newest first, so each is visited after all its consumers in the region.
     pub fn grow(&self, seed: &Seed) -> Grown {
         self.grow_within(seed, &[])
     }
 
-    /// [`grow`](Self::grow) that takes in none of the `boundaries`.
+    /// [`grow`](Self::grow) without computing any of the `boundaries`.
     pub fn grow_within(&self, seed: &Seed, boundaries: &[usize]) -> Grown {
         let mut barred = FxHashSet::default();
         loop {
             let grown = self.grow_once(seed, boundaries, &barred);
-            // What the region reads must not depend on what it also writes: it would wait for its own result.
+            // The operands must not depend on the region's own results.
             let dependencies = self.dependencies(&grown.loads, &grown.also_written);
             if dependencies.is_empty() {
                 return grown;
@@ -102,7 +102,7 @@ impl Planner<'_> {
     /// depend on a result.
     pub fn dependencies(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
         let Some(&oldest) = targets.iter().min() else { return Vec::new() };
-        // Sources are older than their consumers; only a region leads from an old item to a newer one.
+        // Sources are older than consumers. Only through a region can an older item depend on a newer one.
         let oldest = oldest.min(self.oldest);
         let mut seen = FxHashSet::default();
         let mut stack: Vec<usize> = loads.iter().copied().collect();
@@ -118,12 +118,12 @@ impl Planner<'_> {
         targets.iter().copied().filter(|target| seen.contains(target)).collect()
     }
 
-    /// Buffers that items are read from, at most: one for each output.
+    /// An upper bound on the buffers of the items: one per output.
     pub fn buffers<'a>(&self, items: impl IntoIterator<Item = &'a usize>) -> usize {
         items.into_iter().map(|&item| self.item(item).node.outs.len()).sum()
     }
 
-    /// One region, which writes no `barred` item besides its own.
+    /// One attempt to grow a region that writes none of the `barred` items.
     fn grow_once(&self, seed: &Seed, boundaries: &[usize], barred: &FxHashSet<usize>) -> Grown {
         let root = self.item(seed.root);
         let space = &root.spec(0).shape;
@@ -136,7 +136,7 @@ impl Planner<'_> {
         frontier.extend(computed, seed.writes_more && !matches!(root.op(), Op::Move(_)));
         frontier.items.extend(&seed.siblings);
         frontier.at_root_index.extend(&seed.siblings);
-        // One storage buffer stays free for the result, and one for the error word.
+        // One storage buffer stays free for the result, and one for the fault word.
         let room = self.limits.storage_buffers as usize - 2;
         while let Some(n) = frontier.items.pop_last() {
             let item = self.item(n);
@@ -187,18 +187,19 @@ impl Planner<'_> {
     }
 }
 
-/// The item behind a chain of movement.
-fn behind_movement(graph: &PendingGraph, mut item: usize) -> usize {
+/// The item at the start of a chain of movement.
+fn skip_movement(graph: &PendingGraph, mut item: usize) -> usize {
     while graph.items[item].is_pending() && matches!(graph.items[item].op(), Op::Move(_)) {
         item = graph.items[item].sources[0].item;
     }
     item
 }
 
-/// Items that several regions may each compute for themselves: a few operations on one buffer. Not those that `eq`
-/// compares with another computed value: a contraction could change the last bit from kernel to kernel.
+/// Items that several regions may recompute: a few operations on one buffer. Operands of `eq` are excluded, because the
+/// compiler may contract operations differently in each kernel, which changes the last bit.
 pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
-    // For each item the one buffer that it reads, if it reads any, and how many operations it takes; `None`: too many.
+    // For each item the buffer that it reads, if any, and its number of operations. `None` if there is more than one buffer or
+    // too many operations.
     let mut cost: Vec<Option<(Option<usize>, usize)>> = Vec::with_capacity(graph.items.len());
     let mut cheap = Vec::with_capacity(graph.items.len());
     for (i, item) in graph.items.iter().enumerate() {
@@ -210,7 +211,7 @@ pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
             (one && code + more <= MAX_RECOMPUTED_OPS).then_some((buffer.or(other), code + more))
         });
         cheap.push(in_memory || computed.is_some());
-        // What several regions need and none computes again is a buffer for them.
+        // An item that several regions use and that is not recomputed becomes a buffer.
         cost.push(match computed {
             _ if in_memory => Some((Some(i), 0)),
             None if item.uses > 1 => Some((Some(i), 0)),
@@ -220,7 +221,7 @@ pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
     for item in &graph.items {
         if item.is_pending() && matches!(item.op(), Op::Binary(Binary::Eq)) {
             let operands: SmallVec<[usize; 2]> =
-                item.sources.iter().map(|source| behind_movement(graph, source.item)).collect();
+                item.sources.iter().map(|source| skip_movement(graph, source.item)).collect();
             if operands.iter().all(|&operand| !is_free(graph.items[operand].op())) {
                 operands.iter().for_each(|&operand| cheap[operand] = false);
             }

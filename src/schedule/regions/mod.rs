@@ -1,19 +1,19 @@
 //! Regions: which operations share a kernel.
 //!
-//! The policy, whole. Walk from consumers to producers. Roots are outputs, items that a kernel reads from memory, and
-//! reductions, matrix products, scatters and fused operations with a kernel: each is written by a kernel. A region grows
-//! from its root (`grow`): it takes in an elementwise or movement producer if all the producer's consumers are in the
-//! region, or if computing it again reads no more than reading it. A producer that must be written anyway, and is computed
-//! at the same index of the same iteration space, is written by this region. Growth stops at the adapter's storage
-//! buffers and at `MAX_REGION_ITEMS`. Movement and numbers are always taken in: they are index arithmetic and uniforms.
+//! The policy: the pass visits items from consumers to producers. The roots of regions are outputs, items that a kernel reads
+//! from memory, and reductions, matrix products, scatters and fused operations with a kernel. A region grows from its root
+//! (`grow`): it includes an elementwise or movement producer if all consumers of the producer are in the region, or if
+//! recomputing it reads no more memory than reading it. A producer that must be materialized anyway, and is computed at the
+//! same index of the same iteration space, is written by this region. The number of storage buffers and `MAX_REGION_ITEMS`
+//! bound the growth. Movement and scalars are always included: they are index arithmetic and uniforms.
 //! Matrix products and fused operations read their operands from memory (`operands`), products by strides. An elementwise
 //! region that consumes a reduction, a scatter or a product at the same index becomes its epilogue (`epilogue`): one kernel
-//! computes both. Elementwise regions over one iteration space that share an operand are one region, and so are reductions
-//! of one iteration space; an epilogue may consume several of those.
+//! computes both. Elementwise regions over one iteration space that share an operand become one region, and so do
+//! reductions over one iteration space; an epilogue may consume several of them.
 //!
-//! Legality is decided here, from views: every access of a region must be one strided view of a buffer (`access`). Where
-//! the movement between a region and an operand has no strides, the item that breaks it becomes a boundary that is written
-//! to memory. So `lower` cannot fail.
+//! Legality depends on views only: a region must read every operand through one strided view (`access`). If strides cannot
+//! express the movement between a region and an operand, the item at which they fail becomes a boundary, which is
+//! materialized. So `lower` cannot fail.
 //!
 //! In: the simplified graph. Out: regions, consumers before producers. Knows no instruction and no slot.
 
@@ -48,11 +48,11 @@ pub(crate) struct Regions {
     pub empty: FxHashSet<usize>,
     /// Items that some region reads from memory.
     pub materialized: Vec<bool>,
-    /// Bytes of each buffer that holds an operand laid out anew.
+    /// Bytes of each buffer that holds a copied operand.
     pub scratch: Vec<usize>,
 }
 
-/// What one kernel computes; several dispatches of a fused operation.
+/// The items of one kernel, or of the dispatches of a fused operation.
 pub(crate) enum Region {
     Elementwise {
         body: Body,
@@ -62,18 +62,18 @@ pub(crate) enum Region {
     Reduce {
         accumulators: Items,
         prologue: Body,
-        epilogue: Option<Epilogue>,
+        epilogue: Option<EpilogueRegion>,
     },
     MatMul {
         item: usize,
         operands: [(BufferId, View); 2],
-        epilogue: Option<Epilogue>,
+        epilogue: Option<EpilogueRegion>,
     },
     Fused {
         item: usize,
         inputs: SmallVec<[BufferId; 4]>,
     },
-    /// An input that is a view, laid out anew.
+    /// A contiguous copy of an input that is a view.
     Copy {
         source: Output,
         view: View,
@@ -91,11 +91,11 @@ pub(crate) struct Body {
     pub access: RegionReads,
 }
 
-/// Elementwise computation that consumes accumulators at the index of each.
-pub(crate) struct Epilogue {
+/// An elementwise computation that reads accumulators at its own index.
+pub(crate) struct EpilogueRegion {
     pub body: Body,
     pub writes: Items,
-    /// How many of the region's accumulators it consumes: the first ones.
+    /// How many of the region's accumulators it reads; these are the first ones.
     pub consumed: usize,
 }
 
@@ -110,7 +110,7 @@ impl Region {
         }
     }
 
-    fn epilogue(&self) -> Option<&Epilogue> {
+    fn epilogue(&self) -> Option<&EpilogueRegion> {
         match self {
             Region::Reduce { epilogue, .. } | Region::MatMul { epilogue, .. } => epilogue.as_ref(),
             Region::Elementwise { .. } | Region::Fused { .. } | Region::Copy { .. } => None,
@@ -147,7 +147,7 @@ impl Region {
     }
 }
 
-/// With `fuse` off each item is a region.
+/// Without `fuse` each item is a region.
 pub(super) fn regions(graph: &PendingGraph, limits: &Limits, fuse: bool) -> Regions {
     let outputs = (0..graph.items.len()).filter(|&i| graph.items[i].is_pending() && graph.items[i].is_output);
     let mut planner = Planner {
@@ -174,20 +174,21 @@ pub(super) fn regions(graph: &PendingGraph, limits: &Limits, fuse: bool) -> Regi
     planner.regions
 }
 
-/// The walk from consumers to producers, and what it has decided so far.
+/// The state of the pass, which visits consumers before producers.
 struct Planner<'a> {
     graph: &'a PendingGraph,
     limits: &'a Limits,
     fuse: bool,
-    /// Items that a region may compute again instead of reading them.
+    /// Items that a region may recompute instead of reading them.
     cheap: Vec<bool>,
-    /// Items that no region computes inside: their movement has no strides, or the region would grow too large.
+    /// Items that are not computed inside other regions: strides cannot express their movement, or the region would be too
+    /// large.
     boundaries: FxHashSet<usize>,
     /// The region that computes each item.
     region_of: Vec<Option<usize>>,
-    /// Outputs and materialized items that no region computes so far.
+    /// Outputs and materialized items that have no region yet.
     unplaced: BTreeSet<usize>,
-    /// The oldest item that a region computes so far.
+    /// The oldest item that has a region.
     oldest: usize,
     regions: Regions,
 }
@@ -206,7 +207,7 @@ impl Planner<'_> {
         self.region_of[item].is_some() || self.regions.empty.contains(&item)
     }
 
-    /// Has a region write the item, which another reads.
+    /// Marks the item as materialized: its region writes it, and another reads it.
     fn materialize(&mut self, item: usize) {
         if self.item(item).is_pending() {
             self.regions.materialized[item] = true;
@@ -216,7 +217,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes an item a boundary, because no region can compute it inside.
+    /// Makes an item a boundary: it is not computed inside other regions.
     fn add_boundary(&mut self, item: usize) {
         let is_new = self.item(item).is_pending() && self.boundaries.insert(item);
         assert!(is_new, "{} is a boundary and still computed inside a region", self.item(item).op().name());
@@ -233,8 +234,7 @@ impl Planner<'_> {
         self.regions.list.push(region);
     }
 
-    /// An output that is another name or shape of a computed value needs the value in memory: regions must know that from
-    /// the start.
+    /// Materializes the values that outputs are aliases or views of, before any region grows.
     fn materialize_sources_of_aliases(&mut self) {
         for (i, item) in self.graph.items.iter().enumerate() {
             if !item.is_pending() || !item.is_output {
@@ -251,7 +251,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Gives an item its region, if it needs one. Consumers are placed already.
+    /// Creates the region of an item, if it needs one. All consumers have regions already.
     fn place(&mut self, item: usize) {
         let it = self.item(item);
         if !it.is_pending() || !(self.is_materialized(item) || it.is_output) || self.is_placed(item) {
@@ -287,7 +287,7 @@ impl Planner<'_> {
         self.regions.aliases.insert(item, outs);
     }
 
-    /// The memory that an alias of an output is a view of.
+    /// The memory of an output that is an alias.
     fn aliased_memory(&self, source: Output) -> (Output, View) {
         let item = self.item(source.item);
         let moved =
@@ -296,7 +296,7 @@ impl Planner<'_> {
         alias.unwrap_or_else(|| (source, self.graph.layout(source)))
     }
 
-    /// The memory that a movement item is a view of, if it can be one without another kernel.
+    /// The memory that a movement item is a view of, if strides can express it.
     fn movement_alias(&self, item: usize) -> Option<(Output, View)> {
         let (base, view) = self.through_movement(Output { item, out: 0 }, false)?;
         let at = self.item(base.item);
@@ -304,7 +304,7 @@ impl Planner<'_> {
         ((in_memory || self.is_whole(base, &view)) && view.mask.is_none()).then_some((base, view))
     }
 
-    /// Whether a view is all of an item's elements in order.
+    /// Whether a view has all elements of an item in order.
     fn is_whole(&self, base: Output, view: &View) -> bool {
         view.is_contiguous() && view.shape.numel() == self.graph.spec(base).shape.numel()
     }
@@ -335,7 +335,7 @@ impl Planner<'_> {
         Some((base, view))
     }
 
-    /// Where an operand that a kernel reads from memory lies: the item whose memory it is, and the view of it.
+    /// The memory of an operand: the item that it belongs to, and the view of it.
     fn resolve_view(&self, source: Output) -> (Output, View) {
         match self.through_movement(source, true) {
             Some((base, view)) if view.mask.is_none() => (base, view),

@@ -1,17 +1,17 @@
-//! Matrix products and fused operations, which read their operands from memory: where each operand lies.
+//! Regions of matrix products and fused operations, which read their operands from memory.
 
-use super::{Epilogue, Planner, Region};
+use super::{EpilogueRegion, Planner, Region};
 use crate::graph::View;
 use crate::ir::{BufferId, MatMul, Output};
 
 impl Planner<'_> {
-    /// Places a matrix product. Its operands are read by strides; batches that two strides cannot express are laid out
-    /// anew.
-    pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<Epilogue>) {
+    /// Places a matrix product. Its operands are read by strides. An operand whose batches cannot be expressed by two
+    /// strides is copied.
+    pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<EpilogueRegion>) {
         let sources = [0, 1].map(|i| self.item(item).sources[i]);
         let out = self.item(item).spec(0).shape.clone();
         let mut copies = Vec::new();
-        // Kernels count with unsigned numbers.
+        // Kernels compute offsets of operands with unsigned numbers.
         let is_forward = |view: &View| view.strides.iter().all(|&stride| stride >= 0);
         let mut operands = sources.map(|source| self.operand(source, is_forward, &mut copies));
         if MatMul::batch_strides(&out[..out.rank() - 2], [&operands[0].1, &operands[1].1]).is_none() {
@@ -31,7 +31,7 @@ impl Planner<'_> {
         copies.into_iter().for_each(|copy| self.push(copy));
     }
 
-    /// An operand of a kernel that can read only views for which `fits` is true: where it lies, or else laid out anew.
+    /// The memory of an operand, or of a copy of it if the kernel cannot read its view (`fits` is false).
     fn operand(
         &mut self,
         source: Output,

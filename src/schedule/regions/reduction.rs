@@ -1,19 +1,19 @@
-//! Reductions and scatters: those of one iteration space in one region.
+//! Regions of reductions and scatters. Reductions over one iteration space share a region.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 
 use super::grow::{Grown, Seed};
-use super::{Body, Epilogue, Items, Planner, Region};
+use super::{Body, EpilogueRegion, Items, Planner, Region};
 use crate::graph::Op;
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, scatter_paths, trace};
 
-/// Reductions of one iteration space, or a scatter, before they are placed.
+/// Reductions over one iteration space, or a scatter, before they have a region.
 pub(super) struct Reduced {
     pub accumulators: Items,
     prologue: Body,
-    /// Items that must be in memory, or accesses would have no strides.
+    /// Items that must be materialized, because strides cannot express the access through them.
     boundaries: Vec<usize>,
 }
 
@@ -24,7 +24,7 @@ impl Planner<'_> {
         self.place_reduced(reduced, None);
     }
 
-    pub(super) fn place_reduced(&mut self, reduced: Reduced, epilogue: Option<Epilogue>) {
+    pub(super) fn place_reduced(&mut self, reduced: Reduced, epilogue: Option<EpilogueRegion>) {
         let Reduced { accumulators, prologue, boundaries } = reduced;
         boundaries.into_iter().for_each(|item| self.add_boundary(item));
         prologue.access.reads.iter().for_each(|read| self.materialize(read.item));
@@ -33,7 +33,7 @@ impl Planner<'_> {
 
     /// The reductions or the scatter with siblings and prologue. `None` if the kernel and its epilogue would bind too many
     /// buffers.
-    pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&Epilogue>) -> Option<Reduced> {
+    pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&EpilogueRegion>) -> Option<Reduced> {
         let later = epilogue.map_or(&[][..], |epilogue| &epilogue.body.access.reads);
         let accumulators = self.with_siblings(first, later);
         let (prologue, boundaries) = self.prologue(&accumulators);
@@ -41,7 +41,7 @@ impl Planner<'_> {
             let must_write = |&&item: &&usize| self.is_materialized(item) || self.item(item).is_output;
             let written = epilogue.writes.len() + first.iter().filter(must_write).count();
             let siblings = accumulators.len() - first.len();
-            // One for an accumulator that a later region may need in memory, one for the error word.
+            // One for an accumulator that a later region may need in memory, one for the fault word.
             let buffers = prologue.access.reads.len() + later.len() + written + siblings + 2;
             if buffers > self.limits.storage_buffers as usize {
                 return None;
@@ -50,7 +50,7 @@ impl Planner<'_> {
         Some(Reduced { accumulators, prologue, boundaries })
     }
 
-    /// Whether two reductions have one iteration space and read something in common.
+    /// Whether two reductions have the same iteration space and share an operand.
     pub(super) fn same_iteration_space(&self, a: usize, b: usize) -> bool {
         let [Op::Reduce(_, dims), Op::Reduce(_, others)] = [a, b].map(|item| self.item(item).op()) else {
             return false;
@@ -59,12 +59,13 @@ impl Planner<'_> {
         dims == others && one == other && !self.reads_of(a).is_disjoint(&self.reads_of(b))
     }
 
-    /// What a reduction alone would read.
+    /// The operands of a reduction without siblings.
     fn reads_of(&self, item: usize) -> FxHashSet<usize> {
         self.grow(&Seed::new(item, &self.item(item).sources, false)).loads
     }
 
-    /// The reductions, and others of their iteration space that may be computed with them. Their epilogue reads `later`.
+    /// The reductions and their siblings: others over the same iteration space that share an operand. `later` are the operands
+    /// of the epilogue.
     fn with_siblings(&self, reductions: &[usize], later: &[Output]) -> Items {
         let mut all = Items::from_slice(reductions);
         let Op::Reduce(_, dims) = self.item(reductions[0]).op() else { return all };
@@ -75,7 +76,7 @@ impl Planner<'_> {
         let alike = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
         for other in self.siblings(reductions[0], alike).filter(|other| !reductions.contains(other)) {
             let more = self.reads_of(other);
-            // The result, one for an accumulator that a later region may need in memory, the error word.
+            // The result, one for an accumulator that a later region may need in memory, the fault word.
             let buffers = self.buffers(loads.union(&more)) + all.len() + 3;
             let fits = buffers <= self.limits.storage_buffers as usize;
             if !fits || !reductions.iter().any(|&item| self.same_iteration_space(item, other)) {
@@ -91,7 +92,7 @@ impl Planner<'_> {
         all
     }
 
-    /// What is computed at each index before it is combined, and the items that must be in memory for that.
+    /// The prologue, which computes the elements to be combined, and the items that must be materialized for it.
     fn prologue(&self, accumulators: &[usize]) -> (Body, Vec<usize>) {
         let first = self.item(accumulators[0]);
         let sources: SmallVec<[Output; 2]> = match first.op() {

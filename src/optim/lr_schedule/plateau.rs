@@ -25,11 +25,11 @@ pub struct ReduceLROnPlateau {
     threshold: f64,
     cooldown: u64,
     min_lr: f64,
-    progress: Progress,
+    progress: PlateauState,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Progress {
+struct PlateauState {
     best: f64,
     /// Calls since the best one.
     bad: u64,
@@ -44,7 +44,7 @@ impl ReduceLROnPlateau {
         if !(0.0..1.0).contains(&factor) {
             refuse!("ReduceLROnPlateau", "factor must be in [0, 1): {factor}");
         }
-        let progress = Progress { best: f64::INFINITY, bad: 0, cooling: 0 };
+        let progress = PlateauState { best: f64::INFINITY, bad: 0, cooling: 0 };
         ReduceLROnPlateau { factor, patience, threshold: 1e-4, cooldown: 0, min_lr: 0.0, progress }
     }
 
@@ -68,7 +68,7 @@ impl ReduceLROnPlateau {
 
     /// Takes a measurement, and changes the optimizer's rate if it is time.
     pub fn step(&mut self, metric: f64, optimizer: &mut dyn Optimizer) {
-        let Progress { best, bad, cooling } = &mut self.progress;
+        let PlateauState { best, bad, cooling } = &mut self.progress;
         if metric < *best * (1.0 - self.threshold) {
             (*best, *bad) = (metric, 0);
         } else {
@@ -92,7 +92,7 @@ impl ReduceLROnPlateau {
 impl Stateful for ReduceLROnPlateau {
     fn state(&self) -> State {
         let mut state = State::default();
-        let Progress { best, bad, cooling } = self.progress;
+        let PlateauState { best, bad, cooling } = self.progress;
         state.put("best", best);
         state.put("bad", bad);
         state.put("cooling", cooling);
@@ -102,7 +102,7 @@ impl Stateful for ReduceLROnPlateau {
     fn load_state(&mut self, state: &State) -> Result<(), Error> {
         let mut rest = state.clone();
         let progress =
-            Progress { best: rest.take("best")?, bad: rest.take("bad")?, cooling: rest.take("cooling")? };
+            PlateauState { best: rest.take("best")?, bad: rest.take("bad")?, cooling: rest.take("cooling")? };
         rest.finish()?;
         self.progress = progress;
         Ok(())
