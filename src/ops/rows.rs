@@ -1,18 +1,20 @@
-//! Launches of kernels that pass over rows: one row an invocation on a CPU adapter, where workgroup memory is slow, one
-//! row a workgroup or a part of it on a GPU. Rows are read by fours where their length allows.
+//! Launches of kernels that reduce rows. On a CPU adapter, where workgroup memory is slow, each invocation reduces one
+//! row. On a GPU, a workgroup or a part of it reduces one row. Rows are read as vec4 if their length is a multiple of
+//! four.
 
 use super::{Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 
-/// Rows of `length` elements that lie `stride` apart: `[count / stride, length, stride]` in memory.
+/// Rows of `length` elements with a distance of `stride` between elements: `[count / stride, length, stride]` in
+/// memory.
 pub(super) struct Rows {
     pub count: usize,
     pub length: usize,
     pub stride: usize,
 }
 
-/// A program that stands on `shaders/rows.wgsl`: for lanes that combine in memory and by subgroups, each for rows that are
-/// read by ones and by fours.
+/// A program built on `shaders/rows.wgsl`, in four variants: lanes combine their results through workgroup memory or
+/// through subgroup operations, and rows are read one element or four elements at a time.
 pub(super) type Source = [[&'static str; 2]; 2];
 
 macro_rules! source {
@@ -37,7 +39,7 @@ macro_rules! source {
 pub(super) use source;
 
 impl Rows {
-    /// Rows that follow one another.
+    /// Contiguous rows.
     pub fn new(count: usize, length: usize) -> Rows {
         Rows { count, length, stride: 1 }
     }
@@ -49,22 +51,22 @@ impl Rows {
         Rows { count: shape.iter().product::<usize>() / length, length, stride }
     }
 
-    /// Elements that are read at once.
+    /// The number of elements read at once.
     pub fn pack(&self) -> usize {
         if self.stride == 1 && self.length.is_multiple_of(4) { 4 } else { 1 }
     }
 
-    /// The words with which a kernel's parameters begin: how many rows, of how many packs, how far apart.
+    /// The first words of a kernel's parameters: the number of rows, the packs per row, and the stride.
     pub fn words(&self) -> [Word; 3] {
         [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
 
-    /// A launch that reads each row `passes` times, still without buffers and uniforms. `None` if a row has more loop
-    /// iterations than the adapter allows, or more elements than a kernel can count.
+    /// A launch that reads each row `passes` times, without buffers and uniforms. `None` if a row needs more loop
+    /// iterations than the adapter allows, or if a kernel cannot count the elements.
     pub fn launch(&self, source: Source, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
         let packs = self.length / self.pack();
-        // Neighbouring invocations read neighbouring packs: of a row, or of rows side by side.
+        // Neighbouring invocations read neighbouring packs: of one row, or of adjacent rows.
         let (lanes, group) = match limits.kind {
             AdapterKind::Software => (1, 8),
             _ if self.stride >= 32 || packs <= 4 => (1, 64),
@@ -72,7 +74,7 @@ impl Rows {
             _ => (64, 64),
         };
         let subgroups = limits.subgroup.is_some() && lanes == group;
-        // The end of a loop counts as an iteration too.
+        // The end of a loop counts as an iteration.
         let iterations = passes * (packs.div_ceil(lanes as usize) + 1);
         let launch = Launch::new(source[usize::from(subgroups)][usize::from(self.pack() == 4)])
             .trusted()

@@ -1,6 +1,6 @@
-//! The text of an operation's program.
+//! The source of an operation's program.
 
-/// The program with the values of some constants, which size its arrays: an `override` cannot.
+/// The program with the values of some constants. They size arrays, which an `override` cannot do.
 pub(super) fn with_constants(source: &str, constants: &[(&str, usize)]) -> String {
     constants.iter().fold(source.to_owned(), |text, (name, value)| {
         let declared = format!("const {name}: u32 = ");
