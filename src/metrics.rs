@@ -267,7 +267,7 @@ impl FiniteCheck {
     }
 }
 
-/// For each name the step.
+/// For each name the first step at which it was not finite, or -1.
 impl Stateful for FiniteCheck {
     fn state(&self) -> State {
         let mut state = State::default();

@@ -40,7 +40,7 @@ pub fn groups(folder: &Path) -> Result<Vec<String>> {
             names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         }
     }
-    ensure!(!names.is_empty(), "{}: no *.json here", folder.display());
+    ensure!(!names.is_empty(), "{}: there is no *.json file", folder.display());
     names.sort();
     Ok(names)
 }

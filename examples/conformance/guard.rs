@@ -27,7 +27,7 @@ impl Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Fault::NotThere(what) => write!(f, "not there yet: {what}"),
+            Fault::NotThere(what) => write!(f, "not implemented: {what}"),
             Fault::Impossible(what) => write!(f, "cannot be written: {what}"),
             Fault::Malformed(what) => write!(f, "not in the format: {what}"),
             Fault::Panic { message, place } => write!(f, "panic at {place}: {message}"),

@@ -8,7 +8,7 @@ pub fn confusion(digits: &Digits, said: &[i32]) {
     for (&class, &said) in digits.classes.iter().zip(said) {
         counts[class as usize][said as usize] += 1;
     }
-    println!("\nThe test digits (rows), and what they were taken for (columns):\n");
+    println!("\nThe test digits (rows) and their predictions (columns):\n");
     let line = |cells: [String; CLASSES]| cells.map(|cell| format!("{cell:>4}")).concat();
     println!("     {}", line(std::array::from_fn(|said| said.to_string())));
     for (class, counts) in counts.iter().enumerate() {

@@ -60,8 +60,8 @@ pub(super) fn value(var: &Option<Var>) -> Option<Tensor> {
     var.as_ref().map(Var::tensor)
 }
 
-/// Bilinear layer, `y[o] = x1 W[o] x2 + b[o]` ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.Bilinear.html)).
+/// Bilinear layer, `y[o] = x1 W[o] x2 + b[o]`
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.Bilinear.html)).
 ///
 /// ```
 /// use wgrad::{Device, Tensor, nn::Bilinear};

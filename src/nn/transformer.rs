@@ -25,9 +25,9 @@ pub struct TransformerBlock {
     pub linear1: Linear,
     /// `[embed, 4 embed]`
     pub linear2: Linear,
-    /// Before the attention.
+    /// The norm before the attention.
     pub norm1: LayerNorm,
-    /// Before the feed-forward part.
+    /// The norm before the feed-forward part.
     pub norm2: LayerNorm,
     /// Dropout on the outputs of both parts, and inside the feed-forward part.
     pub dropout: Dropout,

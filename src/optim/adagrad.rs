@@ -4,8 +4,8 @@ use super::{Optim, Rule, Slots, check_positive};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Adagrad: the gradient divided by the root of the sum of all squared gradients ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adagrad.html); Duchi et al., 2011).
+/// Adagrad: the gradient divided by the root of the sum of all squared gradients
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adagrad.html); Duchi et al., 2011).
 pub type Adagrad = Optim<SumOfSquares>;
 
 /// The update rule of [`Adagrad`].

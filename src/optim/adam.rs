@@ -4,13 +4,13 @@ use super::{Optim, Rule, Slots, check_positive, check_shares};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Adam (Kingma and Ba, 2015; [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html)). Weight decay is added to the
+/// Adam (Kingma and Ba, 2015;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html)). Weight decay is added to the
 /// gradient; it is 0 by default.
 pub type Adam = Optim<Moments<false>>;
 
-/// Adam with decoupled weight decay, 0.01 by default (Loshchilov and Hutter, 2019; [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html)).
+/// Adam with decoupled weight decay, 0.01 by default (Loshchilov and Hutter, 2019;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html)).
 pub type AdamW = Optim<Moments<true>>;
 
 /// The update rule of [`Adam`] and [`AdamW`].

@@ -8,8 +8,8 @@ use crate::tensor::var::Var;
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
 
 /// Muon: orthogonalizes the momentum of a matrix approximately (all singular values near 1) with Newton-Schulz
-/// iterations (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon>; [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html), but in f32). Use it for the
+/// iterations (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon>;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html), but in f32). Use it for the
 /// weights of hidden layers, `[rows, columns]`, and put the other parameters into another group.
 ///
 /// ```

@@ -4,8 +4,8 @@ use super::{Optim, Rule, Slots, check_positive};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// RMSprop: the gradient divided by the root of a running mean of its square ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.RMSprop.html); Hinton, 2012).
+/// RMSprop: the gradient divided by the root of a running mean of its square
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.RMSprop.html); Hinton, 2012).
 pub type RMSprop = Optim<MeanSquare>;
 
 /// The update rule of [`RMSprop`].

@@ -5,8 +5,8 @@ use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// SGD: gradient descent with momentum, Nesterov momentum and weight decay ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html); Sutskever et al., 2013).
+/// SGD: gradient descent with momentum, Nesterov momentum and weight decay
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html); Sutskever et al., 2013).
 ///
 /// ```
 /// use wgrad::optim::{Optimizer, SGD};

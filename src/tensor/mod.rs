@@ -179,7 +179,7 @@ impl Spec {
 /// The device of all operands. Panics if there are no operands or if their devices differ.
 #[track_caller]
 pub(crate) fn same_device<'a>(op: &str, operands: &[&'a Tensor]) -> &'a Device {
-    let Some(first) = operands.first() else { refuse!(op, "no operands") };
+    let Some(first) = operands.first() else { refuse!(op, "expects at least one operand") };
     if let Some(other) = operands.iter().find(|x| x.device() != first.device()) {
         refuse!(
             op,

@@ -6,8 +6,7 @@ use super::{Schedule, line};
 use crate::core::shape::refuse;
 
 /// Follows half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
-/// [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct CosineAnnealingLR {
     base_lr: f64,
@@ -43,8 +42,8 @@ impl Schedule for CosineAnnealingLR {
 }
 
 /// Repeats half a cosine from `base_lr` down to `eta_min`; each period is `t_mult` times as long as the one before
-/// (Loshchilov and Hutter, 2017; [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.html)).
+/// (Loshchilov and Hutter, 2017;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct CosineAnnealingWarmRestarts {
     base_lr: f64,
@@ -90,8 +89,8 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// Increases the learning rate to `max_lr` and decreases it to almost 0 (Smith and Topin, 2018; [PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)). As in
+/// Increases the learning rate to `max_lr` and decreases it to almost 0 (Smith and Topin, 2018;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)). As in
 /// PyTorch, a step after the end of the cycle is a mistake: [`Schedule::lr`] panics.
 #[derive(Clone, Copy, Debug)]
 pub struct OneCycleLR {

@@ -44,8 +44,8 @@ pub trait Schedule: Debug {
     }
 }
 
-/// Multiplies the learning rate by `gamma` every `step_size` steps ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html)).
+/// Multiplies the learning rate by `gamma` every `step_size` steps
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct StepLR {
     base_lr: f64,
@@ -74,8 +74,8 @@ impl Schedule for StepLR {
     }
 }
 
-/// Changes the learning rate linearly from `start_factor` times to `end_factor` times `base_lr` ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html)).
+/// Changes the learning rate linearly from `start_factor` times to `end_factor` times `base_lr`
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct LinearLR {
     base_lr: f64,
@@ -111,8 +111,8 @@ impl Schedule for LinearLR {
     }
 }
 
-/// Multiplies the learning rate by `gamma` at each milestone ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html)).
+/// Multiplies the learning rate by `gamma` at each milestone
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html)).
 #[derive(Clone, Debug)]
 pub struct MultiStepLR {
     base_lr: f64,
@@ -134,8 +134,8 @@ impl Schedule for MultiStepLR {
     }
 }
 
-/// Multiplies the learning rate by `gamma` in each step ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ExponentialLR.html)).
+/// Multiplies the learning rate by `gamma` in each step
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ExponentialLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct ExponentialLR {
     base_lr: f64,
@@ -155,8 +155,8 @@ impl Schedule for ExponentialLR {
     }
 }
 
-/// Decreases the learning rate to 0 as a power of the remaining steps ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.PolynomialLR.html)).
+/// Decreases the learning rate to 0 as a power of the remaining steps
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.PolynomialLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct PolynomialLR {
     base_lr: f64,
@@ -186,8 +186,8 @@ impl Schedule for PolynomialLR {
     }
 }
 
-/// Runs schedules one after another. Each counts its steps from 0 ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.SequentialLR.html)).
+/// Runs schedules one after another. Each counts its steps from 0
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.SequentialLR.html)).
 ///
 /// ```
 /// use wgrad::optim::{CosineAnnealingLR, LinearLR, Schedule, SequentialLR};

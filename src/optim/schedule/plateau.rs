@@ -5,8 +5,8 @@ use crate::core::shape::refuse;
 use crate::io::{State, Stateful};
 use crate::optim::Optimizer;
 
-/// Reduces the learning rate when a metric, such as the validation loss, has stopped improving ([PyTorch's
-/// definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html), mode
+/// Reduces the learning rate when a metric, such as the validation loss, has stopped improving
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html), mode
 /// "min", threshold mode "rel").
 ///
 /// ```
