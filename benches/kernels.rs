@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use wgrad::{AdapterKind, Conv, Device, Error, GpuOptions, Pool2d, Tensor, Var, autograd};
+use wgrad::{AdapterKind, ConvOptions, Device, Error, GpuOptions, PoolOptions, Tensor, Var, autograd};
 
 const REGIONS: usize = 7;
 
@@ -150,15 +150,15 @@ fn reductions(device: &Device) -> Groups {
 
 /// The gradients of a convolution beside its value: 1.5 times its time is what each may take.
 fn convolutions(device: &Device) -> Groups {
-    let plain = Conv { padding: [1, 1], ..Conv::default() };
+    let plain = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
     let cases = [
         ([64, 1, 28, 28], [16, 1, 3, 3], plain),
         ([64, 16, 14, 14], [32, 16, 3, 3], plain),
         ([8, 64, 28, 28], [64, 64, 3, 3], plain),
-        ([8, 64, 28, 28], [128, 64, 3, 3], Conv { stride: [2, 2], ..plain }),
-        ([8, 64, 28, 28], [64, 64, 1, 1], Conv::default()),
-        ([8, 64, 28, 28], [64, 1, 3, 3], Conv { groups: 64, ..plain }),
-        ([8, 3, 64, 64], [32, 3, 7, 7], Conv { stride: [2, 2], padding: [3, 3], ..plain }),
+        ([8, 64, 28, 28], [128, 64, 3, 3], ConvOptions { stride: [2, 2], ..plain }),
+        ([8, 64, 28, 28], [64, 64, 1, 1], ConvOptions::default()),
+        ([8, 64, 28, 28], [64, 1, 3, 3], ConvOptions { groups: 64, ..plain }),
+        ([8, 3, 64, 64], [32, 3, 7, 7], ConvOptions { stride: [2, 2], padding: [3, 3], ..plain }),
     ];
     let mut groups = Vec::new();
     for (input, weight, conv) in cases {
@@ -172,7 +172,7 @@ fn convolutions(device: &Device) -> Groups {
         groups.push((format!("conv2d {input:?} by {weight:?}, stride {:?}", conv.stride), cases));
     }
     let x = [drawn(&[64, 16, 28, 28], device)];
-    let f = |xs: &[Tensor]| xs[0].max_pool2d(Pool2d::new([2, 2]));
+    let f = |xs: &[Tensor]| xs[0].max_pool2d(PoolOptions::new([2, 2]));
     let cases =
         vec![Case::new("forward", value(&x, f)), Case::new("forward and backward", gradients(&x, &[0], f))];
     groups.push(("max_pool2d [64, 16, 28, 28] by [2, 2]".into(), cases));

@@ -5,7 +5,7 @@ mod common;
 
 use common::refusal::{Refusal, refused};
 use wgrad::optim::{OneCycleLR, Schedule};
-use wgrad::{Classes, DType, Device, Limits, Reduction, Tensor, Var, autograd, autograd::functional};
+use wgrad::{CrossEntropyOptions, DType, Device, Limits, Reduction, Tensor, Var, autograd, autograd::functional};
 
 type Mistake = (&'static str, fn(&Device), &'static [&'static str]);
 
@@ -162,7 +162,7 @@ const MISTAKES: &[Mistake] = &[
     (
         "a weight for other classes",
         |d| {
-            let classes = Classes { weight: Some(floats(&[2], d)), ..Classes::default() };
+            let classes = CrossEntropyOptions { weight: Some(floats(&[2], d)), ..CrossEntropyOptions::default() };
             drop(floats(&[4, 3], d).nll_loss(&ints(&[4], d), &classes));
         },
         &["nll_loss", "f32[2]", "f32[4, 3]"],

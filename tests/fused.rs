@@ -5,7 +5,7 @@ mod common;
 use common::layout::{LAYOUTS, Layout};
 use common::{DIFFERENCES, F32, F64, Host, SUMS, Tolerance, check_gpu, check_gradient, gpu, indices};
 use wgrad::ops::{self, Buffer, Fused, Launch, Word};
-use wgrad::{DType, Device, GpuOptions, Limits, Mismatch, Pool2d, Spec, Tensor, autograd};
+use wgrad::{DType, Device, GpuOptions, Limits, ShapeError, PoolOptions, Spec, Tensor, autograd};
 
 /// `mean(log Σ e^x - x[target])`, row by row.
 fn cross_entropy(logits: &Host, target: &[i32]) -> f64 {
@@ -217,9 +217,9 @@ fn attention_of_many_batches() {
 fn max_pool_of_ties_and_extremes() {
     let (nan, low) = (f64::NAN, f64::NEG_INFINITY);
     let x = [2.0, 2.0, 1.0, nan, 2.0, 2.0, nan, 3.0, low, low, -5.0, -6.0, low, low, -7.0, -5.0];
-    let pool = |stride| Pool2d { stride: [stride, stride], padding: [1, 1], ..Pool2d::new([2, 2]) };
+    let pool = |stride| PoolOptions { stride: [stride, stride], padding: [1, 1], ..PoolOptions::new([2, 2]) };
     let cases = [
-        (Pool2d::new([2, 2]), vec![2.0, nan, low, -5.0], vec![0, 3, 8, 10]),
+        (PoolOptions::new([2, 2]), vec![2.0, nan, low, -5.0], vec![0, 3, 8, 10]),
         (pool(2), vec![2.0, 2.0, nan, 2.0, nan, 3.0, low, -7.0, -5.0], vec![0, 1, 3, 4, 6, 7, 12, 14, 15]),
         (pool(3), vec![2.0, nan, low, -5.0], vec![0, 3, 8, 10]),
     ];
@@ -276,11 +276,11 @@ impl Fused for Energy {
         vec![self.scale]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![Spec { shape: [].into(), dtype: inputs[0].dtype }])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].square().sum() * self.scale]
     }
 

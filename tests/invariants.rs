@@ -109,7 +109,7 @@ fn backward_adds_to_what_is_there() {
         middle.retain_grad();
         middle.square().sum().backward();
         assert_eq!(middle.grad().unwrap().to_vec::<f32>().unwrap(), [6.0, 12.0]);
-        assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
+        assert!(!no_grad(|| &x * 2.0).needs_grad());
     }
 }
 

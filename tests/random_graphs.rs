@@ -172,7 +172,7 @@ fn unary(x: &Tensor, op: u8) -> Tensor {
 }
 
 /// Two tensors that broadcast: where they do not, the second gives way.
-fn fit(a: &Tensor, b: &Tensor, most: usize) -> (Tensor, Tensor) {
+fn pad_or_crop(a: &Tensor, b: &Tensor, most: usize) -> (Tensor, Tensor) {
     let broadcast =
         a.shape().iter().rev().zip(b.shape().iter().rev()).all(|(x, y)| x == y || *x == 1 || *y == 1);
     let size = |x: &Tensor, i: usize| x.shape().iter().rev().nth(i).copied().unwrap_or(1);

@@ -3,7 +3,7 @@
 
 use wgrad::nn::{Linear, Module, Visitor};
 use wgrad::optim::{Adam, AdamW, Optimizer, SGD, clip_grad_norm};
-use wgrad::{Conv, Device, Pool2d, Tensor, Var, autograd};
+use wgrad::{ConvOptions, Device, PoolOptions, Tensor, Var, autograd};
 
 #[path = "ceilings.rs"]
 mod ceilings;
@@ -354,9 +354,9 @@ fn cnn(device: &Device) -> Box<dyn FnMut() -> Tensor> {
     let optimizer = SGD::new(params.chain(last.params()).collect(), 0.01);
     let loss = move || {
         let features = convs.iter().fold(x.clone(), |x, (weight, bias)| {
-            let conv = Conv { padding: [1, 1], ..Conv::default() };
+            let conv = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
             let x = x.conv2d(&weight.tensor(), Some(&bias.tensor()), conv);
-            x.relu().max_pool2d(Pool2d::new([2, 2]))
+            x.relu().max_pool2d(PoolOptions::new([2, 2]))
         });
         last.forward(&features.flatten(1, 3)).cross_entropy(&y)
     };

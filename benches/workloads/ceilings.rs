@@ -1,7 +1,7 @@
 //! What the adapter can do at most, measured: a kernel that only copies, and one that only multiplies and adds.
 
 use wgrad::ops::{Buffer, Fused, Launch};
-use wgrad::{Device, Limits, Mismatch, Spec, Tensor};
+use wgrad::{Device, Limits, ShapeError, Spec, Tensor};
 
 /// Elements copied: 64 MiB, beyond what caches hold.
 pub const COPIED: usize = 1 << 24;
@@ -17,11 +17,11 @@ impl Fused for Copy {
         "copy"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(inputs.to_vec())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].clone()]
     }
 
@@ -39,11 +39,11 @@ impl Fused for MultiplyAdd {
         "multiply_add"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(inputs.to_vec())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![inputs[0].ones_like()]
     }
 

@@ -25,7 +25,7 @@ where
 {
     /// Trains until the last epoch, with a learning rate that decreases along a cosine, and saves after each epoch.
     /// Within an epoch nothing is read back: losses and hits are accumulated on the device.
-    pub fn fit(&mut self, lr: f64, start: Instant) -> Result<Log> {
+    pub fn pad_or_crop(&mut self, lr: f64, start: Instant) -> Result<Log> {
         let steps = self.epochs * self.run.batches.len();
         let schedule = CosineAnnealingLR::new(lr, steps);
         let columns = ["epoch", "loss", "accuracy", "test accuracy"];

@@ -1,6 +1,6 @@
 //! Maps an operation's name to a call of the public API, with PyTorch's defaults for missing arguments.
 
-use wgrad::{BatchNorm, Classes, Conv, Device, Operand, Pool2d, Reduction, Tensor, autograd};
+use wgrad::{BatchNorm, CrossEntropyOptions, ConvOptions, Device, Operand, PoolOptions, Reduction, Tensor, autograd};
 
 use crate::case::{Attrs, Case, list};
 use crate::compare;
@@ -274,8 +274,8 @@ impl Args<'_> {
         }
     }
 
-    pub fn classes(&self) -> Classes {
-        Classes {
+    pub fn classes(&self) -> CrossEntropyOptions {
+        CrossEntropyOptions {
             weight: self.optional(2).cloned(),
             ignore_index: self.attrs.int("ignore_index").unwrap_or(-100),
             label_smoothing: self.attrs.number("label_smoothing").unwrap_or(0.0),
@@ -283,9 +283,9 @@ impl Args<'_> {
         }
     }
 
-    pub fn conv<const N: usize>(&self) -> Conv<N> {
-        let plain = Conv::default();
-        Conv {
+    pub fn conv<const N: usize>(&self) -> ConvOptions<N> {
+        let plain = ConvOptions::default();
+        ConvOptions {
             stride: self.attrs.sizes("stride").unwrap_or(plain.stride),
             padding: self.attrs.sizes("padding").unwrap_or(plain.padding),
             dilation: self.attrs.sizes("dilation").unwrap_or(plain.dilation),
@@ -294,9 +294,9 @@ impl Args<'_> {
         }
     }
 
-    pub fn pool(&self) -> Pool2d {
-        let plain = Pool2d::new(self.attrs.sizes("kernel_size").unwrap_or_else(|| missing("kernel_size")));
-        Pool2d {
+    pub fn pool(&self) -> PoolOptions {
+        let plain = PoolOptions::new(self.attrs.sizes("kernel_size").unwrap_or_else(|| missing("kernel_size")));
+        PoolOptions {
             stride: self.attrs.sizes("stride").unwrap_or(plain.stride),
             padding: self.attrs.sizes("padding").unwrap_or(plain.padding),
             dilation: self.attrs.sizes("dilation").unwrap_or(plain.dilation),

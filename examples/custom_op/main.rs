@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use wgrad::nn::{Linear, Module};
 use wgrad::ops::{Buffer, Fused, Io, Launch, Tolerance, Word, check};
 use wgrad::optim::{AdamW, Optimizer};
-use wgrad::{DType, Device, Limits, Mismatch, Reduction, Spec, Tensor};
+use wgrad::{DType, Device, Limits, ShapeError, Reduction, Spec, Tensor};
 
 #[derive(Parser)]
 #[command(about = "Train through an operation of your own: WGSL and its meaning")]
@@ -48,17 +48,17 @@ impl Fused for SwiGlu {
         "swiglu"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [gate, up] = inputs else {
-            return Err(Mismatch(format!("expects 2 inputs, got {}", inputs.len())));
+            return Err(ShapeError(format!("expects 2 inputs, got {}", inputs.len())));
         };
         if gate != up || !gate.dtype.is_float() {
-            return Err(Mismatch(format!("expects two f32 tensors of one shape, got {gate} and {up}")));
+            return Err(ShapeError(format!("expects two f32 tensors of one shape, got {gate} and {up}")));
         }
         Ok(vec![gate.clone(), gate.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let sigmoid = inputs[0].sigmoid();
         vec![&inputs[0] * &sigmoid * &inputs[1], sigmoid]
     }
@@ -83,11 +83,11 @@ impl Fused for SwiGluBackward {
         "swiglu_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone(), inputs[1].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [gate, up, sigmoid, grad] = inputs else { unreachable!("the gradient has four inputs") };
         let silu = gate * sigmoid;
         vec![grad * up * (sigmoid + &silu * (1.0 - sigmoid)), grad * silu]

@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         test: DataLoader::new(test.columns(), test.classes.len(), &dev),
         epochs: args.epochs,
     };
-    let log = training.fit(args.lr, start)?;
+    let log = training.pad_or_crop(args.lr, start)?;
 
     model.eval();
     let chances = no_grad(|| model.forward(&test.tensors(&dev).0).softmax(1));

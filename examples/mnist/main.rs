@@ -115,6 +115,6 @@ fn main() -> Result<()> {
         test: DataLoader::new((test_images, test_classes), 500, &dev).workers(2),
         epochs: args.epochs,
     };
-    let log = training.fit(args.lr, start)?;
+    let log = training.pad_or_crop(args.lr, start)?;
     training.report(&format!("{}, AdamW", args.data.display()), &log)
 }

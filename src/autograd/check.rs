@@ -4,7 +4,7 @@ use super::grad_with;
 use crate::core::error::Error;
 use crate::core::grad_mode::no_grad;
 use crate::core::random::Generator;
-use crate::core::shape::{Mismatch, Shape, refuse};
+use crate::core::shape::{ShapeError, Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
@@ -35,7 +35,7 @@ const RTOL: f64 = 1e-5;
 ///
 /// Panics if an input is not f32 or not on the CPU reference ([`Device::cpu`]).
 #[track_caller]
-pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), Mismatch> {
+pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), ShapeError> {
     let cpu = Device::cpu();
     if let Some(other) = inputs.iter().find(|x| *x.device() != cpu || !x.dtype().is_float()) {
         refuse!(
@@ -54,7 +54,7 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
     let y = f(&leaves);
     let weights = Tensor::new(Generator::new(1).normal(y.numel()), y.shape(), &cpu);
     let gradients = grad_with(&y, &weights, &leaves.iter().collect::<Vec<_>>(), false);
-    let value = |i: usize, data: &[f64]| -> Result<f64, Mismatch> {
+    let value = |i: usize, data: &[f64]| -> Result<f64, ShapeError> {
         let mut moved: Vec<Tensor> = leaves.iter().map(Tensor::detach).collect();
         moved[i] = leaf(i, data);
         no_grad(|| (f(&moved) * &weights).sum()).item().map_err(failed)
@@ -73,7 +73,7 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
             let difference = (at(STEP)? - at(-STEP)?) / (2.0 * STEP);
             let close = (gradient[n] - difference).abs() <= ATOL + RTOL * difference.abs();
             if !close {
-                return Err(Mismatch(format!(
+                return Err(ShapeError(format!(
                     "gradcheck: input {i} {}: the gradient is {}, the central difference {difference}",
                     Shape::from(&coords[..]),
                     gradient[n]
@@ -84,6 +84,6 @@ pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<
     Ok(())
 }
 
-fn failed(error: Error) -> Mismatch {
-    Mismatch(format!("gradcheck: {error}"))
+fn failed(error: Error) -> ShapeError {
+    ShapeError(format!("gradcheck: {error}"))
 }

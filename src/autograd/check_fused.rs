@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::grad_with;
 use crate::core::error::Error;
 use crate::core::random::Generator;
-use crate::core::shape::{Mismatch, Shape};
+use crate::core::shape::{ShapeError, Shape};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::fused::Fused;
@@ -19,7 +19,7 @@ pub struct Tolerance {
     pub rtol: f64,
 }
 
-/// Compares an operation on the inputs' device with its decomposition ([`reference`](Fused::reference)) in f64 on the
+/// Compares an operation on the inputs' device with its decomposition ([`decomposition`](Fused::decomposition)) in f64 on the
 /// CPU: every output, the gradient of each output with respect to each input, and the second-order gradients. The
 /// incoming gradients are random, so that errors do not cancel.
 ///
@@ -33,7 +33,7 @@ pub struct Tolerance {
 ///
 /// Panics if the inputs do not fit the operation ([`Fused::outputs`]).
 #[track_caller]
-pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), Mismatch> {
+pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), ShapeError> {
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
 }
 
@@ -44,10 +44,10 @@ pub(crate) fn check_shared(
     inputs: &[&Tensor],
     tolerance: Tolerance,
     differentiated: bool,
-) -> Result<(), Mismatch> {
+) -> Result<(), ShapeError> {
     let name = op.name();
     let cpu = Device::cpu();
-    let failed = |error: Error| Mismatch(format!("{name}: {error}"));
+    let failed = |error: Error| ShapeError(format!("{name}: {error}"));
     let leaf = |x: &Tensor, device: &Device| {
         let copy = x.to_device(device)?;
         Ok(if copy.dtype().is_float() { copy.requires_grad() } else { copy })
@@ -56,9 +56,9 @@ pub(crate) fn check_shared(
     let device = inputs.first().map_or(&cpu, |x| x.device());
     let (ours, theirs) = (leaves(device).map_err(failed)?, leaves(&cpu).map_err(failed)?);
     let outputs = Tensor::fused_shared(op.clone(), &ours.iter().collect::<Vec<_>>());
-    let meanings = op.reference(&theirs);
+    let meanings = op.decomposition(&theirs);
     if meanings.len() != outputs.len() {
-        return Err(Mismatch(format!(
+        return Err(ShapeError(format!(
             "{name}: {} outputs, but the decomposition has {}",
             outputs.len(),
             meanings.len()
@@ -68,7 +68,7 @@ pub(crate) fn check_shared(
         compare(&format!("{name}: output {i}"), output, meaning, tolerance)?;
     }
     for (i, (output, meaning)) in outputs.iter().zip(&meanings).enumerate() {
-        if !differentiated || !meaning.requires_grad_enabled() {
+        if !differentiated || !meaning.needs_grad() {
             continue;
         }
         let first = gradients(&[(output, meaning)], &ours, &theirs, i as u64);
@@ -78,7 +78,7 @@ pub(crate) fn check_shared(
             compare(&label("the", *input), found, want, tolerance)?;
         }
         let pairs: Vec<_> = first.iter().map(|(_, found, want)| (found, want)).collect();
-        let differentiable = pairs.into_iter().filter(|(_, want)| want.requires_grad_enabled());
+        let differentiable = pairs.into_iter().filter(|(_, want)| want.needs_grad());
         for (input, found, want) in
             gradients(&differentiable.collect::<Vec<_>>(), &ours, &theirs, 100 + i as u64)
         {
@@ -107,7 +107,7 @@ fn gradients(
     let of = |pick: fn(&(&Tensor, &Tensor)) -> Tensor, leaves: &[Tensor]| -> Vec<Tensor> {
         let leaves: Vec<&Tensor> = leaves.iter().filter(|x| x.dtype().is_float()).collect();
         let found = match weighted(pick) {
-            Some(loss) if loss.requires_grad_enabled() => grad_with(&loss, &loss.ones_like(), &leaves, true),
+            Some(loss) if loss.needs_grad() => grad_with(&loss, &loss.ones_like(), &leaves, true),
             _ => vec![None; leaves.len()],
         };
         found.into_iter().zip(leaves).map(|(found, x)| found.unwrap_or_else(|| x.zeros_like())).collect()
@@ -122,12 +122,12 @@ fn compare(
     found: &Tensor,
     want: &Tensor,
     Tolerance { atol, rtol }: Tolerance,
-) -> Result<(), Mismatch> {
+) -> Result<(), ShapeError> {
     if found.spec() != want.spec() {
-        return Err(Mismatch(format!("{what} is {}, its decomposition {}", found.spec(), want.spec())));
+        return Err(ShapeError(format!("{what} is {}, its decomposition {}", found.spec(), want.spec())));
     }
     let read = |x: &Tensor| {
-        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| Mismatch(format!("{what}: {error}")))
+        x.to_dtype(crate::DType::F32).to_vec::<f64>().map_err(|error| ShapeError(format!("{what}: {error}")))
     };
     let (found, values) = (read(found)?, read(want)?);
     let same =
@@ -135,7 +135,7 @@ fn compare(
     let wrong = (0..found.len()).find(|&i| !same(found[i], values[i]));
     wrong.map_or(Ok(()), |i| {
         let coords = want.shape().coords().nth(i).expect("the index is in range");
-        Err(Mismatch(format!(
+        Err(ShapeError(format!(
             "{what} {} is {:e}, its decomposition {:e}: off by {:e}, tolerance {atol:e} + {rtol:e} * |decomposition|",
             Shape::from(&coords[..]),
             found[i],

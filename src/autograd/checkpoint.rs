@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::partial_gradients;
 use crate::core::grad_mode::{enable_grad, is_grad_enabled};
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::tensor::fused::{Fused, Io};
 use crate::tensor::{Const, Tensor};
@@ -49,7 +49,7 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
     // Aliases of the inputs. Node ids grow with creation, so the aliases also mark where `f` begins.
     let own: Vec<Tensor> = inputs.iter().map(|x| x.alias()).collect();
     let output = f(&own.iter().collect::<Vec<_>>());
-    if !output.requires_grad_enabled() {
+    if !output.needs_grad() {
         return output;
     }
     let (recorded, captured) = Recorded::new(&own, &output);
@@ -158,11 +158,11 @@ impl Fused for Recorded {
         "checkpoint"
     }
 
-    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, _inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![self.spec.clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![self.build(inputs)]
     }
 

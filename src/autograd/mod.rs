@@ -87,7 +87,7 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     }
     for (output, gradient) in outputs.iter().zip(gradients) {
         check_seed("backward", output, gradient);
-        if !output.requires_grad_enabled() {
+        if !output.needs_grad() {
             refuse!("backward", "{} does not depend on a tensor that requires a gradient", output.spec());
         }
     }
@@ -279,7 +279,7 @@ impl Pass {
             let found = rules::gradients(node, &sources, &outs);
             drop(outs);
             for (source, gradient) in sources.iter().zip(found) {
-                let Some(gradient) = gradient.filter(|_| source.requires_grad_enabled()) else { continue };
+                let Some(gradient) = gradient.filter(|_| source.needs_grad()) else { continue };
                 check_rule(node, source.spec(), gradient.spec());
                 accumulate(&mut gradients, key(source), gradient);
             }
@@ -304,7 +304,7 @@ fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
         node = &mut node.sole_sources()?[0].node;
     }
     let Op::Fused(op) = &node.op else { return None };
-    let (op, shape) = (as_fused(op).plus()?, node.outs[0].shape.clone());
+    let (op, shape) = (as_fused(op).with_addend()?, node.outs[0].shape.clone());
     let edges = node.sole_sources()?.iter();
     let mut inputs: Vec<Tensor> = edges.map(|edge| Tensor::from_node(edge.node.clone(), edge.out)).collect();
     inputs.push(sum.reshape(&shape));

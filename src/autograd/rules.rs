@@ -28,7 +28,7 @@ pub(crate) fn gradients(
         return fused(as_fused(op), sources, &outputs, grads);
     }
     let g = grads[0].as_ref().expect("a node with one output is walked only if it has a gradient");
-    let wanted = |i: usize| sources[i].requires_grad_enabled();
+    let wanted = |i: usize| sources[i].needs_grad();
     match &node.op {
         Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
         Op::Unary(op) => vec![Some(unary_rule(*op)(&sources[0], &output(), g))],
@@ -102,8 +102,8 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
         Move::Windows(windows) => {
             let length = source[windows.dim];
             let places = (0..windows.size).map(|place| {
-                let spread = g.select(-1, place as i64).spread(windows.dim, windows.step);
-                spread.fit(windows.dim, place * windows.dilation, length)
+                let spread = g.select(-1, place as i64).dilate(windows.dim, windows.step);
+                spread.pad_or_crop(windows.dim, place * windows.dilation, length)
             });
             places.reduce(|a, b| a + b).expect("a window has at least one element")
         }
@@ -123,10 +123,10 @@ fn fused(
     // Aliases the inputs: the walk stops there, and a tensor that is used twice has two partial derivatives.
     let (own, reference) = enable_grad(|| {
         let own: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
-        let reference = op.reference(&own);
+        let reference = op.decomposition(&own);
         (own, reference)
     });
     let (outputs, seeds): (Vec<&Tensor>, Vec<Option<Tensor>>) =
-        reference.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.requires_grad_enabled()).unzip();
+        reference.iter().zip(grads.iter().cloned()).filter(|(x, _)| x.needs_grad()).unzip();
     super::partial_gradients(&outputs, &seeds, &own.iter().collect::<Vec<_>>())
 }

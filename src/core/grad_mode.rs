@@ -13,7 +13,7 @@ thread_local! {
 /// ```
 /// use wgrad::{Device, Tensor, no_grad};
 /// let x = Tensor::ones([2], &Device::cpu()).requires_grad();
-/// assert!(!no_grad(|| &x * 2.0).requires_grad_enabled());
+/// assert!(!no_grad(|| &x * 2.0).needs_grad());
 /// ```
 pub fn no_grad<R>(f: impl FnOnce() -> R) -> R {
     with_grad(false, f)

@@ -29,7 +29,7 @@ pub struct Dims(pub(crate) SmallVec<[i64; 4]>);
 /// Why operands do not fit together; the method that was called panics with it, in the user's line.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Mismatch(pub String);
+pub struct ShapeError(pub String);
 
 /// Panics with `op: message`. Every programming mistake ends here; callers are `#[track_caller]`.
 macro_rules! refuse {

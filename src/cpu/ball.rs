@@ -84,7 +84,7 @@ impl Ball {
     }
 
     /// `y`, and where the result lies at the ends of the operands' ranges.
-    fn spread(y: f64, others: impl Iterator<Item = f64>, dtype: DType) -> Ball {
+    fn dilate(y: f64, others: impl Iterator<Item = f64>, dtype: DType) -> Ball {
         let apart =
             |other: f64| if other == y || (other.is_nan() && y.is_nan()) { 0.0 } else { (other - y).abs() };
         let off = others.map(apart).fold(0.0, |a: f64, b| if b.is_nan() { f64::INFINITY } else { a.max(b) });

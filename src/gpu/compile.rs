@@ -237,7 +237,7 @@ fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
 }
 
 /// Workgroups over two dimensions, each within the limit. Kernels leave the surplus ones.
-fn spread(workgroups: usize, limits: &Limits) -> [u32; 3] {
+fn dilate(workgroups: usize, limits: &Limits) -> [u32; 3] {
     let most = limits.workgroups as usize;
     let rows = workgroups.div_ceil(most);
     [workgroups.div_ceil(rows.max(1)) as u32, rows as u32, 1]

@@ -5,7 +5,7 @@ use super::summary::note;
 use super::{Module, Visitor, init};
 use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
-use crate::ops::conv::Conv;
+use crate::ops::conv::ConvOptions;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
@@ -46,7 +46,7 @@ pub struct ConvNd<const N: usize, const TRANSPOSED: bool> {
     /// `[out]`
     pub bias: Option<Var>,
     /// Stride, padding, dilation and groups.
-    pub conv: Conv<N>,
+    pub conv: ConvOptions<N>,
 }
 
 impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
@@ -59,11 +59,11 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
     #[track_caller]
     pub fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; N], device: &Device) -> Self {
         let channels = if TRANSPOSED { [in_channels, out_channels] } else { [out_channels, in_channels] };
-        Self::drawn(channels.into_iter().chain(kernel_size).collect(), out_channels, Conv::default(), device)
+        Self::drawn(channels.into_iter().chain(kernel_size).collect(), out_channels, ConvOptions::default(), device)
     }
 
     #[track_caller]
-    fn drawn(weight: Shape, out: usize, conv: Conv<N>, device: &Device) -> Self {
+    fn drawn(weight: Shape, out: usize, conv: ConvOptions<N>, device: &Device) -> Self {
         let fan = weight[1..].iter().product();
         let (weight, bias) = (init::within(fan, weight, device), init::within(fan, [out], device));
         ConvNd { weight, bias: Some(bias), conv }
@@ -106,7 +106,7 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
             refuse!("groups", "the channels {channels:?} (out and in) must be divisible by groups {groups}");
         }
         let shape = old.shape().with(1, channels[1] / groups);
-        let conv = Conv { groups, ..self.conv };
+        let conv = ConvOptions { groups, ..self.conv };
         let new = Self::drawn(shape, channels[usize::from(TRANSPOSED)], conv, old.device());
         if self.bias.is_some() { new } else { new.without_bias() }
     }

@@ -1,6 +1,6 @@
 //! Loss functions as values. Each calls the `Tensor` method of its name, with PyTorch's defaults.
 
-use crate::ops::cross_entropy::Classes;
+use crate::ops::cross_entropy::CrossEntropyOptions;
 use crate::tensor::Tensor;
 use crate::tensor::loss::Reduction;
 
@@ -9,20 +9,20 @@ use crate::tensor::loss::Reduction;
 ///
 /// ```
 /// use wgrad::nn::CrossEntropyLoss;
-/// use wgrad::{Classes, Device, Tensor};
+/// use wgrad::{CrossEntropyOptions, Device, Tensor};
 /// let dev = Device::cpu();
 /// let (logits, target) = (Tensor::zeros([3, 10], &dev), Tensor::new([3, 7, -100], [3], &dev));
 /// let loss = CrossEntropyLoss::default().forward(&logits, &target); // -100 is ignored
 /// assert!((loss.item().unwrap() - 10f64.ln()).abs() < 1e-12);
-/// let smooth = CrossEntropyLoss(Classes { label_smoothing: 0.1, ..Classes::default() });
+/// let smooth = CrossEntropyLoss(CrossEntropyOptions { label_smoothing: 0.1, ..CrossEntropyOptions::default() });
 /// # smooth.forward(&logits, &target);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct CrossEntropyLoss(pub Classes);
+pub struct CrossEntropyLoss(pub CrossEntropyOptions);
 
 /// Negative log-likelihood: minus the log-probability of the target class. [`Tensor::nll_loss`].
 #[derive(Clone, Debug, Default)]
-pub struct NLLLoss(pub Classes);
+pub struct NLLLoss(pub CrossEntropyOptions);
 
 /// Mean squared error: [`Tensor::mse_loss`].
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,24 +3,24 @@
 use super::Module;
 use super::summary::note;
 use crate::tensor::Tensor;
-use crate::tensor::pool::Pool2d;
+use crate::tensor::pool::PoolOptions;
 
 /// [`Tensor::max_pool2d`] as a layer: the maximum of each window.
 ///
 /// ```
 /// use wgrad::nn::{MaxPool2d, Module};
-/// use wgrad::{Device, Pool2d, Tensor};
+/// use wgrad::{Device, PoolOptions, Tensor};
 /// let x = Tensor::zeros([1, 3, 8, 8], &Device::cpu());
 /// assert_eq!(MaxPool2d::new([2, 2]).forward(&x).shape()[..], [1, 3, 4, 4]);
-/// let overlapping = MaxPool2d(Pool2d { stride: [1, 1], ..Pool2d::new([2, 2]) });
+/// let overlapping = MaxPool2d(PoolOptions { stride: [1, 1], ..PoolOptions::new([2, 2]) });
 /// assert_eq!(overlapping.forward(&x).shape()[..], [1, 3, 7, 7]);
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct MaxPool2d(pub Pool2d);
+pub struct MaxPool2d(pub PoolOptions);
 
 /// [`Tensor::avg_pool2d`] as a layer: the mean of each window.
 #[derive(Clone, Copy, Debug)]
-pub struct AvgPool2d(pub Pool2d);
+pub struct AvgPool2d(pub PoolOptions);
 
 /// [`Tensor::adaptive_avg_pool2d`] as a layer: the mean of each of the given number of windows; `None` keeps the size
 /// of a dim.
@@ -71,7 +71,7 @@ macro_rules! pools {
         impl $two {
             /// Creates a pool with windows of this height and width that do not overlap.
             pub fn new(kernel_size: [usize; 2]) -> $two {
-                $two(Pool2d::new(kernel_size))
+                $two(PoolOptions::new(kernel_size))
             }
         }
 
@@ -92,10 +92,10 @@ macro_rules! pools {
         impl Module for $one {
             #[track_caller]
             fn forward(&self, x: &Tensor) -> Tensor {
-                let windows = Pool2d {
+                let windows = PoolOptions {
                     stride: [1, self.stride],
                     padding: [0, self.padding],
-                    ..Pool2d::new([1, self.kernel_size])
+                    ..PoolOptions::new([1, self.kernel_size])
                 };
                 note(self, over_one(x, |x| x.$method(windows)))
             }

@@ -6,7 +6,7 @@
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec, refuse};
+use crate::core::shape::{ShapeError, Shape, Spec, refuse};
 use crate::graph::Accepts;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
@@ -109,7 +109,7 @@ impl Tensor {
         let [outer, heads] = two_batches(batch);
         let whole: Shape = batch.iter().copied().chain([rows, width]).collect();
         let x = self.broadcast_to(&whole).reshape([outer, heads, rows, width]).transpose(1, 2);
-        if width.is_multiple_of(4) { x } else { x.fit(3, 0, width.next_multiple_of(4)) }
+        if width.is_multiple_of(4) { x } else { x.pad_or_crop(3, 0, width.next_multiple_of(4)) }
     }
 
     /// The mask for these scores with four dims, each of the size of the scores or 1. Batch dims are copied only if
@@ -157,7 +157,7 @@ fn by_query(queries: &[usize]) -> Shape {
 
 /// `[batches, heads, queries]`, padded with zeros to a multiple of four queries.
 fn by_fours(x: &Tensor) -> Tensor {
-    x.fit(2, 0, x.size(2).next_multiple_of(4))
+    x.pad_or_crop(2, 0, x.size(2).next_multiple_of(4))
 }
 
 impl Attention {
@@ -263,13 +263,13 @@ impl Fused for Attention {
         vec![self.scale]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let (q, v) = (&inputs[0], &inputs[2]);
         let out = q.shape.with(3, v.shape[3]);
         Ok(vec![Spec::new(out, q.dtype), Spec::new(by_query(&q.shape), q.dtype)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weights, scores) = self.weights(inputs);
         let out = weights.matmul(&inputs[2].transpose(1, 2)).transpose(1, 2);
         vec![out, by_fours(&scores.logsumexp(-1, false))]
@@ -280,7 +280,7 @@ impl Fused for Attention {
         let [q, k, v] = &io.inputs[..3] else { unreachable!("attention has three or four inputs") };
         let mask = io.inputs.get(3);
         // The gradient of a mask is a matrix of queries by keys. The decomposition computes it.
-        if mask.is_some_and(Tensor::requires_grad_enabled) {
+        if mask.is_some_and(Tensor::needs_grad) {
             return None;
         }
         let inputs: Vec<&Tensor> = [q, k, v, grad].into_iter().chain(io.outputs).chain(mask).collect();
@@ -318,12 +318,12 @@ impl Fused for AttentionBackward {
         self.0.scalars()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let numel: usize = inputs[..3].iter().map(|x| x.shape.numel()).sum();
         Ok(vec![Spec::new([numel + by_query(&inputs[0].shape).numel()], inputs[0].dtype)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [q, k, v, grad, out] = [0, 1, 2, 3, 4].map(|i| inputs[i].transpose(1, 2));
         let lse = inputs[5].narrow(-1, 0, q.size(-2)).unsqueeze(-1);
         let level = (out * &grad).sum_dim(-1, true);

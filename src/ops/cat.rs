@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::Move;
 use crate::tensor::{Tensor, same_device};
 
@@ -126,13 +126,13 @@ impl Fused for Cat {
         vec![self.dim as u64]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let size = inputs.iter().map(|x| x.shape[self.dim]).sum();
         Ok(vec![Spec { shape: inputs[0].shape.with(self.dim, size), dtype: inputs[0].dtype }])
     }
 
     /// Concatenates two halves recursively, so that the CPU reference copies an element `log2(n)` times.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (head, tail) = inputs.split_at(inputs.len() / 2);
         let cat = |parts: &[&Tensor]| Tensor::cat(parts, self.dim as i64);
         let [head, tail] = [head, tail].map(|half| cat(&half.iter().collect::<Vec<_>>()));

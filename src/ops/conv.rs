@@ -9,13 +9,13 @@ use super::conv_weight::ConvWeight;
 use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec, refuse};
+use crate::core::shape::{ShapeError, Shape, Spec, refuse};
 use crate::graph::{Accepts, Move};
 use crate::tensor::{Tensor, check_operands};
 
 /// The options of a convolution, for each spatial dim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv<const N: usize> {
+pub struct ConvOptions<const N: usize> {
     /// The distance between two windows.
     pub stride: [usize; N],
     /// Zero padding on both sides.
@@ -28,18 +28,18 @@ pub struct Conv<const N: usize> {
     pub output_padding: [usize; N],
 }
 
-impl<const N: usize> Default for Conv<N> {
+impl<const N: usize> Default for ConvOptions<N> {
     /// Stride 1, no padding, dilation 1, one group, no output padding.
-    fn default() -> Conv<N> {
-        Conv { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
+    fn default() -> ConvOptions<N> {
+        ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
     }
 }
 
-impl<const N: usize> Conv<N> {
+impl<const N: usize> ConvOptions<N> {
     /// The same options over two dims.
-    fn over_images(&self) -> Conv<2> {
+    fn over_images(&self) -> ConvOptions<2> {
         let two = |of: [usize; N], first: usize| [if N == 1 { first } else { of[0] }, of[N - 1]];
-        Conv {
+        ConvOptions {
             stride: two(self.stride, 1),
             padding: two(self.padding, 0),
             dilation: two(self.dilation, 1),
@@ -58,7 +58,7 @@ impl Tensor {
     /// Panics if an operand is not f32, if the ranks, channels or bias do not fit, if stride, dilation, groups or the
     /// window is 0, if the window does not fit into the padded input, or if the tensors are on different devices.
     #[track_caller]
-    pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: Conv<1>) -> Tensor {
+    pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<1>) -> Tensor {
         self.convolve("conv1d", weight, bias, &conv)
     }
 
@@ -70,7 +70,7 @@ impl Tensor {
     /// Panics if an operand is not f32, if the ranks, channels or bias do not fit, if stride, dilation, groups or the
     /// window is 0, if the window does not fit into the padded input, or if the tensors are on different devices.
     #[track_caller]
-    pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: Conv<2>) -> Tensor {
+    pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<2>) -> Tensor {
         self.convolve("conv2d", weight, bias, &conv)
     }
 
@@ -83,7 +83,7 @@ impl Tensor {
     /// window is 0, if `output_padding` is not smaller than stride or dilation, if the padding leaves no output, or if
     /// the tensors are on different devices.
     #[track_caller]
-    pub fn conv_transpose2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: Conv<2>) -> Tensor {
+    pub fn conv_transpose2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<2>) -> Tensor {
         self.convolve_transposed("conv_transpose2d", weight, bias, &conv)
     }
 
@@ -93,7 +93,7 @@ impl Tensor {
         op: &str,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        conv: &Conv<N>,
+        conv: &ConvOptions<N>,
     ) -> Tensor {
         if self.rank() == N + 1 {
             return self.unsqueeze(0).convolve(op, weight, bias, conv).squeeze(0);
@@ -126,7 +126,7 @@ impl Tensor {
         op: &str,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        conv: &Conv<N>,
+        conv: &ConvOptions<N>,
     ) -> Tensor {
         if self.rank() == N + 1 {
             return self.unsqueeze(0).convolve_transposed(op, weight, bias, conv).squeeze(0);
@@ -177,7 +177,7 @@ impl Tensor {
         op: &str,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        conv: &Conv<N>,
+        conv: &ConvOptions<N>,
         input: usize,
         output: usize,
     ) {
@@ -223,7 +223,7 @@ impl Tensor {
 /// third input, the bias `[out]`.
 #[derive(Debug)]
 pub(crate) struct Convolution {
-    pub conv: Conv<2>,
+    pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
@@ -232,12 +232,12 @@ pub(crate) struct Convolution {
 /// input, the bias `[out]`.
 #[derive(Debug)]
 pub(crate) struct ConvTranspose {
-    pub conv: Conv<2>,
+    pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
 /// The attributes that are part of a plan's key.
-pub(super) fn attributes(conv: &Conv<2>, size: [usize; 2]) -> Vec<u64> {
+pub(super) fn attributes(conv: &ConvOptions<2>, size: [usize; 2]) -> Vec<u64> {
     let pairs = [conv.stride, conv.padding, conv.dilation, size];
     pairs.iter().flatten().chain([&conv.groups]).map(|&x| x as u64).collect()
 }
@@ -248,7 +248,7 @@ pub(super) fn area(shape: &Shape) -> [usize; 2] {
 }
 
 /// The windows at every output position: `[groups, batch * places, in / groups * window]`.
-pub(super) fn windows(input: &Tensor, window: [usize; 2], places: [usize; 2], conv: &Conv<2>) -> Tensor {
+pub(super) fn windows(input: &Tensor, window: [usize; 2], places: [usize; 2], conv: &ConvOptions<2>) -> Tensor {
     let mut windows = input.clone();
     for dim in 0..2 {
         windows = windows.pad_dim(2 + dim, conv.padding[dim], conv.padding[dim]);
@@ -282,13 +282,13 @@ impl Fused for Convolution {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape = [inputs[0].shape[0], inputs[1].shape[0], self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
     /// A matrix product of the windows and the weight.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, weight, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let (batch, outs, [height, width]) = (input.shape()[0], weight.shape()[0], self.size);
         let rows = windows(input, area(weight.shape()), self.size, &self.conv);
@@ -323,20 +323,20 @@ impl Fused for ConvTranspose {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let channels = inputs[1].shape[1] * self.conv.groups;
         let shape = [inputs[0].shape[0], channels, self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
     /// Inserts `stride - 1` zeros between elements, pads by the window size, and convolves with the flipped window.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let (weight, Conv { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        let (weight, ConvOptions { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
         let mut spread = inputs[0].clone();
         for dim in 0..2 {
             let reach = dilation[dim] * (weight.shape()[2 + dim] - 1);
             let spaced = (spread.shape()[2 + dim] - 1) * stride[dim] + 1;
-            spread = spread.spread(2 + dim, stride[dim]).narrow(2 + dim as i64, 0, spaced);
+            spread = spread.dilate(2 + dim, stride[dim]).narrow(2 + dim as i64, 0, spaced);
             let before = reach as i64 - padding[dim] as i64;
             let after = (self.size[dim] + reach) as i64 - before - spaced as i64;
             spread = spread.pad(if dim == 0 { [0, 0, before, after] } else { [before, after, 0, 0] });
@@ -347,10 +347,10 @@ impl Fused for ConvTranspose {
         let split = weight.moved(Move::Reshape([groups, ins, width, height, length].into()));
         let turned =
             split.permute([0, 2, 1, 3, 4]).moved(Move::Reshape([groups * width, ins, height, length].into()));
-        let conv = Conv { dilation, groups, ..Conv::default() };
+        let conv = ConvOptions { dilation, groups, ..ConvOptions::default() };
         let inputs: Vec<Tensor> =
             [spread, turned.flip([2, 3])].into_iter().chain(inputs.get(2).cloned()).collect();
-        Convolution { conv, size: self.size }.reference(&inputs)
+        Convolution { conv, size: self.size }.decomposition(&inputs)
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
@@ -424,9 +424,9 @@ pub(super) fn word(x: i64) -> Option<Word> {
 }
 
 /// One kernel serves both directions; see the shader. `io` is input, weight, optional bias, output.
-fn gather(conv: &Conv<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
+fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
     let (input, weight, output) = (&io[0].shape, &io[1].shape, &io[io.len() - 1].shape);
-    let Conv { stride, padding, dilation, groups, .. } = *conv;
+    let ConvOptions { stride, padding, dilation, groups, .. } = *conv;
     let (ins, outs, window) = (input[1] / groups, output[1] / groups, area(weight));
     let (up, down) = if transposed { ([1, 1], stride) } else { (stride, [1, 1]) };
     let reach = [0, 1].map(|d| dilation[d] * (window[d] - 1));
@@ -500,9 +500,9 @@ fn gcd(a: usize, b: usize) -> usize {
 /// Various options, with sizes that are not multiples of a tile: the convolution, and the shapes of input, weight and
 /// output.
 #[cfg(test)]
-pub(super) fn cases() -> Vec<(Conv<2>, [[usize; 4]; 3])> {
-    let plain = Conv::<2>::default();
-    let case = |conv: Conv<2>, batch, channels: [usize; 2], size: [usize; 2], window: [usize; 2]| {
+pub(super) fn cases() -> Vec<(ConvOptions<2>, [[usize; 4]; 3])> {
+    let plain = ConvOptions::<2>::default();
+    let case = |conv: ConvOptions<2>, batch, channels: [usize; 2], size: [usize; 2], window: [usize; 2]| {
         let places = [0, 1].map(|d| {
             (size[d] + 2 * conv.padding[d] - conv.dilation[d] * (window[d] - 1) - 1) / conv.stride[d] + 1
         });
@@ -513,16 +513,16 @@ pub(super) fn cases() -> Vec<(Conv<2>, [[usize; 4]; 3])> {
     vec![
         case(plain, 1, [1, 1], [1, 1], [1, 1]),
         case(plain, 2, [3, 5], [5, 7], [1, 1]),
-        case(Conv { padding: [1, 1], ..plain }, 3, [2, 19], [7, 13], [3, 3]),
-        case(Conv { padding: [0, 2], ..plain }, 2, [1, 33], [1, 29], [1, 5]),
-        case(Conv { stride: [2, 3], padding: [1, 2], ..plain }, 2, [3, 4], [9, 11], [3, 5]),
-        case(Conv { stride: [3, 2], ..plain }, 1, [2, 2], [8, 9], [2, 1]),
-        case(Conv { dilation: [2, 3], padding: [3, 1], ..plain }, 2, [2, 3], [6, 11], [3, 3]),
-        case(Conv { stride: [2, 4], dilation: [3, 2], padding: [4, 5], ..plain }, 1, [2, 8], [7, 10], [3, 4]),
-        case(Conv { stride: [2, 2], dilation: [2, 2], ..plain }, 1, [1, 2], [9, 9], [2, 2]),
-        case(Conv { groups: 2, padding: [1, 0], ..plain }, 2, [6, 4], [5, 6], [3, 2]),
-        case(Conv { groups: 9, padding: [1, 1], ..plain }, 2, [9, 9], [6, 6], [3, 3]),
-        case(Conv { groups: 3, stride: [2, 1], ..plain }, 1, [3, 51], [5, 5], [2, 2]),
+        case(ConvOptions { padding: [1, 1], ..plain }, 3, [2, 19], [7, 13], [3, 3]),
+        case(ConvOptions { padding: [0, 2], ..plain }, 2, [1, 33], [1, 29], [1, 5]),
+        case(ConvOptions { stride: [2, 3], padding: [1, 2], ..plain }, 2, [3, 4], [9, 11], [3, 5]),
+        case(ConvOptions { stride: [3, 2], ..plain }, 1, [2, 2], [8, 9], [2, 1]),
+        case(ConvOptions { dilation: [2, 3], padding: [3, 1], ..plain }, 2, [2, 3], [6, 11], [3, 3]),
+        case(ConvOptions { stride: [2, 4], dilation: [3, 2], padding: [4, 5], ..plain }, 1, [2, 8], [7, 10], [3, 4]),
+        case(ConvOptions { stride: [2, 2], dilation: [2, 2], ..plain }, 1, [1, 2], [9, 9], [2, 2]),
+        case(ConvOptions { groups: 2, padding: [1, 0], ..plain }, 2, [6, 4], [5, 6], [3, 2]),
+        case(ConvOptions { groups: 9, padding: [1, 1], ..plain }, 2, [9, 9], [6, 6], [3, 3]),
+        case(ConvOptions { groups: 3, stride: [2, 1], ..plain }, 1, [3, 51], [5, 5], [2, 2]),
     ]
 }
 
@@ -540,7 +540,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         inputs: inputs.iter().map(|shape| draw(shape)).collect(),
         tolerance: TOLERANCE,
     };
-    let all = |(conv, [input, weight, output]): (Conv<2>, [[usize; 4]; 3])| {
+    let all = |(conv, [input, weight, output]): (ConvOptions<2>, [[usize; 4]; 3])| {
         let forth = || std::sync::Arc::new(Convolution { conv, size: [output[2], output[3]] });
         let back = || std::sync::Arc::new(ConvTranspose { conv, size: [input[2], input[3]] });
         [
@@ -554,7 +554,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     // rounding errors of about 1e-4. A loop that ends early would miss a whole product.
     let long = Sample {
         op: std::sync::Arc::new(Convolution {
-            conv: Conv { padding: [1, 1], ..Conv::default() },
+            conv: ConvOptions { padding: [1, 1], ..ConvOptions::default() },
             size: [1, 2],
         }),
         inputs: vec![draw(&[1, 3100, 1, 2]), draw(&[1, 3100, 3, 3])],

@@ -4,13 +4,13 @@
 use smallvec::SmallVec;
 
 use super::conv::{
-    Conv, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
+    ConvOptions, ConvTranspose, Convolution, area, attributes, channels, divisor, group, neighbours, read_again,
     shares, sharing, windows, word,
 };
 use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::Move;
 use crate::tensor::Tensor;
 
@@ -22,7 +22,7 @@ const MOST_CHUNKS: usize = 512;
 /// The bias gradient costs almost nothing in addition.
 #[derive(Debug)]
 pub(crate) struct ConvWeight {
-    pub conv: Conv<2>,
+    pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
@@ -35,7 +35,7 @@ impl Fused for ConvWeight {
         attributes(&self.conv, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let (input, grad) = (&inputs[0], &inputs[1]);
         let shape = [grad.shape[1], input.shape[1] / self.conv.groups, self.size[0], self.size[1]];
         let spec = |shape| Spec { shape, dtype: input.dtype };
@@ -43,7 +43,7 @@ impl Fused for ConvWeight {
     }
 
     /// A matrix product of the gradient and the windows, and a sum.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, grad, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let ([batch, outs], places) = ([0, 1].map(|dim| grad.shape()[dim]), area(grad.shape()));
         let rows = windows(input, self.size, places, &self.conv);
@@ -77,7 +77,7 @@ impl Fused for ConvWeight {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let (input, grad, weight) = (&io[0].shape, &io[1].shape, &io[2].shape);
-        let Conv { stride, padding, dilation, groups, .. } = self.conv;
+        let ConvOptions { stride, padding, dilation, groups, .. } = self.conv;
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
         let (channels, group) = (channels(outs, limits), group(limits));
         let is_software = limits.kind == AdapterKind::Software;
@@ -152,7 +152,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::conv::{TOLERANCE, cases};
     use super::{Draw, Sample};
 
-    let sample = |(conv, [input, weight, output]): (Conv<2>, [[usize; 4]; 3])| Sample {
+    let sample = |(conv, [input, weight, output]): (ConvOptions<2>, [[usize; 4]; 3])| Sample {
         op: std::sync::Arc::new(ConvWeight { conv, size: [weight[2], weight[3]] }),
         inputs: [input, output].map(|shape| Draw::Floats(shape[..].into(), -1.0..1.0)).to_vec(),
         tolerance: TOLERANCE,

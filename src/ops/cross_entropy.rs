@@ -5,14 +5,14 @@ use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Accepts, Move};
 use crate::tensor::loss::Reduction;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
 /// The options of [`Tensor::cross_entropy_with`] and [`Tensor::nll_loss`].
 #[derive(Clone, Debug)]
-pub struct Classes {
+pub struct CrossEntropyOptions {
     /// One weight per class.
     pub weight: Option<Tensor>,
     /// Targets of this class are ignored.
@@ -23,10 +23,10 @@ pub struct Classes {
     pub reduction: Reduction,
 }
 
-impl Default for Classes {
+impl Default for CrossEntropyOptions {
     /// PyTorch's defaults: no weights, `ignore_index` -100, no smoothing, the mean.
-    fn default() -> Classes {
-        Classes { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction: Reduction::Mean }
+    fn default() -> CrossEntropyOptions {
+        CrossEntropyOptions { weight: None, ignore_index: -100, label_smoothing: 0.0, reduction: Reduction::Mean }
     }
 }
 
@@ -73,7 +73,7 @@ impl Tensor {
     /// class weights are not `[classes]`, if the host knows a class out of range, or if the tensors are on different
     /// devices.
     #[track_caller]
-    pub fn nll_loss(&self, target: &Tensor, classes: &Classes) -> Tensor {
+    pub fn nll_loss(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         self.class_loss("nll_loss", target, classes, 0.0)
     }
 
@@ -86,7 +86,7 @@ impl Tensor {
     /// Panics if the logits are not f32 or are a scalar, if `label_smoothing` is not in [0, 1], if `target` or the
     /// class weights do not fit, if the host knows a class out of range, or if the tensors are on different devices.
     #[track_caller]
-    pub fn cross_entropy_with(&self, target: &Tensor, classes: &Classes) -> Tensor {
+    pub fn cross_entropy_with(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         let op = "cross_entropy_with";
         check_operands(op, Accepts::Float, &[self]);
         let smoothing = classes.label_smoothing;
@@ -109,7 +109,7 @@ impl Tensor {
     }
 
     #[track_caller]
-    fn soft_cross_entropy(&self, op: &str, target: &Tensor, classes: &Classes, dim: i64) -> Tensor {
+    fn soft_cross_entropy(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions, dim: i64) -> Tensor {
         same_device(op, &[self, target]);
         if target.spec() != self.spec() {
             refuse!(op, "the probabilities {} do not fit the logits {}", target.spec(), self.spec());
@@ -133,7 +133,7 @@ impl Tensor {
 
     /// The class weights, reshaped to broadcast along `dim`.
     #[track_caller]
-    fn class_weight(&self, op: &str, classes: &Classes, dim: i64) -> Option<Tensor> {
+    fn class_weight(&self, op: &str, classes: &CrossEntropyOptions, dim: i64) -> Option<Tensor> {
         let weight = classes.weight.as_ref()?;
         check_operands(op, Accepts::Float, &[self, weight]);
         if weight.shape()[..] != [self.size(dim)] {
@@ -145,7 +145,7 @@ impl Tensor {
 
     /// The loss from log-probabilities: that of the target class, with a share distributed over all classes.
     #[track_caller]
-    fn class_loss(&self, op: &str, target: &Tensor, classes: &Classes, smoothing: f64) -> Tensor {
+    fn class_loss(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions, smoothing: f64) -> Tensor {
         let (target, ignored) = self.class_targets(op, target, classes);
         let dim = if self.rank() == 1 { 0 } else { 1 };
         let index = target.unsqueeze(dim as i64);
@@ -169,7 +169,7 @@ impl Tensor {
     /// Checks the target. Returns the target classes, with class 0 for ignored samples, and the mask of ignored
     /// samples.
     #[track_caller]
-    fn class_targets(&self, op: &str, target: &Tensor, classes: &Classes) -> (Tensor, Tensor) {
+    fn class_targets(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions) -> (Tensor, Tensor) {
         check_operands(op, Accepts::Float, &[self]);
         same_device(op, &[self, target]);
         let dim = if self.rank() == 1 { 0 } else { 1 };
@@ -215,14 +215,14 @@ impl Fused for CrossEntropy {
         "cross_entropy"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [logits, target] = inputs else { unreachable!("cross entropy has two inputs") };
         let fits = logits.dtype == DType::F32
             && logits.shape.rank() == 2
             && matches!(target.dtype, DType::I32 | DType::U32)
             && target.shape[..] == logits.shape[..1];
         if !fits || logits.shape[1] == 0 {
-            return Err(Mismatch(format!(
+            return Err(ShapeError(format!(
                 "expects logits f32[batch, classes] and one i32 or u32 class per row, got {logits} and {target}"
             )));
         }
@@ -230,7 +230,7 @@ impl Fused for CrossEntropy {
         Ok(vec![row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target] = inputs else { unreachable!("cross entropy has two inputs") };
         let lse = logits.logsumexp(1, false);
         let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
@@ -257,11 +257,11 @@ impl Fused for CrossEntropyBackward {
         "cross_entropy_backward"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [logits, target, lse, grad] = inputs else { unreachable!("its gradient has four inputs") };
         let softmax = (logits - lse.unsqueeze(1)).exp();
         vec![(softmax - one_hot(logits, target)) * grad.unsqueeze(1)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Dims, Mismatch, Spec, refuse};
+use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::Move;
 use crate::tensor::Tensor;
 
@@ -164,12 +164,12 @@ impl Fused for LayerNorm {
         vec![self.eps]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let row = Spec::new([inputs[0].shape[0]], inputs[0].dtype);
         Ok(vec![inputs[0].clone(), row.clone(), row])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let x = &inputs[0];
         let mean = x.mean_dim(1, false);
         let mean = if self.centred { mean } else { mean.zeros_like() };
@@ -221,11 +221,11 @@ impl Fused for LayerNormBackward {
         vec![self.norm.centred.into(), self.plus.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.plus));
         let [x, mean, rstd, grad] = &inputs[..4] else {
             unreachable!("the gradient has four or five inputs")
@@ -238,7 +238,7 @@ impl Fused for LayerNormBackward {
         vec![other.iter().fold(grad_x, |grad_x, other| grad_x + other)]
     }
 
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
         (!self.plus).then(|| Arc::new(LayerNormBackward { plus: true, ..*self }) as Arc<dyn Fused>)
     }
 
@@ -266,17 +266,17 @@ impl Fused for LayerNormColumns {
         "layer_norm_columns"
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [rows, length] = inputs[0].shape[..] else { unreachable!("the input is a matrix") };
         let sums = Spec::new([rows.div_ceil(CHUNK), length], inputs[0].dtype);
         Ok(vec![sums.clone(), sums])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [x, mean, rstd, grad] = inputs else { unreachable!("the operation has four inputs") };
         let (chunks, length) = (x.size(0).div_ceil(CHUNK), x.size(1));
         let sums = |terms: Tensor| {
-            let whole = terms.fit(0, 0, chunks * CHUNK);
+            let whole = terms.pad_or_crop(0, 0, chunks * CHUNK);
             whole.reshape([chunks, CHUNK, length]).sum_dim(1, false)
         };
         vec![sums(grad * normal(x, mean, rstd)), sums(grad.clone())]

@@ -7,9 +7,9 @@ use super::source::with_constants;
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
 use crate::core::limits::{AdapterKind, Limits};
-use crate::core::shape::{Mismatch, Shape, Spec};
+use crate::core::shape::{ShapeError, Shape, Spec};
 use crate::graph::Move;
-use crate::tensor::pool::Pool2d;
+use crate::tensor::pool::PoolOptions;
 use crate::tensor::{Const, Tensor};
 
 impl Tensor {
@@ -21,7 +21,7 @@ impl Tensor {
     /// Panics if the tensor is not f32 or has fewer than three dims, if a kernel size, stride or dilation is 0, if the
     /// padding is more than half of the window, or if no window fits.
     #[track_caller]
-    pub fn max_pool2d(&self, pool: Pool2d) -> Tensor {
+    pub fn max_pool2d(&self, pool: PoolOptions) -> Tensor {
         let size = self.pool_size("max_pool2d", &pool);
         let outer = &self.shape()[..self.rank() - 2];
         let planes = [outer.iter().product(), self.size(-2), self.size(-1)];
@@ -34,7 +34,7 @@ impl Tensor {
 /// `input [planes, height, width] -> (maxima [planes, size..], their positions in the plane, as i32)`
 #[derive(Debug)]
 pub(crate) struct MaxPool {
-    pub pool: Pool2d,
+    pub pool: PoolOptions,
     /// The number of windows along each dim.
     pub size: [usize; 2],
 }
@@ -42,13 +42,13 @@ pub(crate) struct MaxPool {
 /// `(gradient [planes, windows..], positions [planes, windows..]) -> gradient of the input [planes, size..]`
 #[derive(Debug)]
 pub(crate) struct MaxPoolBackward {
-    pub pool: Pool2d,
+    pub pool: PoolOptions,
     /// Height and width of the input.
     pub size: [usize; 2],
 }
 
 /// The attributes that are part of a plan's key. The size reflects `ceil_mode`.
-fn attributes(pool: &Pool2d, size: [usize; 2]) -> Vec<u64> {
+fn attributes(pool: &PoolOptions, size: [usize; 2]) -> Vec<u64> {
     let pairs = [pool.kernel_size, pool.stride, pool.padding, pool.dilation, size];
     pairs.iter().flatten().map(|&x| x as u64).collect()
 }
@@ -62,13 +62,13 @@ impl Fused for MaxPool {
         attributes(&self.pool, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape: Shape = [inputs[0].shape[0], self.size[0], self.size[1]].into();
         let spec = |dtype| Spec { shape: shape.clone(), dtype };
         Ok(vec![spec(inputs[0].dtype), spec(DType::I32)])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let input = &inputs[0];
         let [height, width] = [input.shape()[1], input.shape()[2]];
         let windows = self.pool.windows(input, self.size); // [planes, size.., window]
@@ -93,7 +93,7 @@ impl Fused for MaxPool {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = self.pool;
         let pairs = [area(&io[0]), self.size, stride, padding, dilation];
         let rows = Rows { planes: io[1].shape[0], area: self.size, places: kernel_size };
         let launch = rows.launch(include_str!("../../shaders/max_pool.wgsl"), &pairs, io, limits)?;
@@ -110,12 +110,12 @@ impl Fused for MaxPoolBackward {
         attributes(&self.pool, self.size)
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let shape = [inputs[0].shape[0], self.size[0], self.size[1]];
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let flat = |x: &Tensor| {
             let shape = [x.shape()[0], x.shape()[1] * x.shape()[2]];
             x.moved(Move::Reshape(shape.into()))
@@ -127,7 +127,7 @@ impl Fused for MaxPoolBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = self.pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = self.pool;
         let reach = [0, 1].map(|d| dilation[d] * (kernel_size[d] - 1));
         let tile = stride.map(|stride| divisor(stride, MOST_SIDE));
         let tiles = [0, 1].map(|d| (self.size[d] + padding[d]).div_ceil(tile[d]));
@@ -200,16 +200,16 @@ impl Rows {
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
-    let plain = Pool2d::new([2, 2]);
+    let plain = PoolOptions::new([2, 2]);
     let cases = [
-        (Pool2d::new([1, 1]), 1, [1, 1], [1, 1]),
+        (PoolOptions::new([1, 1]), 1, [1, 1], [1, 1]),
         (plain, 3, [4, 6], [2, 3]),
         (plain, 1, [7, 5], [3, 2]),
-        (Pool2d { ceil_mode: true, ..plain }, 2, [7, 5], [4, 3]),
-        (Pool2d { stride: [2, 1], padding: [1, 1], ..Pool2d::new([3, 2]) }, 5, [9, 13], [5, 14]),
-        (Pool2d { stride: [3, 4], ..plain }, 2, [8, 11], [3, 3]),
+        (PoolOptions { ceil_mode: true, ..plain }, 2, [7, 5], [4, 3]),
+        (PoolOptions { stride: [2, 1], padding: [1, 1], ..PoolOptions::new([3, 2]) }, 5, [9, 13], [5, 14]),
+        (PoolOptions { stride: [3, 4], ..plain }, 2, [8, 11], [3, 3]),
         (
-            Pool2d { stride: [1, 2], dilation: [3, 2], padding: [1, 1], ..Pool2d::new([2, 3]) },
+            PoolOptions { stride: [1, 2], dilation: [3, 2], padding: [1, 1], ..PoolOptions::new([2, 3]) },
             2,
             [7, 70],
             [6, 34],
@@ -218,14 +218,14 @@ pub(super) fn samples() -> Vec<super::Sample> {
     // Only sums of a few gradients are rounded.
     let tolerance = Tolerance { atol: 1e-6, rtol: 1e-6 };
     let input = |planes, [height, width]: [usize; 2]| Draw::Floats([planes, height, width].into(), -1.0..1.0);
-    let forward = |(pool, planes, area, size): (Pool2d, usize, [usize; 2], [usize; 2])| Sample {
+    let forward = |(pool, planes, area, size): (PoolOptions, usize, [usize; 2], [usize; 2])| Sample {
         op: std::sync::Arc::new(MaxPool { pool, size }),
         inputs: vec![input(planes, area)],
         tolerance,
     };
     // The gradient is tested alone only where every position is inside the window; otherwise through the pools above.
     let backward = |size: [usize; 2]| {
-        let op = MaxPoolBackward { pool: Pool2d::new(size), size };
+        let op = MaxPoolBackward { pool: PoolOptions::new(size), size };
         let inputs = vec![input(9, [1, 1]), Draw::Below([9, 1, 1].into(), size[0] * size[1])];
         Sample { op: std::sync::Arc::new(op), inputs, tolerance }
     };

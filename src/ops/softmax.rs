@@ -3,7 +3,7 @@
 use super::rows::{self, Rows};
 use super::{Buffer, Fused, Io, Launch};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec};
+use crate::core::shape::{ShapeError, Spec};
 use crate::graph::Accepts;
 use crate::tensor::{Tensor, check_operands};
 
@@ -69,11 +69,11 @@ impl Fused for Softmax {
         vec![self.dim as u64, self.log.into()]
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, dim) = (&inputs[0], self.dim as i64);
         if x.numel() == 0 {
             return vec![x * 1.0]; // without elements there is no maximum
@@ -104,11 +104,11 @@ impl Fused for SoftmaxBackward {
         self.0.attributes()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let [y, grad] = inputs else { unreachable!("its gradient has two inputs") };
         let sum = |x: &Tensor| x.sum_dim(self.0.dim as i64, true);
         vec![if self.0.log { grad - y.exp() * sum(grad) } else { y * (grad - sum(&(grad * y))) }]

@@ -3,7 +3,7 @@
 
 use super::cat::FEW;
 use super::{Fused, Io};
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -125,13 +125,13 @@ impl Fused for Split {
         [self.dim].iter().chain(&self.sizes).map(|&x| x as u64).collect()
     }
 
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let Spec { shape, dtype } = &inputs[0];
         let piece = |&size: &usize| Spec { shape: shape.with(self.dim, size), dtype: *dtype };
         Ok(self.sizes.iter().map(piece).collect())
     }
 
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         inputs[0].narrows(&self.sizes, self.dim)
     }
 

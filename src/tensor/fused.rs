@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 use super::{Tensor, same_device};
 use crate::core::grad_mode::{is_grad_enabled, no_grad};
 use crate::core::limits::Limits;
-use crate::core::shape::{Mismatch, Spec, refuse};
+use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 
 /// An operation with its own WGSL kernels, and its decomposition into primitives.
 ///
 /// ```
 /// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
-/// use wgrad::{Device, Limits, Mismatch, Spec, Tensor};
+/// use wgrad::{Device, Limits, ShapeError, Spec, Tensor};
 ///
 /// /// `x² + c` of a vector.
 /// #[derive(Clone, Debug)]
@@ -32,10 +32,10 @@ use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 ///     fn scalars(&self) -> Vec<f64> {
 ///         vec![self.0]
 ///     }
-///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+///     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
 ///         Ok(vec![inputs[0].clone()])
 ///     }
-///     fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+///     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
 ///         vec![inputs[0].square() + self.0]
 ///     }
 ///     fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
@@ -87,12 +87,12 @@ pub trait Fused: Any + Debug + Send + Sync {
     /// # Errors
     ///
     /// Returns a message if the inputs do not fit the operation. [`Tensor::fused`] panics with it at the caller's line.
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch>;
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError>;
 
     /// The decomposition: computes every output, including the saved ones, with primitives.
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor>;
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor>;
 
-    /// One gradient per input. Return `None` to differentiate `reference` instead, for example if a gradient of a saved
+    /// One gradient per input. Return `None` to differentiate `decomposition` instead, for example if a gradient of a saved
     /// output arrives that the rule does not handle.
     fn backward(&self, _io: &Io, _grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         None
@@ -101,11 +101,11 @@ pub trait Fused: Any + Debug + Send + Sync {
     /// This operation with one more operand, the last, which is added to its single result. `None` means that the
     /// addition is a separate operation. A gradient operation that supports it saves a pass over memory when gradients
     /// are accumulated.
-    fn plus(&self) -> Option<Arc<dyn Fused>> {
+    fn with_addend(&self) -> Option<Arc<dyn Fused>> {
         None
     }
 
-    /// The dispatches, in order, for these inputs and outputs. `None` means that `reference` runs instead. Every buffer
+    /// The dispatches, in order, for these inputs and outputs. `None` means that `decomposition` runs instead. Every buffer
     /// is contiguous and not empty.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
         None
@@ -114,7 +114,7 @@ pub trait Fused: Any + Debug + Send + Sync {
 
 /// The inputs and outputs of an operation, for its gradient rule.
 pub struct Io<'a> {
-    /// The operands. [`Tensor::requires_grad_enabled`] tells which of them need a gradient.
+    /// The operands. [`Tensor::needs_grad`] tells which of them need a gradient.
     pub inputs: &'a [Tensor],
     /// The results, then the saved tensors.
     pub outputs: &'a [Tensor],
@@ -138,12 +138,12 @@ impl Tensor {
         let specs: SmallVec<[Spec; 4]> = inputs.iter().map(|x| x.spec().clone()).collect();
         let outs = match op.outputs(&specs) {
             Ok(outs) => outs,
-            Err(Mismatch(message)) => refuse!(op.name(), "{message}"),
+            Err(ShapeError(message)) => refuse!(op.name(), "{message}"),
         };
         outs.iter().for_each(|out| out.check_size(op.name(), device));
         let tracks = is_grad_enabled()
             && outs.iter().any(|spec| spec.dtype.is_float())
-            && inputs.iter().any(|x| x.requires_grad_enabled());
+            && inputs.iter().any(|x| x.needs_grad());
         let count = outs.len() as u8;
         let edges = inputs.iter().map(|x| x.edge()).collect();
         let node = Node::new(Op::Fused(Arc::new(op)), edges, outs.into(), device, tracks);
@@ -172,7 +172,7 @@ impl FusedOp for Arc<dyn Fused> {
 
     fn decompose(&self, inputs: &[Edge]) -> Edges {
         let inputs: Vec<Tensor> = inputs.iter().map(Tensor::from_edge).collect();
-        no_grad(|| self.reference(&inputs)).iter().map(Tensor::edge).collect()
+        no_grad(|| self.decomposition(&inputs)).iter().map(Tensor::edge).collect()
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {

@@ -88,7 +88,7 @@ impl Tensor {
             spec.check_size(op.name(), device);
         }
         let tracks =
-            is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.requires_grad_enabled());
+            is_grad_enabled() && spec.dtype.is_float() && sources.iter().any(|x| x.needs_grad());
         let edges = sources.iter().map(|x| x.edge()).collect();
         Tensor::from_node(Node::new(op, edges, [spec].into(), device, tracks), 0)
     }
@@ -102,7 +102,7 @@ impl Tensor {
     }
 
     /// Whether the tensor needs a gradient: it is a leaf that requires one, or it depends on such a leaf.
-    pub fn requires_grad_enabled(&self) -> bool {
+    pub fn needs_grad(&self) -> bool {
         self.dtype().is_float() && self.node().needs_grad()
     }
 

@@ -28,7 +28,7 @@ impl Tensor {
     /// The result of a method that changes nothing: this tensor, detached if gradients are disabled.
     #[track_caller]
     pub(crate) fn unchanged(&self) -> Tensor {
-        if is_grad_enabled() || !self.requires_grad_enabled() { self.clone() } else { self.detach() }
+        if is_grad_enabled() || !self.needs_grad() { self.clone() } else { self.detach() }
     }
 
     /// The same elements in row-major order with another shape. One size may be -1; it is computed from the others.
@@ -224,7 +224,7 @@ impl Tensor {
 
     /// Inserts `step - 1` zeros after each element along `dim`.
     #[track_caller]
-    pub(crate) fn spread(&self, dim: usize, step: usize) -> Tensor {
+    pub(crate) fn dilate(&self, dim: usize, step: usize) -> Tensor {
         if step == 1 {
             return self.clone();
         }
@@ -234,7 +234,7 @@ impl Tensor {
 
     /// Pads with zeros in front along `dim`, then pads or crops the end to `length` elements in total.
     #[track_caller]
-    pub(crate) fn fit(&self, dim: usize, before: usize, length: usize) -> Tensor {
+    pub(crate) fn pad_or_crop(&self, dim: usize, before: usize, length: usize) -> Tensor {
         let kept = self.shape()[dim].min(length - before.min(length));
         self.narrow(dim as i64, 0, kept).pad_dim(dim, before.min(length), length - kept - before.min(length))
     }

@@ -6,7 +6,7 @@ use crate::graph::{Accepts, Move};
 
 /// The options of a 2-D pooling operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pool2d {
+pub struct PoolOptions {
     /// Height and width of a window.
     pub kernel_size: [usize; 2],
     /// The distance between the starts of two windows.
@@ -21,11 +21,11 @@ pub struct Pool2d {
     pub count_include_pad: bool,
 }
 
-impl Pool2d {
+impl PoolOptions {
     /// Windows that do not overlap, and PyTorch's defaults.
-    pub fn new(kernel_size: [usize; 2]) -> Pool2d {
+    pub fn new(kernel_size: [usize; 2]) -> PoolOptions {
         let (padding, dilation) = ([0, 0], [1, 1]);
-        Pool2d {
+        PoolOptions {
             kernel_size,
             stride: kernel_size,
             padding,
@@ -78,8 +78,8 @@ impl Tensor {
     /// Panics if the tensor is not f32 or has fewer than three dims, if a kernel size or stride is 0, if the padding is
     /// more than half of the window, or if no window fits.
     #[track_caller]
-    pub fn avg_pool2d(&self, pool: Pool2d) -> Tensor {
-        let pool = Pool2d { dilation: [1, 1], ..pool };
+    pub fn avg_pool2d(&self, pool: PoolOptions) -> Tensor {
+        let pool = PoolOptions { dilation: [1, 1], ..pool };
         let size = self.pool_size("avg_pool2d", &pool);
         let sums = pool.windows(self, size).sum_dim(-1, false);
         let counts = |dim: usize| -> Vec<f32> {
@@ -130,12 +130,12 @@ impl Tensor {
 
     /// The number of windows along the last two dims.
     #[track_caller]
-    pub(crate) fn pool_size(&self, op: &str, pool: &Pool2d) -> [usize; 2] {
+    pub(crate) fn pool_size(&self, op: &str, pool: &PoolOptions) -> [usize; 2] {
         check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
             refuse!(op, "expects [.., channels, height, width], got {}", self.spec());
         }
-        let Pool2d { kernel_size, stride, padding, dilation, .. } = *pool;
+        let PoolOptions { kernel_size, stride, padding, dilation, .. } = *pool;
         if kernel_size.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
             refuse!(op, "kernel {kernel_size:?}, stride {stride:?} and dilation {dilation:?} must be >= 1");
         }

@@ -61,7 +61,7 @@ impl Tensor {
         let n = self.shape()[at];
         let (mut sums, mut shift) = (self.clone(), 1);
         while shift < n {
-            sums = &sums + sums.fit(at, shift, n);
+            sums = &sums + sums.pad_or_crop(at, shift, n);
             shift *= 2;
         }
         sums

@@ -4,7 +4,7 @@ use super::common::{self, Host};
 use crate::nn::{Linear, Module};
 use crate::ops::{Buffer, Fused, Launch, Word};
 use crate::optim::{Adam, Optimizer};
-use crate::{AdapterKind, Counters, DType, Device, Error, GpuOptions, Limits, Mismatch, Spec, Tensor};
+use crate::{AdapterKind, Counters, DType, Device, Error, GpuOptions, Limits, ShapeError, Spec, Tensor};
 
 fn checked(kind: Option<AdapterKind>) -> Device {
     Device::gpu_with(&GpuOptions { check: true, kind, ..GpuOptions::default() }).unwrap()
@@ -72,10 +72,10 @@ impl Fused for Twice {
     fn name(&self) -> &'static str {
         "twice"
     }
-    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, Mismatch> {
+    fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         Ok(vec![inputs[0].clone()])
     }
-    fn reference(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+    fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         vec![&inputs[0] * 2.0]
     }
     fn launch(&self, io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {

@@ -174,7 +174,7 @@ fn leaf_gradients_survive(on: &Place) {
     on.close("the old gradient", &before, &[1.0, -2.0]);
     on.close_grad("the new one", &x, &[2.0, -4.0]);
     // And the old one is a value without a history.
-    assert!(!before.requires_grad_enabled());
+    assert!(!before.needs_grad());
 }
 
 fn zero_grad_starts_again(on: &Place) {
@@ -194,14 +194,14 @@ fn no_grad_records_nothing(on: &Place) {
     });
     assert!(is_grad_enabled(), "the mode ends with the call");
     on.close("the value is there", &y, &[9.0]);
-    assert!(!y.requires_grad_enabled());
+    assert!(!y.needs_grad());
     says(&refusal(|| y.backward()), &["does not depend on a tensor that requires a gradient"]);
     // Used in a graph it is a number like any other: d/dx of x * 9.
     (&x * &y).backward();
     on.close_grad("x * 9", &x, &[9.0]);
 
     let inside = no_grad(|| enable_grad(|| &x * &x));
-    assert!(inside.requires_grad_enabled(), "switched on again inside");
+    assert!(inside.needs_grad(), "switched on again inside");
     // A panic inside does not leave the mode switched off.
     refusal(|| no_grad(|| panic!("inside")));
     assert!(is_grad_enabled());
@@ -211,7 +211,7 @@ fn no_grad_records_nothing(on: &Place) {
 fn detach_stops_gradients(on: &Place) {
     let x = on.number(3.0);
     let held = x.detach();
-    assert!(!held.requires_grad_enabled());
+    assert!(!held.needs_grad());
     (&x * &held).backward();
     on.close_grad("x * 3", &x, &[3.0]);
     assert!(held.grad().is_none());
@@ -232,7 +232,7 @@ fn grad_leaves_no_trace(on: &Place) {
         for (gradient, want) in found.iter().zip(want) {
             let gradient = gradient.as_ref().unwrap();
             on.close("dy/dx, dy/dw, dy/dx", gradient, &[want]);
-            assert!(!gradient.requires_grad_enabled(), "without create_graph it has no history");
+            assert!(!gradient.needs_grad(), "without create_graph it has no history");
         }
         assert!(x.grad().is_none() && w.grad().is_none());
     }

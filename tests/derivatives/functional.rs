@@ -60,7 +60,7 @@ fn products_with_the_hessian(on: &Place) {
     let hessian = functional::hessian(f, &[&a, &b]);
     let (y, products) = no_grad(|| functional::hvp(f, &[&a, &b], &[&va, &vb]));
     on.close("value", &y, &values(&f(&[a, b])));
-    assert!(products.iter().all(|product| !product.requires_grad_enabled()), "they have no history");
+    assert!(products.iter().all(|product| !product.needs_grad()), "they have no history");
     for (i, product) in products.iter().enumerate() {
         let [left, right] = [0, 1].map(|j| values(&hessian[i][j]));
         let want = add(times(&left, &values(&va)), times(&right, &values(&vb)));

@@ -163,7 +163,7 @@ fn backward_through_a_gradient(on: &Place) {
     let y = x.pow(3.0);
     let slope = differentiable(&y, &x);
     assert_eq!(values(&slope).len(), 1);
-    assert!(slope.requires_grad_enabled());
+    assert!(slope.needs_grad());
     // y * y' = 3 x^5, whose derivative is 15 x^4.
     (&y * &slope).backward();
     on.close_grad("15 x^4", &x, &[240.0]);

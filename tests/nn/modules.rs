@@ -210,7 +210,7 @@ fn a_state_dict_moves_between_models_and_devices() {
     for (name, tensor) in state(&cpu) {
         state(&gpu)[&name].assert_close(&name, &tensor, F32);
     }
-    assert!(gpu.params().iter().all(|var| var.tensor().requires_grad_enabled()));
+    assert!(gpu.params().iter().all(|var| var.tensor().needs_grad()));
 }
 
 #[test]

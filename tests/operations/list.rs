@@ -3,7 +3,7 @@
 //! Tests walk this list, and the table of operations in the documentation is written from it.
 
 use wgrad::DType::{self, Bool, F32, I32, U32};
-use wgrad::{Classes, Conv, Pool2d, Reduction, Tensor};
+use wgrad::{CrossEntropyOptions, ConvOptions, PoolOptions, Reduction, Tensor};
 
 pub struct Operation {
     /// As users write it.
@@ -225,13 +225,13 @@ pub const OPERATIONS: &[Operation] = &[
 
     // Convolutions and pools.
     op("x.conv1d(weight, bias, conv)", "[n, c, l], [d, c / groups, k], [d] -> [n, d, l']", FLOAT, &[(&[2, 2, 5], -1.0, 1.0), (&[4, 1, 3], -1.0, 1.0), (&[4], -1.0, 1.0)],
-        |x| x[0].conv1d(&x[1], Some(&x[2]), Conv { padding: [1], groups: 2, ..Conv::default() })),
+        |x| x[0].conv1d(&x[1], Some(&x[2]), ConvOptions { padding: [1], groups: 2, ..ConvOptions::default() })),
     op("x.conv2d(weight, bias, conv)", "[n, c, h, w], [d, c / groups, i, j], [d] -> [n, d, h', w']", FLOAT, &[IMAGES, (&[2, 2, 3, 2], -1.0, 1.0), CHANNELS],
-        |x| x[0].conv2d(&x[1], Some(&x[2]), Conv { stride: [2, 1], padding: [1, 0], dilation: [1, 2], ..Conv::default() })),
+        |x| x[0].conv2d(&x[1], Some(&x[2]), ConvOptions { stride: [2, 1], padding: [1, 0], dilation: [1, 2], ..ConvOptions::default() })),
     op("x.conv_transpose2d(weight, bias, conv)", "[n, c, h, w], [c, d / groups, i, j], [d] -> [n, d, h', w']", FLOAT, &[(&[1, 2, 2, 2], -1.0, 1.0), (&[2, 2, 2, 2], -1.0, 1.0), CHANNELS],
-        |x| x[0].conv_transpose2d(&x[1], Some(&x[2]), Conv { stride: [2, 1], output_padding: [1, 0], ..Conv::default() })),
-    op("x.max_pool2d(pool)", IMAGE, FLOAT, &[IMAGES], |x| x[0].max_pool2d(Pool2d { stride: [2, 1], padding: [1, 0], ..Pool2d::new([3, 2]) })),
-    op("x.avg_pool2d(pool)", IMAGE, FLOAT, &[IMAGES], |x| x[0].avg_pool2d(Pool2d { padding: [1, 1], count_include_pad: false, ..Pool2d::new([3, 2]) })),
+        |x| x[0].conv_transpose2d(&x[1], Some(&x[2]), ConvOptions { stride: [2, 1], output_padding: [1, 0], ..ConvOptions::default() })),
+    op("x.max_pool2d(pool)", IMAGE, FLOAT, &[IMAGES], |x| x[0].max_pool2d(PoolOptions { stride: [2, 1], padding: [1, 0], ..PoolOptions::new([3, 2]) })),
+    op("x.avg_pool2d(pool)", IMAGE, FLOAT, &[IMAGES], |x| x[0].avg_pool2d(PoolOptions { padding: [1, 1], count_include_pad: false, ..PoolOptions::new([3, 2]) })),
     op("x.adaptive_avg_pool2d(output_size)", IMAGE, FLOAT, &[IMAGES], |x| x[0].adaptive_avg_pool2d([Some(2), None])),
 
     // Normalisations.
@@ -252,10 +252,10 @@ pub const OPERATIONS: &[Operation] = &[
     op("x.binary_cross_entropy_with_logits(target, weight, pos_weight, reduction)", "[..], [..], [..], [..] -> [] or [..]", FLOAT, &[X, POSITIVE, POSITIVE_ROW, POSITIVE],
         |x| x[0].binary_cross_entropy_with_logits(&x[1], Some(&x[2]), Some(&x[3]), Reduction::Mean)),
     op("x.kl_div(target, log_target, reduction)", LOSS, FLOAT, &[X, POSITIVE], |x| x[0].kl_div(&x[1], false, Reduction::BatchMean)),
-    op("x.nll_loss(target, classes)", "[n, classes, ..], [n, ..] -> [] or [n, ..]", FLOAT, &[X], |x| x[0].nll_loss(&index(&[3], 4, &x[0]), &Classes::default())),
+    op("x.nll_loss(target, classes)", "[n, classes, ..], [n, ..] -> [] or [n, ..]", FLOAT, &[X], |x| x[0].nll_loss(&index(&[3], 4, &x[0]), &CrossEntropyOptions::default())),
     op("x.cross_entropy(target)", "[n, classes], [n] -> []", FLOAT, &[X], |x| x[0].cross_entropy(&index(&[3], 4, &x[0]))),
     op("x.cross_entropy_with(target, classes)", "[n, classes, ..], [n, ..], [classes] -> [] or [n, ..]", FLOAT, &[X, POSITIVE_ROW],
-        |x| x[0].cross_entropy_with(&index(&[3], 4, &x[0]), &Classes { weight: Some(x[1].clone()), label_smoothing: 0.1, ignore_index: 2, ..Classes::default() })),
+        |x| x[0].cross_entropy_with(&index(&[3], 4, &x[0]), &CrossEntropyOptions { weight: Some(x[1].clone()), label_smoothing: 0.1, ignore_index: 2, ..CrossEntropyOptions::default() })),
 ];
 
 /// The same numbers each time.

@@ -28,7 +28,7 @@ const OTHERS: &[(&str, &[&str])] = &[
         "gradients: tests/derivatives",
         &[
             "requires_grad",
-            "requires_grad_enabled",
+            "needs_grad",
             "grad",
             "zero_grad",
             "retain_grad",
@@ -113,7 +113,7 @@ fn gradients_exist() {
     for op in OPERATIONS.iter().filter(|op| op.dtypes.contains(&DType::F32)) {
         let xs = op.leaves(&Device::cpu());
         let y = (op.apply)(&xs);
-        assert_eq!(y.requires_grad_enabled(), op.constant.is_none(), "{}: {:?}", op.call, op.constant);
+        assert_eq!(y.needs_grad(), op.constant.is_none(), "{}: {:?}", op.call, op.constant);
         if op.constant.is_none() {
             let found = autograd::grad_with(&y, &y.ones_like(), &xs.iter().collect::<Vec<_>>(), false);
             let without: Vec<usize> = (0..xs.len()).filter(|&i| found[i].is_none()).collect();
