@@ -1,5 +1,5 @@
-//! Train neural networks on the GPU that your laptop already has: Metal, Vulkan or DX12 through
-//! [wgpu](https://wgpu.rs), with no SDK, no CUDA and no Python.
+//! Train neural networks on the GPU of your laptop: Metal, Vulkan or DX12 through [wgpu](https://wgpu.rs), without an
+//! SDK, CUDA or Python.
 //!
 //! ```
 //! use wgrad::nn::{Linear, Module, ReLU, Sequential};
@@ -7,7 +7,7 @@
 //! use wgrad::{Device, Tensor, no_grad};
 //!
 //! # fn main() -> Result<(), wgrad::Error> {
-//! let dev = Device::auto(); // the GPU; the CPU reference where there is none
+//! let dev = Device::auto(); // the GPU, or the CPU reference if there is none
 //! wgrad::manual_seed(0);
 //!
 //! // Is a point inside the unit circle?
@@ -18,10 +18,10 @@
 //! let mut optimizer = AdamW::new(model.params(), 1e-2);
 //! for step in 0..200 {
 //!     let loss = model.forward(&points).cross_entropy(&inside); // nothing has run
-//!     loss.backward(); // the graph is longer; nothing has run
-//!     optimizer.step(); // one plan: forward, backward and update, sent to the GPU
+//!     loss.backward(); // extends the graph; nothing has run
+//!     optimizer.step(); // submits forward, backward and update to the GPU in one plan
 //!     if step % 50 == 0 {
-//!         println!("step {step}: loss {:.3}", loss.item()?); // waits, and only here
+//!         println!("step {step}: loss {:.3}", loss.item()?); // the only line that waits for the GPU
 //!     }
 //! }
 //! let right = no_grad(|| model.forward(&points).argmax(1, false).eq(&inside).sum()).item()?;
@@ -35,40 +35,45 @@
 //! ```text
 //!  tensor            graph              autograd            schedule                       backend
 //!  x.matmul(&w)  ->  DAG of ~40     ->  the same DAG,   ->  key -> fuse -> memory     ->   gpu: one pass of kernels
-//!  shapes checked    primitives and     made longer by      -> plan (plain data),          cpu: node by node, f64
+//!  shapes checked    primitives and     extended by         -> plan (plain data),          cpu: node by node, f64
 //!  in your line      fused ops          gradient rules      cached by structure            null: counts
 //! ```
 //!
-//! Methods build a graph and return at once. Gradients are graph too, so they can be differentiated again. A value is
-//! computed when it is read, or when an optimizer steps; the same step planned once is only sent again. The CPU
-//! reference is plain loops in f64 and says what is right.
+//! Methods build a graph and return at once. Gradients are part of the graph, so they can be differentiated again. A
+//! value is computed when it is read or when an optimizer steps. The first step makes a plan; further steps of the same
+//! structure reuse it. The CPU reference computes in f64 with plain loops and defines the correct results.
 //!
 //! # Errors
 //!
-//! A programming mistake (a shape, a dim, a dtype) panics in your line, with the operation and both shapes. What the
-//! world does (no adapter, a lost device, memory, files) is an [`Error`] and comes out of reads: building, `backward`
-//! and `step` return none.
+//! A programming mistake (a wrong shape, dim or dtype) panics at the caller's line, with the operation and both shapes.
+//! A tensor larger than the device's storage binding limit panics too. A failure of the environment (no adapter, a lost
+//! device, exhausted memory, a bad file) is an [`Error`]. Opening a device, reading a value and accessing files return
+//! errors. Building a graph, `backward` and `step` return none; their failures are returned by the next read.
 //!
 //! # Features
 //!
-//! None is on by default, and each brings one crate or two.
+//! All features are off by default. Each adds one or two dependencies.
 //!
-//! | feature | what it adds | by |
+//! | feature | what it adds | dependencies |
 //! |---|---|---|
-//! | `datasets` | files of known datasets: IDX (MNIST), CIFAR-10, CSV ([`data`]) | `csv`, `flate2` |
-//! | `logs` | `report::Log`: what a run showed as CSV, which a resumed run goes on with | `csv` |
+//! | `datasets` | readers of dataset files: IDX (MNIST), CIFAR-10, CSV ([`data`]) | `csv`, `flate2` |
+//! | `logs` | `report::Log`: a CSV log, which a resumed run continues | `csv` |
 //! | `plots` | `report::draw`: curves as SVG | `plotters` |
-//! | `progress` | `report::Progress`: a bar in the terminal | `indicatif` |
-//! | `tokenizers` | `data::Tokenizer`: text by a `tokenizer.json` | `tokenizers` |
+//! | `progress` | `report::Progress`: a progress bar in the terminal | `indicatif` |
+//! | `tokenizers` | `data::Tokenizer`: text with a `tokenizer.json` | `tokenizers` |
 //!
-//! # Variables
+//! # Environment variables
 //!
-//! `WGPU_BACKEND` (`vulkan`, `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose the adapter.
-//! `WGRAD_LOG=plan,kernel,wgsl` prints plans, the kernels that ran (those that share a dispatch in one line), and their
-//! text; `WGRAD_LOG=after:NAME` the form behind a pass of the scheduler (`pending`, `defer`, `simplify`, `regions`, `lower`,
-//! `merge`, `split_reductions`, `order`, `memory`), `after:all` all of them. `WGRAD_FUSE=0` gives each node a kernel of its own, `WGRAD_EAGER=1` runs it as soon as it is built, `WGRAD_CHECK=1` follows each kernel with the CPU
-//! reference and fails with [`Error::Check`] where they differ. `WGRAD_KIND` (`discrete`, `integrated`, `software`) chooses
-//! kernels as for an adapter of that kind: so those for real GPUs are tested on a software adapter.
+//! | variable | effect |
+//! |---|---|
+//! | `WGPU_BACKEND` | selects the backend: `vulkan`, `metal`, `dx12` |
+//! | `WGPU_ADAPTER_NAME` | selects the adapter by a part of its name |
+//! | `WGRAD_LOG=plan,kernel,wgsl` | prints plans, executed kernels (one line per dispatch), and their WGSL |
+//! | `WGRAD_LOG=after:NAME` | prints the graph after a pass of the scheduler: `pending`, `defer`, `simplify`, `regions`, `lower`, `merge`, `split_reductions`, `order`, `memory`, or `all` |
+//! | `WGRAD_FUSE=0` | disables fusion: one kernel per node |
+//! | `WGRAD_EAGER=1` | computes each node when it is built |
+//! | `WGRAD_CHECK=1` | compares each kernel with the CPU reference; a difference is an [`Error::Check`] |
+//! | `WGRAD_KIND` | selects kernels for this kind of adapter: `discrete`, `integrated`, `software`. It tests kernels of real GPUs on a software adapter |
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
@@ -110,7 +115,7 @@ pub use tensor::pool::PoolOptions;
 pub use tensor::var::Var;
 pub use tensor::{Operand, Tensor};
 
-/// The programs in the pages run as tests.
+/// Runs the programs in the documentation pages as tests.
 #[cfg(doctest)]
 mod pages {
     #[doc = include_str!("../docs/tutorial.md")]
@@ -119,7 +124,7 @@ mod pages {
     struct FromPyTorch;
 }
 
-// The tests' helpers are shared with `tests/`, which know the crate by its name.
+// The test helpers are shared with `tests/`, where the crate has this name.
 #[cfg(test)]
 extern crate self as wgrad;
 #[cfg(test)]

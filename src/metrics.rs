@@ -1,7 +1,8 @@
-//! Metrics: numbers about a run that gather on the device, step by step, and are read when somebody wants to see them.
+//! Metrics: numbers about a run that are accumulated on the device, step by step, and read when they are needed.
 //!
-//! In: tensors of each step. Out: numbers, once. Adding to a metric waits for nothing; its sum is computed with the next
-//! step. Those of a run that is saved amid an epoch are parts of its [checkpoint](crate::io::save_checkpoint).
+//! Input: the tensors of each step. Output: numbers. Adding to a metric does not wait for the device; its sum is
+//! computed with the next step. Metrics of an unfinished epoch can be part of a
+//! [checkpoint](crate::io::save_checkpoint).
 
 use std::time::Instant;
 
@@ -14,7 +15,7 @@ use crate::io::{State, Stateful};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// The mean of a loss over samples, and the perplexity that goes with it.
+/// The mean of a loss over samples, and its perplexity.
 ///
 /// ```
 /// use wgrad::metrics::Mean;
@@ -32,29 +33,41 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of nothing yet.
+    /// Creates a mean over no samples.
     pub fn new(device: &Device) -> Mean {
         Mean { sum: Var::buffer(Tensor::zeros((), device)), count: 0 }
     }
 
-    /// Adds a scalar that is the mean over `samples`.
+    /// Adds a scalar that is the mean over `samples` samples.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `mean` is not an f32 scalar on the metric's device.
     #[track_caller]
     pub fn add(&mut self, mean: &Tensor, samples: usize) {
         no_grad(|| self.sum.set(self.sum.tensor() + mean * samples));
         self.count += samples;
     }
 
-    /// The mean over all samples; NaN of none. Waits for the device.
+    /// The mean over all samples; NaN without samples. Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the sum cannot be computed or read ([`Tensor::item`]).
     pub fn mean(&self) -> Result<f64, Error> {
         Ok(self.sum.tensor().item()? / self.count as f64)
     }
 
-    /// Of the mean cross-entropy: how many equally likely classes would be as hard to guess (Jelinek et al., 1977).
+    /// The perplexity of a mean cross-entropy: e to the power of the mean (Jelinek et al., 1977). Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the sum cannot be computed or read ([`Tensor::item`]).
     pub fn perplexity(&self) -> Result<f64, Error> {
         Ok(self.mean()?.exp())
     }
 
-    /// Starts anew.
+    /// Removes all samples.
     pub fn reset(&mut self) {
         *self = Mean::new(self.sum.tensor().device());
     }
@@ -72,7 +85,7 @@ impl Stateful for Mean {
     }
 }
 
-/// The share of samples whose class was guessed.
+/// The fraction of samples whose class was predicted correctly.
 ///
 /// ```
 /// use wgrad::metrics::Accuracy;
@@ -85,42 +98,51 @@ impl Stateful for Mean {
 /// ```
 #[derive(Debug)]
 pub struct Accuracy {
-    /// An integer: floats would stop counting at 2^24.
+    /// An integer, because f32 cannot count beyond 2^24.
     hits: Var,
     count: usize,
 }
 
 impl Accuracy {
-    /// Of nothing yet.
+    /// Creates an accuracy over no samples.
     pub fn new(device: &Device) -> Accuracy {
         Accuracy { hits: Var::buffer(Tensor::scalar(0, device)), count: 0 }
     }
 
-    /// Adds logits `[.., classes]`, of which the largest is the guess, and the classes `[..]` that are right.
+    /// Adds samples: logits `[.., classes]`, whose maximum is the prediction, and the correct classes `[..]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `logits` is a scalar, if `target` is not i32 or does not have the shape of `logits` without the last
+    /// dim, or if the tensors are on different devices.
     #[track_caller]
     pub fn add(&mut self, logits: &Tensor, target: &Tensor) {
         no_grad(|| {
             let guess = logits.argmax(-1, false);
             if guess.spec() != target.spec() {
-                refuse!("Accuracy", "{} are no classes for the logits {}", target.spec(), logits.spec());
+                refuse!("Accuracy", "the target {} does not fit the logits {}", target.spec(), logits.spec());
             }
             self.hits.set(self.hits.tensor() + guess.eq(target).to_dtype(DType::I32).sum());
         });
         self.count += target.numel();
     }
 
-    /// The share, from 0 to 1; NaN of none. Waits for the device.
+    /// The fraction of correct samples, from 0 to 1; NaN without samples. Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the count cannot be computed or read ([`Tensor::item`]).
     pub fn accuracy(&self) -> Result<f64, Error> {
         Ok(self.hits.tensor().item()? / self.count as f64)
     }
 
-    /// Starts anew.
+    /// Removes all samples.
     pub fn reset(&mut self) {
         *self = Accuracy::new(self.hits.tensor().device());
     }
 }
 
-/// The hits and the number of samples.
+/// The number of correct samples and the number of samples.
 impl Stateful for Accuracy {
     fn state(&self) -> State {
         counted(&self.hits, self.count)
@@ -132,7 +154,7 @@ impl Stateful for Accuracy {
     }
 }
 
-/// What was added up, of how many samples.
+/// The state of a sum over a number of samples.
 fn counted(sum: &Var, count: usize) -> State {
     let mut state = State::default();
     state.put_tensor("sum", sum.tensor());
@@ -148,7 +170,7 @@ fn load_counted(place: &Var, state: &State) -> Result<usize, Error> {
     Ok(count)
 }
 
-/// Items a second: samples, tokens or steps.
+/// Items per second: samples, tokens or steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Throughput {
     start: Instant,
@@ -156,24 +178,25 @@ pub struct Throughput {
 }
 
 impl Throughput {
-    /// From now on.
+    /// Starts measuring now.
     pub fn start() -> Throughput {
         Throughput { start: Instant::now(), items: 0 }
     }
 
-    /// Counts items that were handed to the device.
+    /// Adds items that were submitted to the device.
     pub fn add(&mut self, items: usize) {
         self.items += items;
     }
 
-    /// Items a second. Steps do not wait for the device, at most two are in flight: read a loss before, and it is exact.
+    /// The items per second since the start. Steps do not wait for the device, which may be up to two steps behind. For
+    /// an exact number read a loss first.
     pub fn per_second(&self) -> f64 {
         self.items as f64 / self.start.elapsed().as_secs_f64()
     }
 }
 
-/// Watches numbers that must stay finite, such as the loss and the norm of the gradients, without a read in the loop: the
-/// device notes the first step at which one was not.
+/// Checks that numbers stay finite, such as the loss and the norm of the gradients, without reading them in every step:
+/// the device records the first step at which a number is not finite.
 ///
 /// ```
 /// use wgrad::metrics::FiniteCheck;
@@ -188,22 +211,32 @@ impl Throughput {
 /// ```
 #[derive(Debug)]
 pub struct FiniteCheck {
-    /// Each value's name, and the first step at which it was not finite; -1: none.
+    /// The name of each number, and the first step at which it was not finite, or -1.
     watched: Vec<(String, Var)>,
 }
 
 impl FiniteCheck {
-    /// Of values with these names.
+    /// Creates a check of numbers with these names.
     pub fn new(names: &[&str], device: &Device) -> FiniteCheck {
         let none = |name: &&str| ((*name).to_owned(), Var::buffer(Tensor::scalar(-1, device)));
         FiniteCheck { watched: names.iter().map(none).collect() }
     }
 
-    /// Looks at a step's values, in the order of the names: scalars, or tensors of which every element counts.
+    /// Checks the values of one step, in the order of the names. A value is a scalar, or a tensor whose elements are
+    /// all checked.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the number of values is not the number of names, if a value is not f32, or if it is on another device.
     #[track_caller]
     pub fn watch(&mut self, step: usize, values: &[&Tensor]) {
         if values.len() != self.watched.len() {
-            refuse!("FiniteCheck", "{} values for {} names", values.len(), self.watched.len());
+            refuse!(
+                "FiniteCheck",
+                "expects one value per name, got {} values for {} names",
+                values.len(),
+                self.watched.len()
+            );
         }
         no_grad(|| {
             for ((_, first), value) in self.watched.iter().zip(values) {
@@ -214,11 +247,11 @@ impl FiniteCheck {
         });
     }
 
-    /// Waits for the device.
+    /// Reads the result. Waits for the device.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFinite`] with the first value, and the step, that was infinite or not a number.
+    /// Returns [`Error::NotFinite`] with the first value and step that was infinite or NaN, or an error of reading.
     pub fn result(&self) -> Result<(), Error> {
         let mut earliest = None;
         for (what, first) in &self.watched {
@@ -234,7 +267,7 @@ impl FiniteCheck {
     }
 }
 
-/// For each name the step.
+/// For each name the first step at which it was not finite, or -1.
 impl Stateful for FiniteCheck {
     fn state(&self) -> State {
         let mut state = State::default();

@@ -221,7 +221,7 @@ fn what_is_not_this_runs_is_refused() {
     is_refused(&rewritten(&path, "another optimizer"), &["optimizer"]);
     let weights = path.with_file_name("weights.safetensors");
     save(&weights, &Run::new(1, &Device::cpu()).model).unwrap();
-    is_refused(&weights, &["no checkpoint"]);
+    is_refused(&weights, &["not a checkpoint"]);
     is_refused(&path.with_file_name("elsewhere"), &[]);
 }
 

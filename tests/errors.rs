@@ -218,7 +218,7 @@ const MISTAKES: &[Mistake] = &[
     (
         "the Hessian of many",
         |d| drop(functional::hvp(|x| x[0].exp(), &[&floats(&[2], d)], &[&floats(&[2], d)])),
-        &["hvp", "f32[2] is no scalar"],
+        &["hvp", "one element, got f32[2]"],
     ),
     ("a gradient of integers", |d| drop(ints(&[2], d).requires_grad()), &["requires_grad", "i32[2]"]),
     ("an item of many", |d| drop(floats(&[2], d).item()), &["item", "f32[2]"]),

@@ -1,4 +1,4 @@
-//! The model: GPT-2's shape, with the names that PyTorch's layers have.
+//! The model: the architecture of GPT-2, with the parameter names of PyTorch's layers.
 
 use std::fmt;
 
@@ -15,25 +15,25 @@ pub struct Sizes {
     #[arg(long, default_value_t = 4, value_parser = count)]
     layers: usize,
 
-    /// Heads of attention; they share the width evenly
+    /// Attention heads; they must divide the width
     #[arg(long, default_value_t = 4, value_parser = count)]
     heads: usize,
 
-    /// Numbers that a character becomes
+    /// Width of the embeddings
     #[arg(long, default_value_t = 128, value_parser = count)]
     width: usize,
 
-    /// Characters that it sees at a time
+    /// Characters in the context window
     #[arg(long, default_value_t = 64, value_parser = count)]
     pub context: usize,
 
-    /// Share of numbers that are dropped in training
+    /// Dropout probability in training
     #[arg(long, default_value_t = 0.0)]
     dropout: f64,
 }
 
 impl Sizes {
-    /// The heads share the width evenly.
+    /// Checks that the heads divide the width.
     pub fn check(&self) -> Result<()> {
         let Sizes { heads, width, .. } = self;
         ensure!(width.is_multiple_of(*heads), "{heads} heads cannot share a width of {width} evenly");
@@ -58,7 +58,7 @@ pub struct Gpt {
 }
 
 impl Gpt {
-    /// With weights drawn as GPT-2 draws them.
+    /// Creates a model with GPT-2's initial weights.
     pub fn new(vocabulary: usize, sizes: &Sizes, dev: &Device) -> Gpt {
         let &Sizes { layers, heads, width, context, dropout } = sizes;
         let block = |_| TransformerBlock::new(width, heads, dev).causal().dropout(dropout);
@@ -76,14 +76,14 @@ impl Gpt {
         model
     }
 
-    /// How badly it foresees the characters `y` that follow those in `x`, both `[batch, context]`.
+    /// The cross-entropy of the characters `y` that follow those in `x`, both `[batch, context]`.
     pub fn loss(&self, x: &Tensor, y: &Tensor) -> Tensor {
         self.forward(x).flatten(0, 1).cross_entropy(&y.flatten(0, 1))
     }
 }
 
 impl Module for Gpt {
-    /// Characters `[batch, time]` to logits of the next ones `[batch, time, vocabulary]`.
+    /// Maps characters `[batch, time]` to the logits of the next ones `[batch, time, vocabulary]`.
     fn forward(&self, x: &Tensor) -> Tensor {
         let places = Tensor::arange(x.size(1), x.device());
         let x = self.dropout.forward(&(self.tokens.forward(x) + self.positions.forward(&places)));

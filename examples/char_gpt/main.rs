@@ -1,4 +1,4 @@
-//! Trains a GPT on the characters of a text, then lets it write.
+//! Trains a GPT on the characters of a text, then generates text.
 //!
 //! ```text
 //! cargo run --release --example char_gpt
@@ -7,7 +7,8 @@
 //! cargo run --release --example char_gpt -- --text FILE --layers 6 --heads 6 --width 384 --context 256 --batch 64 --dropout 0.2
 //! ```
 //!
-//! Without `--text` it learns from a part of this project's source. The curve and the weights are left in `out/char_gpt`.
+//! Without `--text` it learns from a part of this project's source. It writes the curve and the weights to
+//! `out/char_gpt`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -35,7 +36,7 @@ use text::Text;
 use trace::Trace;
 use writer::Writer;
 
-/// Trains a GPT on the characters of a text, with AdamW, then lets it write
+/// Trains a GPT on the characters of a text, with AdamW, then generates text
 #[derive(Parser)]
 #[command(name = "char_gpt")]
 struct Args {
@@ -48,31 +49,32 @@ struct Args {
     #[command(flatten)]
     writer: Writer,
 
-    /// The text: the first 90% train, the rest validates [default: a part of this project's source]
+    /// The text: the first 90% are for training, the rest for validation [default: a part of this project's source]
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
 
-    /// Steps in all
+    /// Total number of steps
     #[arg(long, default_value_t = 500)]
     steps: usize,
 
-    /// Windows of the text in a step
+    /// Batch size: windows of the text per step
     #[arg(long, default_value_t = 12, value_parser = count)]
     batch: usize,
 
-    /// Learning rate after the warm-up; it falls to a tenth along a cosine
+    /// Learning rate after the warm-up; it decreases to a tenth along a cosine
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
 
-    /// Steps in which the learning rate rises
+    /// Warm-up steps
     #[arg(long, default_value_t = 100, value_parser = count)]
     warmup: usize,
 
-    /// Steps between validations; the weights are saved then
+    /// Steps between validations; each validation saves the weights
     #[arg(long, default_value_t = 100, value_parser = count)]
     every: usize,
 
-    /// Leave the first weights, the batches, rates and losses there, for train.py to repeat with PyTorch
+    /// Write the initial weights, the batches, learning rates and losses to this folder, so that train.py can repeat
+    /// the run with PyTorch
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
@@ -86,7 +88,11 @@ fn main() -> Result<()> {
 
     let context = args.sizes.context;
     let (train, rest) = text.split();
-    ensure!(rest.len() > context, "{} characters to validate with are too few for {context}", rest.len());
+    ensure!(
+        rest.len() > context,
+        "{} characters for validation are too few for a context of {context}",
+        rest.len()
+    );
     let batches = DataLoader::new(Windows::new(train, context), args.batch, &dev)
         .shuffle(args.common.seed)
         .drop_last()
@@ -149,7 +155,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Up in a line, then down to a tenth in half a cosine.
+/// Linear warm-up, then half a cosine down to a tenth.
 fn rate(step: usize, args: &Args) -> f64 {
     let warm = (step + 1) as f64 / args.warmup as f64;
     let part = (step as f64 - args.warmup as f64) / args.steps.saturating_sub(args.warmup).max(1) as f64;
@@ -157,14 +163,14 @@ fn rate(step: usize, args: &Args) -> f64 {
     args.lr * warm.min(0.1 + 0.9 * cosine)
 }
 
-/// The mean loss over all of the text that is kept for this.
+/// The mean loss over the validation text.
 fn validate(model: &Gpt, windows: &DataLoader<Windows>, dev: &Device) -> Result<f64, Error> {
     model.eval();
     let mut losses = Mean::new(dev);
     for (x, y) in windows.epoch() {
         let loss = no_grad(|| model.loss(&x, &y));
         losses.add(&loss, y.numel());
-        loss.realize()?; // no step does
+        loss.realize()?; // there is no step that would
     }
     model.train();
     losses.mean()

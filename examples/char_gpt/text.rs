@@ -1,4 +1,4 @@
-//! The text that is learned, as numbers.
+//! The training text as tokens.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use wgrad::data::Vocabulary;
 
-/// What is learned unless another text is named: what this project says of itself, and some of its source.
+/// The default text: this project's documentation and some of its source.
 const DEFAULT: &[&str] = &[
     include_str!("../../ARCHITECTURE.md"),
     include_str!("../../CONTRIBUTING.md"),
@@ -33,7 +33,7 @@ impl Text {
             None => DEFAULT.concat(),
         };
         let vocabulary = Vocabulary::of(&text);
-        let tokens = vocabulary.encode(&text).expect("the vocabulary is the text's own");
+        let tokens = vocabulary.encode(&text).expect("the vocabulary is made from this text");
         Ok(Text { vocabulary, tokens })
     }
 
@@ -41,7 +41,7 @@ impl Text {
         self.tokens.len()
     }
 
-    /// The first 90% to train with, and the rest to validate with.
+    /// The first 90% for training, and the rest for validation.
     pub fn split(&self) -> (Vec<i32>, Vec<i32>) {
         let (train, rest) = self.tokens.split_at(self.len() / 10 * 9);
         (train.to_vec(), rest.to_vec())

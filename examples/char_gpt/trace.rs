@@ -1,4 +1,5 @@
-//! What a run began with and went through, so that PyTorch can repeat it: `train.py` reads it.
+//! A trace of a run (initial weights, batches, learning rates, losses), from which `train.py` repeats the run with
+//! PyTorch.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +23,7 @@ impl Trace {
         Trace { weights, inputs: Vec::new(), targets: Vec::new(), rates: Vec::new(), losses: Vec::new() }
     }
 
-    /// Waits for the loss.
+    /// Adds a step. Waits for the loss.
     pub fn add(&mut self, x: &Tensor, y: &Tensor, rate: f64, loss: &Tensor) -> Result<(), Error> {
         self.inputs.push(x.clone());
         self.targets.push(y.clone());

@@ -1,4 +1,4 @@
-//! Writing: one character after the other, each drawn from what the model expects.
+//! Text generation: one character at a time, drawn from the model's prediction.
 
 use std::io::{Write, stdout};
 
@@ -13,25 +13,25 @@ use crate::gpt::Gpt;
 
 #[derive(Args)]
 pub struct Writer {
-    /// Characters to write in the end
+    /// Number of characters to generate
     #[arg(long, default_value_t = 500)]
     sample: usize,
 
-    /// What it begins with
+    /// Prompt
     #[arg(long, default_value = "\n")]
     prompt: String,
 
-    /// Below 1 it keeps to what is likely, above 1 it dares more
+    /// Temperature: below 1 prefers likely characters, above 1 gives more variety
     #[arg(long, default_value_t = 0.8, value_parser = positive)]
     temperature: f64,
 
-    /// Choose among so many of the likeliest characters
+    /// Choose among this many of the likeliest characters
     #[arg(long, default_value_t = 40, value_parser = count)]
     top_k: usize,
 }
 
 impl Writer {
-    /// Shows each character as soon as it is there.
+    /// Generates text and prints each character as soon as it is known.
     pub fn write(
         &self,
         model: &Gpt,
@@ -41,13 +41,14 @@ impl Writer {
         dev: &Device,
     ) -> Result<()> {
         let mut text = vocabulary.encode(&self.prompt).map_err(|unknown| {
-            anyhow!("the text that was learned has no {unknown:?}, which the prompt has")
+            anyhow!("the prompt contains {unknown:?}, which is not in the training text")
         })?;
         let chances = Generator::new(seed).uniform(self.sample);
         model.eval();
         print!("\n{}", self.prompt);
         for chance in chances {
-            // A window of one size, so that there is one plan. What is behind the last character cannot be seen from there.
+            // The window always has the same size, so there is only one plan. The causal mask hides the padding after
+            // the last character.
             let seen = &text[text.len().saturating_sub(context)..];
             let mut window = seen.to_vec();
             window.resize(context, 0);
@@ -61,7 +62,7 @@ impl Writer {
         Ok(())
     }
 
-    /// A character, given a number from 0 to 1: softmax of the largest logits over the temperature.
+    /// Draws a character, given a random number from 0 to 1: softmax of the largest logits divided by the temperature.
     fn choose(&self, logits: &[f32], chance: f32) -> i32 {
         let mut order: Vec<usize> = (0..logits.len()).collect();
         order.sort_by(|&i, &j| logits[j].total_cmp(&logits[i]));

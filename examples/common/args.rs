@@ -1,4 +1,4 @@
-//! Options that every example has, and the device that they ask for.
+//! Options of all examples, and the device they select.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use wgrad::Device;
 
 #[derive(Args)]
 pub struct Common {
-    /// Where to train
+    /// Device to train on
     #[arg(long, value_enum, default_value_t = On::Auto)]
     device: On,
 
-    /// Seed of the first weights and of the batches' order
+    /// Seed of the initial weights and of the order of the batches
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
 
-    /// Folder for what is left behind, created if need be [default: out/ and the example's name]
+    /// Output folder, created if necessary [default: out/ and the name of the example]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Go on from this file of an earlier run
+    /// Resume from this file of an earlier run
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
 }
@@ -32,12 +32,12 @@ enum On {
     Gpu,
     /// The CPU reference, in f64
     Cpu,
-    /// The GPU if there is one, else the CPU reference
+    /// The GPU, or the CPU reference if there is no GPU
     Auto,
 }
 
 impl Common {
-    /// Opens the device and seeds the generator. Says so if it is not the GPU that was hoped for.
+    /// Opens the device and seeds the generator. Prints a note if it falls back to the CPU reference.
     pub fn start(&self) -> Result<Device> {
         let device = match self.device {
             On::Gpu => Device::gpu()?,
@@ -52,7 +52,7 @@ impl Common {
         Ok(device)
     }
 
-    /// The folder for what is left behind.
+    /// The output folder.
     pub fn out(&self, example: &str) -> Result<PathBuf> {
         let folder = self.out.clone().unwrap_or_else(|| ["out", example].iter().collect());
         fs::create_dir_all(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
@@ -60,18 +60,18 @@ impl Common {
     }
 }
 
-/// So many steps are never reached, and their number stays far from overflow.
+/// Upper limit of counts, far from overflow.
 const MOST: usize = 1_000_000_000;
 
-/// A number that is at least 1.
+/// Parses a number that is at least 1.
 pub fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if (1..=MOST).contains(&number) => Ok(number),
-        _ => Err(format!("a whole number from 1 to {MOST} is wanted")),
+        _ => Err(format!("expected an integer from 1 to {MOST}")),
     }
 }
 
-/// A number above 0.
+/// Parses a number above 0.
 pub fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),

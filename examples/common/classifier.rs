@@ -1,4 +1,4 @@
-//! Training a classifier: what `digits` and `mnist` have in common.
+//! Training of a classifier, shared by `digits` and `mnist`.
 
 use std::time::Instant;
 
@@ -23,9 +23,9 @@ where
     Train: Dataset<Batch = (Tensor, Tensor)>,
     Test: Dataset<Batch = (Tensor, Tensor)>,
 {
-    /// Trains to the last epoch, at a rate that falls along a cosine, and saves after each. Inside an epoch nothing is read
-    /// back: losses and hits add up on the device.
-    pub fn fit(&mut self, lr: f64, start: Instant) -> Result<Log> {
+    /// Trains until the last epoch, with a learning rate that decreases along a cosine, and saves after each epoch.
+    /// Within an epoch nothing is read back: losses and hits are accumulated on the device.
+    pub fn pad_or_crop(&mut self, lr: f64, start: Instant) -> Result<Log> {
         let steps = self.epochs * self.run.batches.len();
         let schedule = CosineAnnealingLR::new(lr, steps);
         let columns = ["epoch", "loss", "accuracy", "test accuracy"];
@@ -59,7 +59,7 @@ where
         Ok(log)
     }
 
-    /// The share of test samples whose likeliest class is the right one.
+    /// The accuracy on the test data.
     pub fn accuracy(&self) -> Result<f64, Error> {
         let Run { model, device, .. } = &self.run;
         model.eval();
@@ -71,7 +71,7 @@ where
         hits.accuracy()
     }
 
-    /// Draws the learning curve, the loss on the left and the accuracies on the right, and says what it came to.
+    /// Draws the learning curve, the loss on the left and the accuracies on the right, and prints the final accuracy.
     pub fn report(&self, title: &str, log: &Log) -> Result<()> {
         let loss =
             Panel::new("epochs", "cross-entropy loss (nats)").line("training", log.points("epoch", "loss"));

@@ -1,27 +1,27 @@
-//! What is measured: how long steps take, and whether training still allocates after its first epoch.
+//! Measurements: the time of steps, and whether training still allocates after its first epochs.
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use wgrad::{Counters, Device, Error, Tensor};
 
-/// Times and counts.
+/// Times and counters.
 pub struct Meter {
     start: Instant,
     last: Instant,
     first_step: Option<Duration>,
     steps: Vec<Duration>,
-    /// What the device had done after each epoch.
+    /// The counters of the device after each epoch.
     counters: Vec<Counters>,
 }
 
 impl Meter {
-    /// `start` is when the process began.
+    /// Creates a meter. `start` is when the process began.
     pub fn new(start: Instant) -> Meter {
         Meter { start, last: Instant::now(), first_step: None, steps: Vec::new(), counters: Vec::new() }
     }
 
-    /// After each step. Waits for the very first loss: the time to it is one of the figures.
+    /// Call it after each step. It waits for the first loss, to measure the time until then.
     pub fn step(&mut self, loss: &Tensor) -> Result<(), Error> {
         if self.first_step.is_none() {
             loss.item()?;
@@ -32,7 +32,7 @@ impl Meter {
         Ok(())
     }
 
-    /// After each epoch.
+    /// Call it after each epoch.
     pub fn epoch(&mut self, dev: &Device) {
         self.counters.push(dev.counters());
         self.last = Instant::now();
@@ -49,7 +49,7 @@ impl fmt::Display for Meter {
             f,
             "The first step was done {seconds:.2} s after the start; the median step took {median:.2} ms."
         )?;
-        // The second epoch's first steps still meet what the first one's last ones hold.
+        // The first steps of the second epoch still run while the last ones of the first epoch hold their buffers.
         let Some((now, warm)) = self.counters.last().zip(self.counters.get(1)) else { return Ok(()) };
         if now.kernels > 0 {
             let growth = now.buffers - warm.buffers;

@@ -1,6 +1,6 @@
-//! What the examples share: the command line, a run's file, and what is measured.
+//! Code shared by the examples: the command line, checkpoints of a run, and measurements.
 
-#![allow(dead_code)] // no example uses all of it
+#![allow(dead_code)] // no example uses everything
 
 pub mod args;
 pub mod classifier;

@@ -1,4 +1,4 @@
-//! A run that can be broken off and gone on with.
+//! A run that can be interrupted and resumed.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,19 @@ use wgrad::{Device, Error, Tensor};
 
 use super::args::Common;
 
-/// All that it takes to go on, and the folder where it is kept.
+/// The complete state of a run, and its output folder.
 pub struct Run<'a, O, D> {
     pub model: &'a dyn Module,
     pub optimizer: O,
     pub batches: DataLoader<D>,
-    /// Steps that are done.
+    /// Finished steps.
     pub step: usize,
     pub out: PathBuf,
     pub device: Device,
 }
 
 impl<O: Optimizer, D: Dataset> Run<'_, O, D> {
-    /// Goes on from the file that `--resume` names, if it names one: bit for bit.
+    /// Resumes from the file that `--resume` names, if given. The run continues bit for bit.
     pub fn resumed(mut self, args: &Common) -> Result<Self, Error> {
         if let Some(path) = &args.resume {
             let parts: &mut [(&str, &mut dyn Stateful)] = &mut [
@@ -36,7 +36,7 @@ impl<O: Optimizer, D: Dataset> Run<'_, O, D> {
         Ok(self)
     }
 
-    /// Writes all of it, the weights as `model.` and their names; a crash leaves the earlier file whole.
+    /// Writes a checkpoint, with the weights as `model.` and their names. A crash leaves the previous file intact.
     pub fn save(&self) -> Result<(), Error> {
         let parts: [(&str, &dyn Stateful); 4] = [
             ("model", &Whole(self.model)),
@@ -47,7 +47,7 @@ impl<O: Optimizer, D: Dataset> Run<'_, O, D> {
         save_checkpoint(self.weights(), &parts, &self.device)
     }
 
-    /// Passes over the data that are done.
+    /// Finished epochs.
     pub fn epoch(&self) -> usize {
         self.batches.state().epoch as usize
     }
@@ -57,7 +57,7 @@ impl<O: Optimizer, D: Dataset> Run<'_, O, D> {
     }
 }
 
-/// A module of whatever type, as a part of a checkpoint.
+/// A module of any type as a part of a checkpoint.
 struct Whole<'a>(&'a dyn Module);
 
 impl Module for Whole<'_> {

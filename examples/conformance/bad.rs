@@ -1,4 +1,4 @@
-//! Calls that must be refused, in the caller's line, with a message that names the operation and shows what is wrong.
+//! Calls that must panic at the caller's line, with a message that names the operation and shows what is wrong.
 
 use serde_json::Value;
 use wgrad::{Tensor, Var};
@@ -12,12 +12,12 @@ pub fn check(case: &Case) -> Result<(), String> {
     match catch(|| call(case)) {
         Ok(Ok(())) => Err("it was not refused".to_owned()),
         Ok(Err(message)) => judge(case, &message),
-        // Where the types leave no way to write the mistake, nobody can make it.
+        // If the types do not allow the mistake, nobody can make it.
         Err(Fault::Impossible(_)) => Ok(()),
         Err(Fault::Panic { message, place }) => {
-            // `track_caller` carries the place up to the public call, which is ours.
+            // `track_caller` reports the line of the public call, which is in this example.
             if !place.contains("examples/conformance") {
-                return Err(format!("a panic inside the library, at {place}: {message}"));
+                return Err(format!("panic inside the library, at {place}: {message}"));
             }
             judge(case, &message)
         }
@@ -25,7 +25,7 @@ pub fn check(case: &Case) -> Result<(), String> {
     }
 }
 
-/// Makes the mistake, and reads the result: an index is only seen by the device.
+/// Makes the mistake and reads the result, because only the device sees some indices.
 fn call(case: &Case) -> Result<(), String> {
     let tensor = |spec: &Value| host(spec).tensor(case.device);
     let results = if case.json["inputs"].is_object() {
@@ -50,7 +50,7 @@ fn call(case: &Case) -> Result<(), String> {
     results.iter().try_for_each(|result| compare::read(result).map(drop)).map_err(|error| error.to_string())
 }
 
-/// Ones where the values do not matter.
+/// Ones, where the values do not matter.
 fn host(spec: &Value) -> Host {
     let shape: Vec<usize> =
         list(&spec["shape"]).iter().map(|size| size.as_u64().unwrap_or(0) as usize).collect();
@@ -66,9 +66,10 @@ fn host(spec: &Value) -> Host {
     Host { shape, data }
 }
 
-/// The message must name the operation, and where it has operands, a shape, an attribute or a value of the call.
+/// The message must name the operation. If the call has operands, it must show a shape, an attribute or a value of the
+/// call.
 fn judge(case: &Case, message: &str) -> Result<(), String> {
-    // In a program it is the last step that is wrong.
+    // In a program the last step is the wrong one.
     let op = case.list("steps").last().map_or(case.op(), |step| text(&step["op"]));
     if !message.contains(op) {
         return Err(format!("the message does not name {op}: {message}"));

@@ -1,4 +1,4 @@
-//! The format: groups of cases in JSON, their tensors beside them in safetensors.
+//! The format: groups of cases in JSON, with their tensors in safetensors files.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Group {
     pub tensors: HashMap<String, Host>,
 }
 
-/// A tensor of the host's.
+/// A tensor on the host.
 #[derive(Clone, Debug)]
 pub struct Host {
     pub shape: Vec<usize>,
@@ -40,7 +40,7 @@ pub fn groups(folder: &Path) -> Result<Vec<String>> {
             names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
         }
     }
-    ensure!(!names.is_empty(), "{}: no *.json here", folder.display());
+    ensure!(!names.is_empty(), "{}: there is no *.json file", folder.display());
     names.sort();
     Ok(names)
 }
@@ -76,7 +76,7 @@ impl Host {
         Ok(Host { shape: shape.to_vec(), data })
     }
 
-    /// A leaf on the device.
+    /// Creates a leaf on the device.
     pub fn tensor(&self, device: &Device) -> Tensor {
         match &self.data {
             Data::F32(data) => Tensor::new(data, &self.shape[..], device),
@@ -94,7 +94,7 @@ impl Host {
     }
 }
 
-/// One case, with the tensors of its group and the device to run it on.
+/// One case, with the tensors of its group and the device it runs on.
 pub struct Case<'a> {
     pub group: &'a Group,
     pub json: &'a Value,
@@ -114,7 +114,7 @@ impl<'a> Case<'a> {
         Attrs(&self.json["attrs"])
     }
 
-    /// The tensor that a name of the case means.
+    /// The tensor with this name.
     pub fn host(&self, name: &Value) -> &'a Host {
         let name = text(name);
         let found = self.group.tensors.get(name);
@@ -125,7 +125,7 @@ impl<'a> Case<'a> {
         self.host(name).tensor(self.device)
     }
 
-    /// A list of the case; one that is absent is empty.
+    /// A list of the case; empty if it is absent.
     pub fn list(&self, key: &str) -> &'a [Value] {
         list(&self.json[key])
     }
@@ -145,7 +145,7 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Keyword arguments. One that is absent and one that is `null` read the same: `None`.
+/// Keyword arguments. An absent one and `null` both read as `None`.
 #[derive(Clone, Copy)]
 pub struct Attrs<'a>(pub &'a Value);
 
@@ -162,7 +162,7 @@ impl<'a> Attrs<'a> {
         self.get(key).map(int)
     }
 
-    /// A list of integers; a single one is a list too.
+    /// A list of integers. A single integer is a list with one element.
     pub fn ints(&self, key: &str) -> Option<Vec<i64>> {
         let value = self.get(key)?;
         Some(if value.is_array() { list(value).iter().map(int).collect() } else { vec![int(value)] })
@@ -173,7 +173,7 @@ impl<'a> Attrs<'a> {
         self.int(key).map(|value| size(key, value))
     }
 
-    /// One size for each of `N` dims; a single one stands for all.
+    /// One size for each of `N` dims. A single size applies to all dims.
     pub fn sizes<const N: usize>(&self, key: &str) -> Option<[usize; N]> {
         let given: Vec<usize> = self.ints(key)?.into_iter().map(|value| size(key, value)).collect();
         Some(std::array::from_fn(|i| match given.len() {
@@ -208,7 +208,7 @@ fn int(value: &Value) -> i64 {
     value.as_i64().unwrap_or_else(|| wrong(value, "an integer"))
 }
 
-/// A number, or one of those that JSON lacks.
+/// A number, or one of the special values that JSON lacks.
 pub fn number(value: &Value) -> f64 {
     match value.as_str() {
         Some("inf") => f64::INFINITY,

@@ -1,11 +1,11 @@
-//! The rule: `|got - want| <= atol + rtol * |want|` in f64; NaN for NaN, an infinity for itself, finite for finite.
+//! The comparison: `|got - want| <= atol + rtol * |want|` in f64. NaN matches NaN, and an infinity matches itself.
 
 use serde_json::Value;
 use wgrad::{DType, Tensor};
 
 use crate::case::Case;
 
-/// Fails with the first element that is wrong.
+/// Fails with the first wrong element.
 pub fn tensor(case: &Case, what: &str, got: &Tensor, want: &Value) -> Result<(), String> {
     let host = case.host(want);
     if got.shape()[..] != host.shape[..] {
@@ -15,7 +15,7 @@ pub fn tensor(case: &Case, what: &str, got: &Tensor, want: &Value) -> Result<(),
     values(what, &got, &host.values(), case.tolerance(want))
 }
 
-/// A gradient that must be there; `null` asks for nothing.
+/// Compares a gradient that must exist. An expected `null` is not checked.
 pub fn gradient(case: &Case, what: &str, got: Option<Tensor>, want: &Value) -> Result<(), String> {
     match got {
         _ if want.is_null() => Ok(()),
@@ -27,7 +27,7 @@ pub fn gradient(case: &Case, what: &str, got: Option<Tensor>, want: &Value) -> R
 pub fn values(what: &str, got: &[f64], want: &[f64], (rtol, atol): (f64, f64)) -> Result<(), String> {
     let fits = |got: f64, want: f64| {
         if want.is_finite() {
-            (got - want).abs() <= atol + rtol * want.abs() // false where got is NaN or infinite
+            (got - want).abs() <= atol + rtol * want.abs() // false if got is NaN or infinite
         } else {
             got == want || (got.is_nan() && want.is_nan())
         }

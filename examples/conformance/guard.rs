@@ -1,24 +1,24 @@
-//! Panics caught: what the library refuses, and what the runner itself raises.
+//! Catches panics: of the library, and of the runner itself.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any, set_hook, take_hook};
 use std::sync::Once;
 
-/// Why a call came to no result.
+/// Why a call has no result.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The library has no such operation yet.
+    /// The library does not have this operation.
     NotThere(String),
-    /// The library's types leave no way to write this call.
+    /// The library's types do not allow this call.
     Impossible(String),
-    /// The case is not in the format.
+    /// The case does not follow the format.
     Malformed(String),
-    /// The library panicked, at this place.
+    /// The library panicked at this place.
     Panic { message: String, place: String },
 }
 
 impl Fault {
-    /// Ends the case; [`catch`] hands it out again.
+    /// Ends the case. [`catch`] returns the fault.
     pub fn raise(self) -> ! {
         panic_any(self)
     }
@@ -27,7 +27,7 @@ impl Fault {
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
-            Fault::NotThere(what) => write!(f, "not there yet: {what}"),
+            Fault::NotThere(what) => write!(f, "not implemented: {what}"),
             Fault::Impossible(what) => write!(f, "cannot be written: {what}"),
             Fault::Malformed(what) => write!(f, "not in the format: {what}"),
             Fault::Panic { message, place } => write!(f, "panic at {place}: {message}"),
@@ -40,7 +40,7 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// Runs `f`; a panic inside prints nothing and comes back as a [`Fault`].
+/// Runs `f`. A panic inside is not printed and is returned as a [`Fault`].
 pub fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Fault> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

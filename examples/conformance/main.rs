@@ -1,5 +1,5 @@
-//! Runs a folder of conformance cases: operations, gradients, programs, optimizers, with the answers of another
-//! library in f64 (see `tests/conformance/README.md` for the format).
+//! Runs a folder of conformance cases: operations, gradients, programs and optimizers, with the expected results of
+//! another library in f64 (see `tests/conformance/README.md` for the format).
 //!
 //! `cargo run --release --example conformance -- tests/conformance --device gpu --group unary`
 
@@ -22,12 +22,12 @@ use wgrad::{Device, GpuOptions};
 #[derive(Parser)]
 #[command(about = "Compares the library with a folder of cases and their answers")]
 struct Cli {
-    /// The folder of GROUP.json and GROUP.safetensors
+    /// The folder with GROUP.json and GROUP.safetensors
     dir: PathBuf,
-    /// Where the cases run
+    /// Device to run on
     #[arg(long, value_enum, default_value = "gpu")]
     device: Backend,
-    /// Only this group
+    /// Run only this group
     #[arg(long)]
     group: Option<String>,
 }
@@ -35,7 +35,7 @@ struct Cli {
 #[derive(Clone, Copy, ValueEnum)]
 enum Backend {
     Gpu,
-    /// The GPU with no more than WebGPU's default limits and no optional feature
+    /// The GPU with WebGPU's default limits and no optional features
     Restricted,
     Cpu,
 }

@@ -1,4 +1,4 @@
-//! From an operation's name to a call of the public API, with PyTorch's defaults for what a case does not say.
+//! Maps an operation's name to a call of the public API, with PyTorch's defaults for missing arguments.
 
 use wgrad::{
     BatchNorm, ConvOptions, CrossEntropyOptions, Device, Operand, PoolOptions, Reduction, Tensor, autograd,
@@ -8,14 +8,14 @@ use crate::case::{Attrs, Case, list};
 use crate::compare;
 use crate::guard::Fault;
 
-/// What an operation is called with.
+/// The arguments of an operation.
 pub struct Args<'a> {
     pub tensors: &'a [Option<Tensor>],
     pub attrs: Attrs<'a>,
     pub device: &'a Device,
 }
 
-/// What it gives.
+/// The results of an operation.
 pub struct Results(Vec<Tensor>);
 
 type Call = fn(&Args) -> Results;
@@ -171,7 +171,7 @@ table! {
     };
 }
 
-/// Calls the operation of this name.
+/// Calls the operation with this name.
 pub fn call(name: &str, args: &Args) -> Vec<Tensor> {
     match OPS.iter().find(|(op, _)| *op == name) {
         Some((_, call)) => call(args).0,
@@ -179,7 +179,7 @@ pub fn call(name: &str, args: &Args) -> Vec<Tensor> {
     }
 }
 
-/// A case of one operation: its results, then the gradient of each operand.
+/// Checks a case of one operation: its results, then the gradient of each operand.
 pub fn check(case: &Case) -> Result<(), String> {
     let grads = case.list("grads");
     let wanted = |i: usize| grads.get(i).is_some_and(|want| !want.is_null());
@@ -198,7 +198,7 @@ pub fn check(case: &Case) -> Result<(), String> {
     if results.len() != outputs.len() {
         return Err(format!("{} results, not {}", results.len(), outputs.len()));
     }
-    // Backward is recorded before anything is read: what a training step does.
+    // The backward pass is recorded before anything is read, as in a training step.
     let seeds = one("grad_output", "grad_outputs");
     let seeded = || results.iter().zip(&seeds).filter(|(_, seed)| !seed.is_null());
     if !seeds.is_empty() {
@@ -229,7 +229,7 @@ impl Args<'_> {
         self.tensors.iter().flatten().collect()
     }
 
-    /// The second operand: a tensor, or a number.
+    /// The second operand: a tensor or a number.
     fn operand(&self, key: &str) -> Operand {
         match self.optional(1) {
             Some(tensor) => tensor.into(),
@@ -253,7 +253,7 @@ impl Args<'_> {
         self.attrs.size(key).unwrap_or_else(|| missing(key))
     }
 
-    /// An empty list means all dims, in the library as in PyTorch.
+    /// An empty list means all dims, as in PyTorch.
     pub fn dims(&self, key: &str) -> Vec<i64> {
         self.attrs.ints(key).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Optimizers, learning-rate schedules, clipping, and whole training runs.
+//! Optimizers, learning rate schedules, clipping, and whole training runs.
 
 use serde_json::Value;
 use wgrad::optim::{
@@ -12,7 +12,7 @@ use crate::compare;
 use crate::guard::Fault;
 use crate::program::Program;
 
-/// The optimizer of this name.
+/// Creates the optimizer with this name.
 pub fn optimizer(name: &str, attrs: Attrs, params: Vec<Var>) -> Box<dyn Optimizer> {
     let or = |key: &str, default: f64| attrs.number(key).unwrap_or(default);
     let flag = |key: &str| attrs.flag(key).unwrap_or(false);
@@ -58,17 +58,17 @@ pub fn optimizer(name: &str, attrs: Attrs, params: Vec<Var>) -> Box<dyn Optimize
     }
 }
 
-/// Whether the format knows an optimizer of this name.
+/// Whether the format has an optimizer with this name.
 pub fn optimizer_exists(name: &str) -> bool {
     ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"].contains(&name)
 }
 
-/// Gives a parameter its gradient: what backward does that starts at the parameter itself.
+/// Sets the gradient of a parameter with a backward pass that starts at the parameter.
 fn give(param: &Var, gradient: &Tensor) {
     autograd::backward(&[&param.tensor()], &[gradient], false);
 }
 
-/// Steps with given gradients; the parameters after each.
+/// Runs steps with given gradients and compares the parameters after each step.
 pub fn check(case: &Case) -> Result<(), String> {
     let params: Vec<Var> = case.list("params").iter().map(|name| Var::parameter(case.tensor(name))).collect();
     let mut optimizer = optimizer(case.op(), case.attrs(), params.clone());
@@ -89,7 +89,7 @@ fn clip(attrs: Attrs, params: &[Var]) -> Tensor {
     clip_grad_norm(params, max_norm, attrs.number("norm_type").unwrap_or(2.0))
 }
 
-/// The norm before clipping, then each clipped gradient.
+/// Compares the norm before clipping, then each clipped gradient.
 pub fn check_clip(case: &Case) -> Result<(), String> {
     let param = |name: &Value| {
         let gradient = case.tensor(name);
@@ -134,7 +134,7 @@ fn schedule(name: &str, attrs: Attrs, base_lr: f64) -> Box<dyn Schedule> {
     }
 }
 
-/// The rate at the start and after each step.
+/// Compares the learning rate at the start and after each step.
 pub fn check_schedule(case: &Case) -> Result<(), String> {
     let schedule = schedule(case.op(), case.attrs(), number(&case.json["base_lr"]));
     let wants: Vec<f64> = case.list("expected_lr").iter().map(number).collect();
@@ -142,7 +142,7 @@ pub fn check_schedule(case: &Case) -> Result<(), String> {
     compare::values("lr", &got, &wants, case.tolerance(&Value::Null))
 }
 
-/// A model trained for some steps: its losses, its first gradients, what it ends with.
+/// Trains a model for some steps and compares its losses, first gradients and final parameters.
 pub fn check_training(case: &Case) -> Result<(), String> {
     let params: Vec<(String, Var)> =
         case.entries("params").map(|(name, t)| (name.clone(), Var::parameter(case.tensor(t)))).collect();

@@ -1,4 +1,4 @@
-//! Programs: small graphs with backward passes among their steps; Jacobians, Hessians, products with vectors.
+//! Programs: small graphs with backward passes among their steps; Jacobians, Hessians, and products with vectors.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::compare;
 use crate::guard::Fault;
 use crate::ops;
 
-/// The values that a program has named so far.
+/// The values named by the program so far.
 pub struct Program<'a> {
     pub values: HashMap<String, Tensor>,
     pub device: &'a Device,
@@ -54,7 +54,7 @@ impl Program<'_> {
                     Value::Null => grad(output, &wrt, create_graph),
                     seed => grad_with(output, self.get(seed), &wrt, create_graph),
                 };
-                // The library says in the type that an input may not be used.
+                // `None` means that the output does not depend on the input.
                 let used = |gradient: Option<Tensor>| {
                     gradient.unwrap_or_else(|| {
                         Fault::Impossible("a gradient where grad gives None".into()).raise()
@@ -80,7 +80,7 @@ impl Program<'_> {
     }
 }
 
-/// The leaves of a case; those in `wrt` ask for gradients.
+/// The leaves of a case. Those in `wrt` require gradients.
 fn leaves<'a>(case: &Case<'a>) -> Program<'a> {
     let wanted = case.list("wrt");
     let leaf = |(name, tensor): (&String, &Value)| {
@@ -111,7 +111,7 @@ pub fn check(case: &Case) -> Result<(), String> {
     for (name, want) in case.entries("grads") {
         let gradient = program.get(&Value::from(name.as_str())).grad();
         match gradient {
-            // No gradient reaches it: absent, or all zeros.
+            // No gradient flows to it: it is absent or all zeros.
             Some(gradient) if want.is_null() => {
                 let got = compare::read(&gradient).map_err(|error| error.to_string())?;
                 compare::values(&format!("the gradient of {name}"), &got, &vec![0.0; got.len()], (0.0, 0.0))?;
@@ -122,7 +122,7 @@ pub fn check(case: &Case) -> Result<(), String> {
     Ok(())
 }
 
-/// `jacobian`, `hessian`, `vjp` and `jvp`: the steps are a function of the inputs in `wrt`.
+/// Checks `jacobian`, `hessian`, `vjp` and `jvp`. The steps define a function of the inputs in `wrt`.
 pub fn check_functional(case: &Case) -> Result<(), String> {
     let wrt = case.list("wrt");
     let fixed = leaves(case);

@@ -1,4 +1,4 @@
-//! One case: which check it wants.
+//! Selects the check for a case.
 
 use wgrad::Device;
 
@@ -6,7 +6,7 @@ use crate::case::{Case, Group};
 use crate::guard::catch;
 use crate::{bad, ops, optim, program};
 
-/// Fails with what is wrong.
+/// Fails with the difference.
 pub fn check(case: &Case) -> Result<(), String> {
     let check = match case.op() {
         _ if case.group.name == "bad_inputs" => bad::check,
@@ -21,7 +21,7 @@ pub fn check(case: &Case) -> Result<(), String> {
     catch(|| check(case)).unwrap_or_else(|fault| Err(fault.to_string()))
 }
 
-/// Runs a group: how many passed, and each failure as `(id, what is wrong)`.
+/// Runs a group. Returns the number of cases that passed, and each failure as `(id, difference)`.
 pub fn run<'a>(group: &'a Group, device: &'a Device) -> (usize, Vec<(&'a str, String)>) {
     let mut failures = Vec::new();
     for json in &group.cases {

@@ -1,8 +1,8 @@
-//! An operation of your own: `swiglu(gate, up) = silu(gate) * up`, the gate of a transformer's feed-forward layer
-//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels and their decomposition into primitives.
+//! A user-defined operation: `swiglu(gate, up) = silu(gate) * up`, the gate of a transformer's feed-forward layer
+//! (Shazeer, <https://arxiv.org/abs/2002.05202>), as two WGSL kernels with their decompositions into primitives.
 //!
-//! The forward kernel saves the sigmoid for the backward one. `check` proves both against the decomposition, and a small
-//! network trains through them.
+//! The forward kernel saves the sigmoid for the backward kernel. `check` compares both with their decompositions, and a
+//! small network trains with the operation.
 
 use clap::{Parser, ValueEnum};
 use wgrad::nn::{Linear, Module};
@@ -13,13 +13,13 @@ use wgrad::{DType, Device, Limits, Reduction, ShapeError, Spec, Tensor};
 #[derive(Parser)]
 #[command(about = "Train through an operation of your own: WGSL and its decomposition")]
 struct Args {
-    /// Where to compute.
+    /// Device to compute on.
     #[arg(long, value_enum, default_value = "auto")]
     device: Where,
     /// Training steps.
     #[arg(long, default_value_t = 200)]
     steps: usize,
-    /// Seed of data and weights.
+    /// Seed of the data and the weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -31,7 +31,7 @@ enum Where {
     Cpu,
 }
 
-/// `(gate, up) -> (silu(gate) * up, sigmoid(gate))`, all of one shape.
+/// `(gate, up) -> (silu(gate) * up, sigmoid(gate))`, all with the same shape.
 #[derive(Debug)]
 struct SwiGlu;
 
@@ -50,10 +50,10 @@ impl Fused for SwiGlu {
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
         let [gate, up] = inputs else {
-            return Err(ShapeError(format!("wants 2 inputs, not {}", inputs.len())));
+            return Err(ShapeError(format!("expects 2 inputs, got {}", inputs.len())));
         };
         if gate != up || !gate.dtype.is_float() {
-            return Err(ShapeError(format!("wants two floats of one shape, not {gate} and {up}")));
+            return Err(ShapeError(format!("expects two f32 tensors of one shape, got {gate} and {up}")));
         }
         Ok(vec![gate.clone(), gate.clone()])
     }
@@ -64,7 +64,8 @@ impl Fused for SwiGlu {
     }
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        // A gradient of the saved sigmoid comes from second orders: `None` has the decomposition differentiated.
+        // Second-order gradients produce a gradient of the saved sigmoid. `None` differentiates the decomposition
+        // instead.
         let [Some(grad), None] = grads else { return None };
         let [gate, up] = io.inputs else { return None };
         let found = Tensor::fused(SwiGluBackward, &[gate, up, &io.outputs[1], grad]);
@@ -87,7 +88,7 @@ impl Fused for SwiGluBackward {
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [gate, up, sigmoid, grad] = inputs else { unreachable!("built with four inputs") };
+        let [gate, up, sigmoid, grad] = inputs else { unreachable!("the gradient has four inputs") };
         let silu = gate * sigmoid;
         vec![grad * up * (sigmoid + &silu * (1.0 - sigmoid)), grad * silu]
     }
@@ -99,7 +100,7 @@ impl Fused for SwiGluBackward {
     }
 }
 
-/// An invocation for each element.
+/// One invocation per element.
 fn elementwise(source: &'static str, spec: &Spec) -> Launch {
     let n = spec.shape.numel() as u32;
     Launch::new(source).uniforms([Word::Size(n)]).workgroups(n.div_ceil(64)).work(10 * u64::from(n))

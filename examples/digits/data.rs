@@ -1,4 +1,5 @@
-//! The digits, embedded: 1,797 drawings of 8x8 grey levels with their classes. `DATA.md` says where they come from.
+//! The embedded dataset: 1,797 drawings of digits, 8x8 grey levels each, with their classes. `DATA.md` names the
+//! source.
 
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
@@ -12,13 +13,13 @@ pub const CLASSES: usize = 10;
 const TRAIN: usize = 1437;
 
 pub struct Digits {
-    /// From 0 (paper) to 1 (ink), [`PIXELS`] for each digit.
+    /// Grey levels from 0 (white) to 1 (black), [`PIXELS`] per digit.
     pub pixels: Vec<f32>,
     pub classes: Vec<i32>,
 }
 
 impl Digits {
-    /// The first 1,437 digits to train with, and the last 360 to test with.
+    /// The first 1,437 digits for training, and the last 360 for testing.
     pub fn load() -> Result<(Digits, Digits)> {
         let file = GzDecoder::new(&include_bytes!("digits.csv.gz")[..]);
         let mut rows = csv::ReaderBuilder::new().has_headers(false).from_reader(file);
@@ -36,7 +37,7 @@ impl Digits {
         Ok((train, test))
     }
 
-    /// Pixels and classes side by side, as a data loader wants them.
+    /// Pixels and classes as columns for a data loader.
     pub fn columns(&self) -> (Column<f32>, Column<i32>) {
         (Column::new(self.pixels.clone(), [PIXELS]), Column::new(self.classes.clone(), ()))
     }

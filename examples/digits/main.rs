@@ -1,4 +1,4 @@
-//! Trains a small network to read handwritten digits, on whatever GPU this machine has.
+//! Trains a small network to read handwritten digits, on any GPU.
 //!
 //! ```text
 //! cargo run --release --example digits
@@ -7,8 +7,8 @@
 //! cargo run --release --example digits -- --help
 //! ```
 //!
-//! The data is embedded (`DATA.md` says where it comes from). Every epoch's loss and accuracy are shown, then what the
-//! network confuses, and some digits with what it takes them for. The learning curve and the weights are left in
+//! The data is embedded (`DATA.md` names the source). The example prints the loss and accuracy of every epoch, then the
+//! confusion matrix and some digits with their predictions. It writes the learning curve and the weights to
 //! `out/digits`.
 
 #[path = "../common/mod.rs"]
@@ -38,19 +38,19 @@ struct Args {
     #[command(flatten)]
     common: Common,
 
-    /// Which network
+    /// Network
     #[arg(long, value_enum, default_value_t = Model::Mlp)]
     model: Model,
 
-    /// How often all 1,437 training digits are seen
+    /// Epochs over the 1,437 training digits
     #[arg(long, default_value_t = 30, value_parser = count, allow_negative_numbers = true)]
     epochs: usize,
 
-    /// Digits in a step
+    /// Batch size
     #[arg(long, default_value_t = 64, value_parser = count, allow_negative_numbers = true)]
     batch: usize,
 
-    /// Learning rate at the start; it falls along a cosine
+    /// Initial learning rate; it decreases along a cosine
     #[arg(long, default_value_t = 2e-3, value_parser = positive, allow_negative_numbers = true)]
     lr: f64,
 }
@@ -76,7 +76,7 @@ fn main() -> Result<()> {
         test: DataLoader::new(test.columns(), test.classes.len(), &dev),
         epochs: args.epochs,
     };
-    let log = training.fit(args.lr, start)?;
+    let log = training.pad_or_crop(args.lr, start)?;
 
     model.eval();
     let chances = no_grad(|| model.forward(&test.tensors(&dev).0).softmax(1));

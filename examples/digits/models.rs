@@ -8,9 +8,9 @@ use crate::data::{CLASSES, PIXELS};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Model {
-    /// Layers of 128 and 64
+    /// An MLP with layers of 128 and 64
     Mlp,
-    /// Two convolutions of 32 and 64 channels, a pool, a layer of 128, dropout
+    /// Two convolutions with 32 and 64 channels, a pool, a layer of 128, dropout
     Cnn,
 }
 
@@ -47,7 +47,7 @@ impl Model {
     }
 }
 
-/// 64 pixels as one channel of 8 rows.
+/// Reshapes 64 pixels to one channel of 8 x 8.
 struct AsPicture;
 
 impl Module for AsPicture {

@@ -1,14 +1,14 @@
-//! What is seen in the terminal at the end: the confusion matrix, digits drawn in grey levels.
+//! The final output in the terminal: the confusion matrix, and digits drawn in grey levels.
 
 use crate::data::{CLASSES, Digits, PIXELS};
 
-/// How often each digit was taken for each.
+/// Prints the confusion matrix.
 pub fn confusion(digits: &Digits, said: &[i32]) {
     let mut counts = [[0; CLASSES]; CLASSES];
     for (&class, &said) in digits.classes.iter().zip(said) {
         counts[class as usize][said as usize] += 1;
     }
-    println!("\nThe test digits (rows), and what they were taken for (columns):\n");
+    println!("\nThe test digits (rows) and their predictions (columns):\n");
     let line = |cells: [String; CLASSES]| cells.map(|cell| format!("{cell:>4}")).concat();
     println!("     {}", line(std::array::from_fn(|said| said.to_string())));
     for (class, counts) in counts.iter().enumerate() {
@@ -19,7 +19,7 @@ pub fn confusion(digits: &Digits, said: &[i32]) {
     }
 }
 
-/// A few digits that were read rightly, and the mistakes that the network was surest of.
+/// Prints a few digits with correct predictions, and the wrong predictions with the highest probabilities.
 pub fn drawings(digits: &Digits, said: &[i32], chance: &[f32]) {
     let (right, mut wrong): (Vec<_>, Vec<_>) = (0..said.len()).partition(|&i| said[i] == digits.classes[i]);
     wrong.sort_by(|&i, &j| chance[j].total_cmp(&chance[i]));
@@ -36,7 +36,7 @@ pub fn drawings(digits: &Digits, said: &[i32], chance: &[f32]) {
     println!();
 }
 
-/// Digits that stand side by side.
+/// The number of digits side by side.
 const ROW: usize = 4;
 
 fn rows(digits: &Digits, which: &[usize], caption: impl Fn(usize) -> String) {
@@ -52,7 +52,7 @@ fn rows(digits: &Digits, which: &[usize], caption: impl Fn(usize) -> String) {
     }
 }
 
-/// One row of a digit's pixels, each two characters wide so that it is about square.
+/// One row of a digit's pixels. Each pixel is two characters wide, so that it is about square.
 fn scanline(digits: &Digits, i: usize, y: usize) -> String {
     const SHADES: &[u8] = b" .:-=+*#%@";
     let pixels = &digits.pixels[i * PIXELS + y * 8..][..8];

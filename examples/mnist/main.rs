@@ -1,11 +1,11 @@
-//! Trains an MLP or a CNN on MNIST, Fashion-MNIST, or what else comes in their four files.
+//! Trains an MLP or a CNN on MNIST, Fashion-MNIST, or another dataset in the same four files.
 //!
 //! ```text
 //! cargo run --release --example mnist -- --data DIR
 //! cargo run --release --example mnist -- --data DIR --model cnn --augment
 //! ```
 //!
-//! The learning curve and the weights are left in `out/mnist`.
+//! It writes the learning curve and the weights to `out/mnist`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -35,36 +35,36 @@ struct Args {
     #[command(flatten)]
     common: Common,
 
-    /// Folder with train-images-idx3-ubyte and its three companions, also as .gz
+    /// Folder with train-images-idx3-ubyte and the three other files, optionally as .gz
     #[arg(long, value_name = "DIR", default_value = "data/mnist")]
     data: PathBuf,
 
-    /// Which network
+    /// Network
     #[arg(long, value_enum, default_value_t = Model::Mlp)]
     model: Model,
 
-    /// How often all training images are seen
+    /// Epochs over the training images
     #[arg(long, default_value_t = 5, value_parser = count)]
     epochs: usize,
 
-    /// Images in a step
+    /// Batch size
     #[arg(long, default_value_t = 128, value_parser = count)]
     batch: usize,
 
-    /// Learning rate at the start; it falls along a cosine
+    /// Initial learning rate; it decreases along a cosine
     #[arg(long, default_value_t = 1e-3, value_parser = positive)]
     lr: f64,
 
-    /// Shift training images by up to 2 pixels
+    /// Shift training images randomly by up to 2 pixels
     #[arg(long)]
     augment: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Model {
-    /// Layers of 512 and 256
+    /// An MLP with layers of 512 and 256
     Mlp,
-    /// Two convolutions of 32 and 64 channels, each with a pool; dropout
+    /// Two convolutions with 32 and 64 channels, each with a pool; dropout
     Cnn,
 }
 
@@ -115,6 +115,6 @@ fn main() -> Result<()> {
         test: DataLoader::new((test_images, test_classes), 500, &dev).workers(2),
         epochs: args.epochs,
     };
-    let log = training.fit(args.lr, start)?;
+    let log = training.pad_or_crop(args.lr, start)?;
     training.report(&format!("{}, AdamW", args.data.display()), &log)
 }

@@ -1,11 +1,11 @@
-//! Fits a curve through noisy points with a small network, and draws both.
+//! Fits a curve to noisy points with a small network, and draws both.
 //!
 //! ```text
 //! cargo run --release --example regression
 //! cargo run --release --example regression -- --csv FILE
 //! ```
 //!
-//! The picture and the weights are left in `out/regression`.
+//! It writes the chart and the weights to `out/regression`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -24,7 +24,7 @@ use wgrad::{Generator, Reduction, Tensor, no_grad};
 use common::args::{Common, count, positive};
 use common::run::Run;
 
-/// Fits a curve through points with a network 1-64-64-1, with AdamW
+/// Fits a curve to points with a 1-64-64-1 network, with AdamW
 #[derive(Parser)]
 #[command(name = "regression")]
 struct Args {
@@ -35,21 +35,21 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 
-    /// How often all points are seen
+    /// Epochs over the points
     #[arg(long, default_value_t = 200, value_parser = count)]
     epochs: usize,
 
-    /// Learning rate at the start; it falls along a cosine
+    /// Initial learning rate; it decreases along a cosine
     #[arg(long, default_value_t = 1e-2, value_parser = positive)]
     lr: f64,
 }
 
-/// What is to be found without being told.
+/// The function to be learned.
 fn wave(x: f32) -> f32 {
     (2.5 * x).sin() * (-0.3 * x * x).exp()
 }
 
-/// 200 points beside the wave.
+/// 200 points of the wave, with noise.
 fn noisy(seed: u64) -> (Vec<f32>, Vec<f32>) {
     let mut random = Generator::new(seed);
     let x: Vec<f32> = random.uniform(200).iter().map(|u| 6.0 * u - 3.0).collect();

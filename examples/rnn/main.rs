@@ -1,12 +1,12 @@
-//! Trains an LSTM on the adding problem: a sequence of numbers, two of them marked, and their sum is wanted
-//! (Hochreiter and Schmidhuber, 1997). It has to keep both through all the noise.
+//! Trains an LSTM on the adding problem (Hochreiter and Schmidhuber, 1997): two numbers of a sequence are marked, and
+//! the target is their sum. The LSTM must remember both numbers among the others.
 //!
 //! ```text
 //! cargo run --release --example rnn
 //! cargo run --release --example rnn -- --length 40 --steps 3000
 //! ```
 //!
-//! The learning curve and the weights are left in `out/rnn`.
+//! It writes the learning curve and the weights to `out/rnn`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,19 +30,19 @@ struct Args {
     #[command(flatten)]
     common: Common,
 
-    /// Numbers in a sequence
+    /// Length of a sequence
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(2..1000))]
     length: u64,
 
-    /// Numbers that the LSTM remembers
+    /// Hidden size of the LSTM
     #[arg(long, default_value_t = 32, value_parser = count)]
     hidden: usize,
 
-    /// Steps in all
+    /// Total number of steps
     #[arg(long, default_value_t = 1000)]
     steps: usize,
 
-    /// Sequences in a step
+    /// Batch size
     #[arg(long, default_value_t = 64, value_parser = count)]
     batch: usize,
 
@@ -51,7 +51,7 @@ struct Args {
     lr: f64,
 }
 
-/// Sequences that are drawn anew, as many as are asked for.
+/// A dataset that generates sequences when they are loaded.
 struct Adding {
     length: usize,
 }
@@ -66,11 +66,11 @@ impl Dataset for Adding {
 
     fn batch(&self, samples: &[usize], device: &Device) -> (Tensor, Tensor) {
         let (count, length) = (samples.len(), self.length);
-        let mut random = wgrad::generator(); // the batch's own
+        let mut random = wgrad::generator(); // the generator of this batch
         let (numbers, places) = (random.uniform(count * length), random.uniform(2 * count));
         let (mut steps, mut sums) = (Vec::with_capacity(2 * count * length), Vec::with_capacity(count));
         for (numbers, places) in numbers.chunks(length).zip(places.chunks(2)) {
-            // One in each half.
+            // Marks one number in each half.
             let half = length / 2;
             let first = (places[0] * half as f32) as usize;
             let second = half + (places[1] * (length - half) as f32) as usize;
@@ -143,7 +143,7 @@ fn main() -> Result<()> {
     draw(&curve, &format!("Adding two of {} numbers", args.length), &[panel])?;
     println!("learning curve: {}\nweights:        {}", curve.display(), run.weights().display());
     let unseen = DataLoader::new(sequences(), 1000, &dev).seed(Generator::new(args.common.seed).fork(0).seed);
-    let (x, sums) = unseen.epoch().next().expect("a million are there");
+    let (x, sums) = unseen.epoch().next().expect("there are a million sequences");
     let error = no_grad(|| model.forward(&x).mse_loss(&sums, Reduction::Mean)).item()?;
     println!("error on unseen sequences {error:.5} (0.16667 for whoever always says 1)");
     Ok(())

@@ -1,15 +1,15 @@
-//! A variational autoencoder of handwritten digits (Kingma and Welling, 2014): two numbers say which digit and how it is
-//! drawn. Afterwards a map of these two numbers is drawn: every digit at the place where it lives.
+//! A variational autoencoder of handwritten digits (Kingma and Welling, 2014) with two latent numbers. Afterwards it
+//! draws a map of the latent plane: the digit decoded at each point.
 //!
 //! ```text
 //! cargo run --release --example vae
 //! ```
 //!
-//! The map, the learning curve and the weights are left in `out/vae`.
+//! It writes the map, the learning curve and the weights to `out/vae`.
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code)] // it does without the classes
+#[allow(dead_code)] // the classes are not used
 #[path = "../digits/data.rs"]
 mod data;
 
@@ -33,15 +33,15 @@ struct Args {
     #[command(flatten)]
     common: Common,
 
-    /// How often all 1,437 training digits are seen
+    /// Epochs over the 1,437 training digits
     #[arg(long, default_value_t = 100, value_parser = count)]
     epochs: usize,
 
-    /// Digits in a step
+    /// Batch size
     #[arg(long, default_value_t = 64, value_parser = count)]
     batch: usize,
 
-    /// Learning rate at the start; it falls along a cosine
+    /// Initial learning rate; it decreases along a cosine
     #[arg(long, default_value_t = 3e-3, value_parser = positive)]
     lr: f64,
 }
@@ -66,7 +66,7 @@ impl Vae {
         Vae { encoder: layers([PIXELS, 256, 128, 2 * LATENT]), decoder: layers([LATENT, 128, 256, PIXELS]) }
     }
 
-    /// The negative evidence lower bound, in nats a digit: what is lost in the drawing, and what the two numbers tell.
+    /// The negative evidence lower bound, in nats per digit: the reconstruction error plus the KL divergence.
     fn loss(&self, x: &Tensor) -> Tensor {
         let code = self.encoder.forward(x);
         let (mean, log_variance) = (code.narrow(1, 0, LATENT), code.narrow(1, LATENT as i64, LATENT));
@@ -78,14 +78,14 @@ impl Vae {
     }
 }
 
-/// Normal numbers, drawn on the device (Box and Muller, 1958).
+/// Normal random numbers, drawn on the device (Box and Muller, 1958).
 fn noise(like: &Tensor) -> Tensor {
     let uniform = || Tensor::rand(like.shape(), like.device());
     ((1.0 - uniform()).log() * -2.0).sqrt() * (uniform() * std::f64::consts::TAU).cos()
 }
 
 impl Module for Vae {
-    /// Grey levels from two numbers.
+    /// Decodes two numbers to grey levels.
     fn forward(&self, z: &Tensor) -> Tensor {
         self.decoder.forward(z).sigmoid()
     }
@@ -154,10 +154,10 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Drawings along each side of the map.
+/// The number of drawings along each side of the map.
 const SIDE: usize = 16;
 
-/// What the model draws at evenly spaced places.
+/// The digits decoded at evenly spaced points.
 fn atlas(model: &Vae, dev: &Device) -> Result<Vec<f32>, Error> {
     let place = |i: usize| 4.0 * i as f32 / (SIDE - 1) as f32 - 2.0;
     let places: Vec<f32> = (0..SIDE * SIDE).flat_map(|i| [place(i % SIDE), place(i / SIDE)]).collect();

@@ -1,4 +1,4 @@
-//! `gradcheck`: is a gradient right? Central differences in f64 say.
+//! `gradcheck`: compares gradients with central differences in f64.
 
 use super::grad_with;
 use crate::core::error::Error;
@@ -8,10 +8,10 @@ use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Step of the differences: their error is about `step²` and `1e-16 / step`, 1e-10 in all.
+/// The step of the differences. The error is about `step²` plus `1e-16 / step`, 1e-10 in total.
 const STEP: f64 = 1e-6;
 
-/// How far a gradient may be off: `ATOL + RTOL * |difference|`.
+/// The tolerance of a gradient: `ATOL + RTOL * |difference|`.
 const ATOL: f64 = 1e-7;
 const RTOL: f64 = 1e-5;
 
@@ -20,9 +20,9 @@ const RTOL: f64 = 1e-5;
 #[error("{0}")]
 pub struct CheckError(pub String);
 
-/// Compares the gradients of `f` with `(f(x + h) - f(x - h)) / 2h`, an element at a time, in f64 on the CPU reference.
-/// The results of `f` are weighted with fixed random numbers, so that none can hide behind another. The error names the
-/// first element that differs. `f` must be smooth near the inputs.
+/// Compares the gradients of `f` with `(f(x + h) - f(x - h)) / 2h`, one element at a time, in f64 on the CPU reference.
+/// The outputs of `f` are weighted with fixed random numbers, so that errors in different outputs do not cancel. `f`
+/// must be smooth near the inputs.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::gradcheck};
@@ -31,11 +31,24 @@ pub struct CheckError(pub String);
 /// let wrong = gradcheck(|x| &x[0] * x[0].detach(), &[&x]).unwrap_err();
 /// assert!(wrong.0.starts_with("gradcheck: input 0 [0]"), "{}", wrong.0);
 /// ```
+///
+/// # Errors
+///
+/// Returns a message that names the first element that differs, or the failure if a value cannot be computed.
+///
+/// # Panics
+///
+/// Panics if an input is not f32 or not on the CPU reference ([`Device::cpu`]).
 #[track_caller]
 pub fn gradcheck(f: impl Fn(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Result<(), CheckError> {
     let cpu = Device::cpu();
     if let Some(other) = inputs.iter().find(|x| *x.device() != cpu || !x.dtype().is_float()) {
-        refuse!("gradcheck", "wants floats on the CPU reference, not {} on {}", other.spec(), other.device());
+        refuse!(
+            "gradcheck",
+            "expects f32 inputs on the CPU reference, got {} on {}",
+            other.spec(),
+            other.device()
+        );
     }
     let read = |x: &Tensor| x.to_vec::<f64>().map_err(failed);
     let data = inputs.iter().map(|x| read(x)).collect::<Result<Vec<_>, _>>()?;

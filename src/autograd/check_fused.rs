@@ -1,4 +1,4 @@
-//! Is a fused operation what it says it is? Its kernels against its decomposition in f64.
+//! Checks a fused operation: compares its kernels and its gradient rule with its decomposition in f64.
 
 use std::sync::Arc;
 
@@ -11,26 +11,34 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::fused::Fused;
 
-/// How far a kernel may be off: `atol + rtol * |decomposition|`.
+/// The tolerance of a kernel: `atol + rtol * |decomposition|`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tolerance {
-    /// Absolute.
+    /// Absolute tolerance.
     pub atol: f64,
-    /// Relative to the decomposition's value.
+    /// Tolerance relative to the decomposition's value.
     pub rtol: f64,
 }
 
-/// Compares an operation on the inputs' device with its [`decomposition`](Fused::decomposition) in f64 on the CPU: every output,
-/// the gradient of each output for each input, and the gradients' own gradients. The error names the first element that
-/// differs. Gradients that flow in are random, so that none can hide behind another.
+/// Compares an operation on the inputs' device with its decomposition ([`decomposition`](Fused::decomposition)) in f64 on the
+/// CPU: every output, the gradient of each output with respect to each input, and the second-order gradients. The
+/// incoming gradients are random, so that errors do not cancel.
 ///
-/// It says nothing about the decomposition itself: compare that with something independent.
+/// It does not check the decomposition itself. Compare that with an independent implementation.
+///
+/// # Errors
+///
+/// Returns a message that names the first element that differs, or the failure if a value cannot be computed.
+///
+/// # Panics
+///
+/// Panics if the inputs do not fit the operation ([`Fused::outputs`]).
 #[track_caller]
 pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result<(), CheckError> {
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
 }
 
-/// [`check`], or of the outputs alone.
+/// [`check`], optionally of the outputs only.
 #[track_caller]
 pub(crate) fn check_shared(
     op: &Arc<dyn Fused>,
@@ -52,7 +60,7 @@ pub(crate) fn check_shared(
     let decompositions = op.decomposition(&theirs);
     if decompositions.len() != outputs.len() {
         return Err(CheckError(format!(
-            "{name}: {} outputs, but {} decompositions",
+            "{name}: {} outputs, but the decomposition has {}",
             outputs.len(),
             decompositions.len()
         )));
@@ -81,8 +89,8 @@ pub(crate) fn check_shared(
     Ok(())
 }
 
-/// For each float input its number, and the gradient of the weighted outputs: ours, and that of the decomposition. Zeros where
-/// there is none.
+/// For each float input its index, and the gradient of the weighted outputs: from the operation and from its
+/// decomposition. Zeros where there is no gradient.
 fn gradients(
     outputs: &[(&Tensor, &Tensor)],
     ours: &[Tensor],
@@ -127,9 +135,9 @@ fn compare(
         |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= atol + rtol * b.abs();
     let wrong = (0..found.len()).find(|&i| !same(found[i], values[i]));
     wrong.map_or(Ok(()), |i| {
-        let coords = want.shape().coords().nth(i).expect("it has an element there");
+        let coords = want.shape().coords().nth(i).expect("the index is in range");
         Err(CheckError(format!(
-            "{what} {} is {:e}, its decomposition {:e}: off by {:e}, the tolerance is {atol:e} + {rtol:e} * |decomposition|",
+            "{what} {} is {:e}, its decomposition {:e}: off by {:e}, tolerance {atol:e} + {rtol:e} * |decomposition|",
             Shape::from(&coords[..]),
             found[i],
             values[i],

@@ -1,7 +1,8 @@
-//! Activation checkpointing: what a function computed on the way is not kept for the backward pass but computed again.
+//! Activation checkpointing: intermediate values of a function are not kept for the backward pass but recomputed.
 //!
-//! In: a function of tensors. Out: one node, a fused operation whose decomposition is what the function built, as plain
-//! data. It has no kernel, so forward runs the decomposition; its gradient differentiates it, built anew.
+//! Input: a function of tensors. Output: one fused node whose decomposition is the recorded graph of the function. The
+//! node has no kernel, so the forward pass runs the decomposition. The backward pass rebuilds the decomposition and
+//! differentiates it.
 
 use std::fmt;
 use std::panic::Location;
@@ -18,13 +19,13 @@ use crate::graph::{Edge, Node, Op, with_recomputation};
 use crate::tensor::fused::{Fused, Io};
 use crate::tensor::{Const, Tensor};
 
-/// `f(inputs)`, of which only the inputs are kept until the backward pass, not what `f` computed on the way: that is
-/// computed again when its gradient is there. Memory for time (Chen et al., 2016, *Training deep nets with sublinear memory
-/// cost*; PyTorch's `torch.utils.checkpoint`).
+/// Computes `f(inputs)` and keeps only the inputs for the backward pass. The intermediate values of `f` are recomputed
+/// when its gradient is computed. This trades time for memory (Chen et al., 2016, *Training deep nets with sublinear
+/// memory cost*; PyTorch's `torch.utils.checkpoint`).
 ///
-/// `f` runs once, here, so what it draws at random and the statistics that it moves are drawn and moved once; the second
-/// computation sees the same random numbers. Parameters that `f` uses need not be among the inputs. Gradients are those of
-/// `f(inputs)`, and can be differentiated again.
+/// `f` is called once, so random numbers are drawn and running statistics are updated once; the recomputation uses the
+/// same random numbers. Parameters that `f` uses need not be among the inputs. The gradients equal those of `f(inputs)`
+/// and can be differentiated again.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd};
@@ -36,12 +37,16 @@ use crate::tensor::{Const, Tensor};
 /// # x.exp().sin().square().sum().backward();
 /// # assert_eq!(x.grad().unwrap().to_vec::<f64>().unwrap(), want);
 /// ```
+///
+/// # Panics
+///
+/// Panics if `f` panics, or if the inputs and the tensors that `f` captures are on different devices.
 #[track_caller]
 pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> Tensor {
     if !is_grad_enabled() {
         return f(inputs);
     }
-    // On nodes of their own, which also mark where `f` began: ids grow with creation.
+    // Aliases of the inputs. Node ids grow with creation, so the aliases also mark where `f` begins.
     let own: Vec<Tensor> = inputs.iter().map(|x| x.alias()).collect();
     let output = f(&own.iter().collect::<Vec<_>>());
     if !output.needs_grad() {
@@ -53,11 +58,11 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
     Tensor::fused(recorded, &operands).remove(0)
 }
 
-/// What a function built, as plain data.
+/// The recorded graph of a function.
 struct Recorded {
-    /// How many of the operands are the function's inputs; what it captured follows.
+    /// The number of operands that are inputs of the function. Captured tensors follow them.
     inputs: usize,
-    /// In an order in which sources come first.
+    /// In topological order.
     steps: Vec<RecordedNode>,
     output: From,
     spec: Spec,
@@ -67,7 +72,7 @@ struct RecordedNode {
     op: Op,
     sources: SmallVec<[From; 3]>,
     outs: SmallVec<[Spec; 1]>,
-    /// Gradients flowed through it: it was not built in `no_grad`, nor detached.
+    /// Whether gradients flow through the step: it was not built under `no_grad` and not detached.
     tracks: bool,
     at: &'static Location<'static>,
 }
@@ -79,10 +84,10 @@ enum From {
 }
 
 impl Recorded {
-    /// What lies between the inputs and the output, and the tensors from outside that it uses.
+    /// Records the nodes between the inputs and the output, and the tensors that they capture.
     fn new(inputs: &[Tensor], output: &Tensor) -> (Recorded, Vec<Tensor>) {
         let start = inputs.iter().map(|x| x.node().id).min();
-        // What is older, what asks for a gradient itself, and data, is not built anew.
+        // These nodes are not rebuilt: older nodes, leaves that require a gradient, and data.
         let outside = |node: &Node| {
             start.is_none_or(|start| node.id < start)
                 || node.is_leaf()
@@ -125,7 +130,7 @@ impl Recorded {
         (recorded, captured)
     }
 
-    /// Builds it again on other operands.
+    /// Rebuilds the graph on other operands.
     fn build(&self, operands: &[Tensor]) -> Tensor {
         let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(self.steps.len());
         let edge = |nodes: &[Arc<Node>], from: &From| match *from {
@@ -139,7 +144,7 @@ impl Recorded {
             let device = operands[0].device();
             let mut node = Node::new(step.op.clone(), sources, step.outs.clone(), device, tracks);
             if let Some(node) = Arc::get_mut(&mut node) {
-                node.at = step.at; // the user's line
+                node.at = step.at; // the caller's line
             }
             nodes.push(node);
         }
@@ -168,14 +173,15 @@ impl Fused for Recorded {
             let own: Vec<Tensor> = operands
                 .map(|(i, x)| if i < self.inputs { after(x, [gradient]) } else { x.alias() })
                 .collect();
-            // Operations on captured tensors alone equal those of the forward pass. The number keeps them apart.
+            // Operations on captured tensors only are equal to those of the forward pass. The number keeps them
+            // separate in the plan.
             static NEXT: AtomicU64 = AtomicU64::new(1);
             let output = with_recomputation(NEXT.fetch_add(1, Ordering::Relaxed), || self.build(&own));
             (own, output)
         });
         let mut found =
             partial_gradients(&[&output], &[Some(gradient.clone())], &own.iter().collect::<Vec<_>>());
-        // Backward goes on when this is done with, so that the next one finds the memory free.
+        // The backward pass continues only when this is finished, so that the next recomputation can reuse the memory.
         let (inputs, captured) = found.split_at_mut(self.inputs);
         inputs
             .iter_mut()
@@ -185,10 +191,10 @@ impl Fused for Recorded {
     }
 }
 
-/// The same value, but not before the others are there. So nothing that is computed again is computed early, and none of it
-/// is a subexpression in common with the forward pass.
+/// The same value, computed after the others. This delays the recomputation until its gradient exists, and it prevents
+/// merging it with equal operations of the forward pass.
 fn after<'a>(x: &Tensor, others: impl IntoIterator<Item = &'a Tensor>) -> Tensor {
-    // Never true, also of NaN: but that is for the device to find out.
+    // This is always false, also for NaN, but only the device can know that.
     let never =
         |other: &Tensor| other.detach().reshape([-1]).narrow(0, 0, 1).abs().lt(Const(0.0)).reshape(());
     let others = others.into_iter().filter(|other| other.numel() > 0);

@@ -1,14 +1,14 @@
-//! The gradients of the elementwise operations: those of the table's rows.
+//! The gradients of the elementwise operations, from the rows of the table.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use crate::graph::{Binary, Unary, binary_rows, unary_rows};
 use crate::tensor::{Const, Tensor};
 
-/// Of the operand, the result and the gradient of the result: the gradient of the operand.
+/// Computes the gradient of the operand from the operand, the result and the gradient of the result.
 type UnaryRule = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
 
-/// Of both operands, the result and the gradient of the result: the gradient of one operand.
+/// Computes the gradient of one operand from both operands, the result and the gradient of the result.
 type BinaryRule = fn(&Tensor, &Tensor, &Tensor, &Tensor) -> Tensor;
 
 macro_rules! rules {
@@ -32,7 +32,7 @@ macro_rules! rules {
 unary_rows!(rules);
 binary_rows!(rules);
 
-/// The gradient of the operand that won: all of it, or half where both are equal.
+/// The gradient of an operand of a maximum or minimum: all of it where the operand was selected, half of it for a tie.
 fn share(won: Tensor, tied: Tensor, g: &Tensor) -> Tensor {
     won.where_(g, tied.where_(g * Const(0.5), Const(0.0)))
 }

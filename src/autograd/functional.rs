@@ -1,14 +1,14 @@
-//! Derivatives of functions: Jacobians, Hessians, and products of both with vectors. All from reverse passes, which can
-//! be differentiated themselves.
+//! Derivatives of functions: Jacobians, Hessians, and their products with vectors. All of them use reverse passes,
+//! which can be differentiated again.
 //!
-//! The function is called with fresh leaves of the inputs' values; what comes back has no history.
+//! The function is called with new leaves that have the values of the inputs. The results have no history.
 
 use super::{check_seed, grad_with};
 use crate::core::grad_mode::enable_grad;
 use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 
-/// The function's value, and the gradient of each input from the `vector` that flows into it: `vector · J`.
+/// Vector-Jacobian product: returns the function's value and, for each input, `vector · J`.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -17,6 +17,10 @@ use crate::tensor::Tensor;
 /// assert_eq!(y.to_vec::<f32>().unwrap(), [1.0, 4.0]);
 /// assert_eq!(gradients[0].to_vec::<f32>().unwrap(), [2.0, 40.0]);
 /// ```
+///
+/// # Panics
+///
+/// Panics if `vector` does not have the shape, dtype and device of the result.
 #[track_caller]
 pub fn vjp(
     f: impl FnOnce(&[Tensor]) -> Tensor,
@@ -29,8 +33,8 @@ pub fn vjp(
     (y.detach(), gradients)
 }
 
-/// The function's value, and its change along the `tangents` of the inputs: `J · tangents`. Two reverse passes: the
-/// gradient is linear in the vector that flows in, and its own gradient for that vector is the product.
+/// Jacobian-vector product: returns the function's value and `J · tangents`. It takes two reverse passes: the gradient
+/// is linear in the incoming vector, and its gradient with respect to that vector is the product.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -38,6 +42,10 @@ pub fn vjp(
 /// let (_, tangent) = functional::jvp(|x| x[0].square(), &[&x], &[&Tensor::new([1.0, 10.0], [2], x.device())]);
 /// assert_eq!(tangent.to_vec::<f32>().unwrap(), [2.0, 40.0]);
 /// ```
+///
+/// # Panics
+///
+/// Panics if there is not one tangent with the shape, dtype and device of each input.
 #[track_caller]
 pub fn jvp(
     f: impl FnOnce(&[Tensor]) -> Tensor,
@@ -55,8 +63,9 @@ pub fn jvp(
     (y.detach(), tangent)
 }
 
-/// For each input the derivative of every element of the result by every element of the input: the result's shape
-/// followed by the input's. One reverse pass for each element of the result.
+/// The Jacobian: for each input, the derivative of every element of the result with respect to every element of the
+/// input. Its shape is the shape of the result followed by the shape of the input. It takes one reverse pass for each
+/// element of the result.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -64,14 +73,18 @@ pub fn jvp(
 /// let jacobian = functional::jacobian(|x| x[0].square(), &[&x]).remove(0);
 /// assert_eq!(jacobian.to_vec::<f32>().unwrap(), [2.0, 0.0, 0.0, 4.0]);
 /// ```
+///
+/// # Panics
+///
+/// Panics if `f` panics.
 #[track_caller]
 pub fn jacobian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<Tensor> {
     let (leaves, y) = apply(f, inputs);
     rows(&y, &leaves)
 }
 
-/// The second derivatives of a scalar function: for inputs `i` and `j` the shape of the one followed by that of the
-/// other. One reverse pass for each element of the inputs.
+/// The Hessian of a scalar function: for the inputs `i` and `j`, a tensor with the shape of input `i` followed by the
+/// shape of input `j`. It takes one reverse pass for each element of the inputs.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -79,6 +92,10 @@ pub fn jacobian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<
 /// let hessian = functional::hessian(|x| x[0].prod().square(), &[&x]).remove(0).remove(0);
 /// assert_eq!(hessian.to_vec::<f32>().unwrap(), [8.0, 8.0, 8.0, 2.0]);
 /// ```
+///
+/// # Panics
+///
+/// Panics if the result does not have exactly one element.
 #[track_caller]
 pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<Vec<Tensor>> {
     let (leaves, y) = apply(f, inputs);
@@ -86,8 +103,8 @@ pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<V
     first.iter().map(|gradient| rows(gradient, &leaves)).collect()
 }
 
-/// The value of a scalar function, and its Hessian times the `vectors`, one for each input: the change of the gradient
-/// along them. Two reverse passes, and no Hessian in memory (PyTorch's
+/// Hessian-vector product: returns the value of a scalar function and, for each input, its Hessian times `vectors`, one
+/// vector per input. It takes two reverse passes and does not materialize the Hessian (PyTorch's
 /// [`hvp`](https://docs.pytorch.org/docs/stable/generated/torch.autograd.functional.hvp.html)).
 ///
 /// ```
@@ -98,6 +115,11 @@ pub fn hessian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<V
 /// assert_eq!(y.item().unwrap(), 4.0);
 /// assert_eq!(products[0].to_vec::<f32>().unwrap(), [88.0, 28.0]); // [[8, 8], [8, 2]] times [1, 10]
 /// ```
+///
+/// # Panics
+///
+/// Panics if the result does not have exactly one element, or if there is not one vector with the shape, dtype and
+/// device of each input.
 #[track_caller]
 pub fn hvp(
     f: impl FnOnce(&[Tensor]) -> Tensor,
@@ -114,7 +136,7 @@ pub fn hvp(
     (y.detach(), products.unwrap_or_default())
 }
 
-/// A vector for each input, of its shape.
+/// Checks that there is one vector with the shape of each input.
 #[track_caller]
 fn check_vectors(op: &str, inputs: &[&Tensor], vectors: &[&Tensor]) {
     if inputs.len() != vectors.len() {
@@ -122,27 +144,27 @@ fn check_vectors(op: &str, inputs: &[&Tensor], vectors: &[&Tensor]) {
     }
     for (input, vector) in inputs.iter().zip(vectors) {
         if input.spec() != vector.spec() {
-            refuse!(op, "a vector {} does not fit the input {}", vector.spec(), input.spec());
+            refuse!(op, "the vector {} does not fit the input {}", vector.spec(), input.spec());
         }
     }
 }
 
-/// The gradient of a scalar, as graph.
+/// The gradient of a scalar, as a differentiable graph.
 #[track_caller]
 fn slope(op: &str, y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
     if y.numel() != 1 {
-        refuse!(op, "{} is no scalar", y.spec());
+        refuse!(op, "expects a result with one element, got {}", y.spec());
     }
     enable_grad(|| gradients(y, &y.ones_like(), leaves, true))
 }
 
-/// The sum of products of gradients with vectors; `None` of none.
+/// The sum of the products of gradients and vectors; `None` if there are none.
 fn along(gradients: &[Tensor], vectors: &[&Tensor]) -> Option<Tensor> {
     let products = gradients.iter().zip(vectors).map(|(gradient, &vector)| (gradient * vector).sum());
     products.reduce(|a, b| a + b)
 }
 
-/// The function's value at fresh leaves.
+/// The function's value at new leaves.
 #[track_caller]
 fn apply(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> (Vec<Tensor>, Tensor) {
     let mut leaves = Vec::new();
@@ -153,7 +175,7 @@ fn apply(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> (Vec<Tensor
     (leaves, y)
 }
 
-/// Zeros where the output does not depend on an input.
+/// The gradients of the leaves; zeros where the output does not depend on a leaf.
 fn gradients(y: &Tensor, vector: &Tensor, leaves: &[Tensor], create_graph: bool) -> Vec<Tensor> {
     let found = grad_with(y, vector, &leaves.iter().collect::<Vec<_>>(), create_graph);
     found.into_iter().zip(leaves).map(|(found, leaf)| found.unwrap_or_else(|| leaf.zeros_like())).collect()

@@ -1,7 +1,8 @@
-//! Differentiation in reverse: the graph is walked once, newest node first, and made longer by each node's rule.
+//! Reverse-mode differentiation: walks the graph once, newest node first, and extends it with the gradient rule of each
+//! node.
 //!
-//! In: a tensor to differentiate. Out: gradients, which are ordinary graph: they can be differentiated again. Rules
-//! say what one node does; this driver alone orders, accumulates and stores.
+//! Input: a tensor to differentiate. Output: gradients, which are ordinary graph and can be differentiated again. A
+//! rule handles one node; only this module orders, accumulates and stores gradients.
 
 mod check;
 pub(crate) mod check_fused;
@@ -24,9 +25,9 @@ use crate::tensor::fused::as_fused;
 pub use check::{CheckError, gradcheck};
 pub use checkpoint::checkpoint;
 
-/// The gradients of `output` for each of `inputs`, as values: the inputs' own `grad` is untouched, and the graph is
-/// retained. With `create_graph` the gradients can be differentiated again. `None`: the output does not depend on
-/// that input.
+/// Computes the gradients of `output` with respect to `inputs` and returns them. It does not change the `grad` of the
+/// inputs, and it retains the graph. With `create_graph` the gradients can be differentiated again. An entry is `None`
+/// if the output does not depend on that input.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd};
@@ -35,12 +36,21 @@ pub use checkpoint::checkpoint;
 /// let second = autograd::grad(&first, &[&x], false)[0].clone().unwrap();
 /// assert_eq!((first.item().unwrap(), second.item().unwrap()), (27.0, 18.0));
 /// ```
+///
+/// # Panics
+///
+/// Panics if `output` does not have exactly one element, or if an earlier backward pass freed its graph.
 #[track_caller]
 pub fn grad(output: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Vec<Option<Tensor>> {
     grad_with(output, &seed("grad", output), inputs, create_graph)
 }
 
-/// [`grad`] of an output of any shape, from the gradient that flows into it.
+/// [`grad`] for an output of any shape. `seed` is the gradient with respect to the output.
+///
+/// # Panics
+///
+/// Panics if `seed` does not have the shape, dtype and device of `output`, or if an earlier backward pass freed the
+/// graph.
 #[track_caller]
 pub fn grad_with(
     output: &Tensor,
@@ -53,8 +63,8 @@ pub fn grad_with(
     with_grad(create_graph, || pass.gradients(&[Some(seed.clone())], inputs))
 }
 
-/// The gradients of several outputs together for each of `inputs`, where the walk ends: what lies behind an input is
-/// not differentiated. In the current mode.
+/// The gradients of several outputs together with respect to `inputs`. The walk stops at the inputs. It records a graph
+/// if the current grad mode does.
 pub(crate) fn partial_gradients(
     outputs: &[&Tensor],
     seeds: &[Option<Tensor>],
@@ -63,7 +73,13 @@ pub(crate) fn partial_gradients(
     Pass::new("grad", outputs, inputs).gradients(seeds, inputs)
 }
 
-/// Adds to the `grad` of every leaf behind `outputs`, from the gradient that flows into each, in one pass.
+/// Runs one backward pass from several outputs, given the gradient with respect to each, and accumulates into the
+/// `grad` of every leaf that they depend on.
+///
+/// # Panics
+///
+/// Panics if the numbers of outputs and gradients differ, if a gradient does not have the shape, dtype and device of
+/// its output, if an output requires no gradient, or if an earlier backward pass freed the graph.
 #[track_caller]
 pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) {
     if outputs.len() != gradients.len() {
@@ -72,7 +88,7 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     for (output, gradient) in outputs.iter().zip(gradients) {
         check_seed("backward", output, gradient);
         if !output.needs_grad() {
-            refuse!("backward", "{} depends on nothing that requires a gradient", output.spec());
+            refuse!("backward", "{} does not depend on a tensor that requires a gradient", output.spec());
         }
     }
     let seeds: Vec<Option<Tensor>> = gradients.iter().map(|&gradient| Some(gradient.clone())).collect();
@@ -81,57 +97,71 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     if !retain_graph {
         pass.nodes.iter().filter(|node| node.tracks).for_each(|node| node.release());
     }
-    // A loss is read sooner or later, and is computed on the way to the gradients.
+    // A loss is usually read later. Computing it together with the gradients costs little.
     for output in outputs {
         output.device().register(Pending::Output(Arc::downgrade(output.node())));
     }
 }
 
 impl Tensor {
-    /// Marks a leaf whose gradient is wanted: `backward` adds to its [`grad`](Tensor::grad).
+    /// Marks a leaf that requires a gradient: `backward` accumulates into its [`grad`](Tensor::grad).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32.
     #[track_caller]
     pub fn requires_grad(self) -> Tensor {
         if !self.dtype().is_float() {
-            refuse!("requires_grad", "only floats have gradients, not {}", self.spec());
+            refuse!("requires_grad", "only f32 tensors have gradients, got {}", self.spec());
         }
         if !self.node().tracks {
-            self.node().set_leaf(); // an intermediate result has a gradient anyway
+            self.node().set_leaf(); // an intermediate result already has a gradient
         }
         self
     }
 
-    /// The gradient that backward passes have added up here: on leaves, and where [`retain_grad`](Tensor::retain_grad)
-    /// asked for it.
+    /// The gradient accumulated by backward passes. Leaves have one, and so do intermediate results after
+    /// [`retain_grad`](Tensor::retain_grad).
     pub fn grad(&self) -> Option<Tensor> {
         self.node().state().grad.clone().map(Tensor)
     }
 
-    /// Forgets the gradient.
+    /// Clears the gradient.
     pub fn zero_grad(&self) {
         let forgotten = self.node().state().grad.take();
         drop(forgotten);
     }
 
-    /// Keeps the gradient of this intermediate result too, at the next backward pass.
+    /// Also keeps the gradient of this intermediate result in the next backward pass.
     pub fn retain_grad(&self) {
         self.node().state().retain_grad = true;
     }
 
-    /// Adds the gradients of this scalar to the `grad` of every leaf behind it, and gives the graph up: a second pass
-    /// through it is refused.
+    /// Computes the gradients of this scalar and accumulates them into the `grad` of every leaf that it depends on. The
+    /// graph is freed: a second pass through it panics.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have exactly one element, if it requires no gradient, or if an earlier backward
+    /// pass freed the graph.
     #[track_caller]
     pub fn backward(&self) {
         backward(&[self], &[&seed("backward", self)], false);
     }
 
-    /// [`backward`](Tensor::backward) that keeps the graph for another pass.
+    /// [`backward`](Tensor::backward) that retains the graph for another pass.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have exactly one element, if it requires no gradient, or if an earlier backward
+    /// pass freed the graph.
     #[track_caller]
     pub fn backward_retain_graph(&self) {
         backward(&[self], &[&seed("backward", self)], true);
     }
 }
 
-/// Adds to a leaf's gradient, or to that of an intermediate result that asked to keep it.
+/// Accumulates into the gradient of a leaf, or of an intermediate result with `retain_grad`.
 fn store(tensor: &Tensor, gradient: &Tensor) {
     if tensor.node().is_leaf() || tensor.node().state().retain_grad {
         let sum = match tensor.grad() {
@@ -143,11 +173,15 @@ fn store(tensor: &Tensor, gradient: &Tensor) {
     }
 }
 
-/// The gradient of a scalar with respect to itself.
+/// The gradient of a scalar with respect to itself: 1.
 #[track_caller]
 fn seed(op: &str, output: &Tensor) -> Tensor {
     if output.numel() != 1 {
-        refuse!(op, "{} is no scalar: reduce it, or give the gradient that flows into it", output.spec());
+        refuse!(
+            op,
+            "expects one element, got {}: reduce it, or pass the gradient with respect to it",
+            output.spec()
+        );
     }
     no_grad(|| output.ones_like())
 }
@@ -155,11 +189,11 @@ fn seed(op: &str, output: &Tensor) -> Tensor {
 #[track_caller]
 fn check_seed(op: &str, output: &Tensor, seed: &Tensor) {
     if seed.spec() != output.spec() || seed.device() != output.device() {
-        refuse!(op, "a gradient {} does not fit the output {}", seed.spec(), output.spec());
+        refuse!(op, "the gradient {} does not fit the output {}", seed.spec(), output.spec());
     }
 }
 
-/// One output of one node.
+/// The id of a node, and the index of one of its outputs.
 type GradientKey = (u64, u8);
 
 fn key(tensor: &Tensor) -> GradientKey {
@@ -169,14 +203,14 @@ fn key(tensor: &Tensor) -> GradientKey {
 /// One walk from the outputs to the leaves.
 struct Pass {
     outputs: Vec<Tensor>,
-    /// Every node that an output depends on and that needs a gradient, newest first: ids grow with creation.
+    /// Every node that an output depends on and that needs a gradient, newest first (ids grow with creation).
     nodes: Vec<Arc<Node>>,
-    /// Nodes behind which the walk does not go.
+    /// Nodes at which the walk stops.
     ends: FxHashSet<u64>,
 }
 
 impl Pass {
-    /// Collects what is to be walked, and refuses a graph that was given up before anything is built.
+    /// Collects the nodes to walk. Panics before anything is built if a node's graph was freed.
     #[track_caller]
     fn new(op: &str, outputs: &[&Tensor], ends: &[&Tensor]) -> Pass {
         let ends: FxHashSet<u64> = ends.iter().map(|end| end.node().id).collect();
@@ -186,13 +220,13 @@ impl Pass {
             if !node.needs_grad() || !seen.insert(node.id) {
                 continue;
             }
-            // A leaf that is still to be computed has sources too, but gradients end at it.
+            // A leaf that is not computed yet has sources too, but the walk stops at it.
             if node.tracks && !ends.contains(&node.id) {
                 if node.is_released() {
                     refuse!(
                         op,
-                        "the graph behind {} (built at {}) was given up by an earlier backward pass; that pass must \
-                         keep it: backward_retain_graph",
+                        "the graph of {} (built at {}) was freed by an earlier backward pass; that pass must \
+                         retain it: backward_retain_graph",
                         node.op.name(),
                         node.at
                     );
@@ -205,7 +239,7 @@ impl Pass {
         Pass { outputs: outputs.iter().map(|&output| output.clone()).collect(), nodes, ends }
     }
 
-    /// The whole gradient of each of `inputs`.
+    /// The accumulated gradient of each of `inputs`.
     fn gradients(&self, seeds: &[Option<Tensor>], inputs: &[&Tensor]) -> Vec<Option<Tensor>> {
         let mut wanted: FxHashMap<GradientKey, Vec<usize>> = FxHashMap::default();
         for (i, input) in inputs.iter().enumerate() {
@@ -220,7 +254,7 @@ impl Pass {
         found
     }
 
-    /// Calls `visit` with each tensor walked and its whole gradient.
+    /// Calls `visit` with each walked tensor and its accumulated gradient.
     fn run(&self, seeds: &[Option<Tensor>], mut visit: impl FnMut(&Tensor, &Tensor)) {
         let mut gradients: FxHashMap<GradientKey, Tensor> = FxHashMap::default();
         for (output, seed) in self.outputs.iter().zip(seeds) {
@@ -229,7 +263,7 @@ impl Pass {
             }
         }
         for node in &self.nodes {
-            // All consumers are newer, so they have been walked, and the gradient is whole.
+            // All consumers are newer and were walked before, so the gradient is complete.
             let outs: Vec<Option<Tensor>> =
                 (0..node.outs.len() as u8).map(|out| gradients.remove(&(node.id, out))).collect();
             for (out, gradient) in outs.iter().enumerate() {
@@ -253,7 +287,7 @@ impl Pass {
     }
 }
 
-/// The one place where gradients are added up.
+/// The only place where gradients are added.
 fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, mut gradient: Tensor) {
     let sum = match gradients.remove(&key) {
         Some(sum) => fused_sum(&sum, &mut gradient).unwrap_or_else(|| sum + gradient),
@@ -262,7 +296,8 @@ fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, 
     gradients.insert(key, sum);
 }
 
-/// The sum as the operation gives it that gives `gradient`: if it can, and if nothing else wants what it gives by itself.
+/// The sum computed by the operation that produced `gradient`, if it supports it and if `gradient` has no other
+/// consumer.
 fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
     let mut node = &mut gradient.0.node;
     if let Op::Move(Move::Reshape(_)) = node.op {
@@ -276,7 +311,7 @@ fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
     Some(Tensor::fused_shared(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(sum.shape()))
 }
 
-/// A rule that gives a gradient of another shape is a defect of the rule, not of the user's.
+/// A rule that returns a gradient of another shape is a bug of the rule, not of the user.
 fn check_rule(node: &Node, source: &Spec, gradient: &Spec) {
-    assert_eq!(source, gradient, "the gradient rule of {} gives {gradient} for {source}", node.op.name());
+    assert_eq!(source, gradient, "the gradient rule of {} returns {gradient} for {source}", node.op.name());
 }

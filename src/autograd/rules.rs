@@ -1,7 +1,8 @@
-//! The gradient of every primitive that is not elementwise; the elementwise ones stand in their table rows.
+//! The gradient rules of the primitives that are not elementwise. Elementwise rules are in the rows of the table.
 //!
-//! A rule is pure: sources, outputs, incoming gradients -> one gradient a source, built from ordinary operations. It
-//! never accumulates and never un-broadcasts: broadcasting is an explicit `expand`, whose own gradient is a sum.
+//! A rule is a pure function: sources, outputs and incoming gradients -> one gradient per source, built from ordinary
+//! operations. It does not accumulate and does not undo broadcasting: broadcasting is an explicit `expand`, whose
+//! gradient is a sum.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::graph::{Move, Node, Op, Reduce};
 use crate::tensor::fused::{Fused, Io, as_fused};
 use crate::tensor::{Const, Tensor};
 
-/// One gradient for each source; `None` where the source is not differentiable (an index, a mask, a condition).
+/// One gradient per source; `None` if the source is not differentiable (an index, a mask, a condition).
 pub(crate) fn gradients(
     node: &Arc<Node>,
     sources: &[Tensor],
@@ -26,7 +27,7 @@ pub(crate) fn gradients(
             (0..node.outs.len()).map(|out| Tensor::from_node(node.clone(), out as u8)).collect();
         return fused(as_fused(op), sources, &outputs, grads);
     }
-    let g = grads[0].as_ref().expect("a node of one output is walked only if a gradient reaches it");
+    let g = grads[0].as_ref().expect("a node with one output is walked only if it has a gradient");
     let wanted = |i: usize| sources[i].needs_grad();
     match &node.op {
         Op::Input(_) | Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } => Vec::new(),
@@ -70,7 +71,7 @@ pub(crate) fn gradients(
     }
 }
 
-/// Movement moves gradients back.
+/// The gradient of a movement is a movement in the other direction.
 fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
     match movement {
         Move::Reshape(_) => g.moved(Move::Reshape(source.clone())),
@@ -96,19 +97,20 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
             pads.iter().zip(source.iter()).map(|(&(before, _), &size)| (before, size)).collect(),
         )),
         Move::Flip(dims) => g.moved(Move::Flip(dims.clone())),
-        // Each place of the windows by itself: dilated out by the step, and moved to where it came from.
+        // Handles each element of the windows separately: dilates its gradients by the step and shifts them to where it
+        // was read.
         Move::Windows(windows) => {
             let length = source[windows.dim];
             let places = (0..windows.size).map(|place| {
                 let dilated = g.select(-1, place as i64).dilate(windows.dim, windows.step);
                 dilated.pad_or_crop(windows.dim, place * windows.dilation, length)
             });
-            places.reduce(|a, b| a + b).expect("a window has a place")
+            places.reduce(|a, b| a + b).expect("a window has at least one element")
         }
     }
 }
 
-/// The operation's own rule, or its decomposition into primitives differentiated.
+/// The operation's own gradient rule, or the gradient of its decomposition.
 fn fused(
     op: &dyn Fused,
     inputs: &[Tensor],
@@ -118,7 +120,7 @@ fn fused(
     if let Some(gradients) = op.backward(&Io { inputs, outputs }, grads) {
         return gradients;
     }
-    // Fresh nodes for the inputs: the backward walk ends at them, and a tensor that is given twice has two partial derivatives.
+    // Aliases the inputs: the walk stops there, and a tensor that is used twice has two partial derivatives.
     let (fresh_inputs, decomposed) = enable_grad(|| {
         let fresh: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
         let decomposed = op.decomposition(&fresh);

@@ -1,4 +1,4 @@
-//! An array of samples.
+//! Arrays of samples.
 
 use super::Dataset;
 use crate::core::dtype::Element;
@@ -6,7 +6,7 @@ use crate::core::shape::{Dims, Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Samples of a fixed shape in one array on the host, the first dim counting them.
+/// Samples with the same shape in one host array. The first dim counts the samples.
 #[derive(Clone, Debug)]
 pub struct Column<T> {
     data: Vec<T>,
@@ -14,17 +14,21 @@ pub struct Column<T> {
 }
 
 impl<T: Element> Column<T> {
-    /// `data.len()` is a multiple of the number of elements of a sample.
+    /// Creates a column of samples with shape `sample`. `data` holds one sample after another.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a sample has no elements, or if `data.len()` is not a multiple of the number of elements of a sample.
     #[track_caller]
     pub fn new(data: Vec<T>, sample: impl Into<Dims>) -> Column<T> {
         let shape = sample.into().sizes("column");
         if shape.numel() == 0 || !data.len().is_multiple_of(shape.numel()) {
-            refuse!("column", "{} elements are no samples of shape {shape}", data.len());
+            refuse!("column", "{} elements are not a multiple of the sample shape {shape}", data.len());
         }
         Column { data, shape }
     }
 
-    /// Number of samples.
+    /// The number of samples.
     pub fn len(&self) -> usize {
         self.data.len() / self.shape.numel()
     }
@@ -34,12 +38,16 @@ impl<T: Element> Column<T> {
         self.data.is_empty()
     }
 
-    /// The elements, sample after sample.
+    /// The elements, one sample after another.
     pub fn data(&self) -> &[T] {
         &self.data
     }
 
-    /// A tensor `[samples, ..]`.
+    /// The samples with these indices as a tensor `[samples, ..]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an index is out of range.
     #[track_caller]
     pub fn batch(&self, samples: &[usize], device: &Device) -> Tensor {
         let size = self.shape.numel();

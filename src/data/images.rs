@@ -1,4 +1,4 @@
-//! Images as bytes, and the usual ways to make more of them.
+//! Images as bytes, and the usual augmentations.
 
 use super::Dataset;
 use crate::core::random;
@@ -6,10 +6,12 @@ use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Images of one size as bytes on the host, `[images, channels, height, width]`; their batches are tensors from 0 to 1.
+/// Images of one size as bytes on the host, `[images, channels, height, width]`. Their batches are tensors with values
+/// from 0 to 1.
 ///
-/// [`shift`](Images::shift), [`crop`](Images::crop) and [`flip`](Images::flip) change each image anew whenever it is
-/// asked for, by numbers from the thread's generator: in a [`DataLoader`](super::DataLoader) they depend on its seed.
+/// [`shift`](Images::shift), [`crop`](Images::crop) and [`flip`](Images::flip) change each image randomly whenever it
+/// is loaded. The random numbers come from the thread's generator; in a [`DataLoader`](super::DataLoader) they depend
+/// on its seed.
 ///
 /// ```
 /// use wgrad::data::{Dataset, Images};
@@ -26,57 +28,73 @@ pub struct Images {
     window: [usize; 2],
     shift: usize,
     flip: bool,
-    /// Of each channel: what is taken away, and what it is then multiplied by.
+    /// For each channel the mean to subtract and the factor to multiply with.
     normal: Vec<(f32, f32)>,
 }
 
 impl Images {
-    /// `shape` is that of an image: channels, height and width.
+    /// Creates a dataset of images. `shape` is channels, height and width of an image.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `shape` contains 0, or if `pixels.len()` is not a multiple of the bytes of an image.
     #[track_caller]
     pub fn new(pixels: Vec<u8>, shape: [usize; 3]) -> Images {
         let [channels, height, width] = shape;
         let bytes = shape.iter().product::<usize>();
         if bytes == 0 || !pixels.len().is_multiple_of(bytes) {
-            refuse!("images", "{} bytes are no images of shape {shape:?}", pixels.len());
+            refuse!("images", "{} bytes are not a multiple of the image shape {shape:?}", pixels.len());
         }
         let (size, normal) = ([height, width], vec![(0.0, 1.0 / 255.0); channels]);
         Images { pixels, channels, size, window: size, shift: 0, flip: false, normal }
     }
 
-    /// Moves an image by up to so many pixels up or down and to a side; what comes in is black (0). With
-    /// `shift(4)` this is the padding and cropping that is usual for CIFAR-10.
+    /// Shifts each image by up to `pixels` pixels vertically and horizontally. The new border is black (0). `shift(4)`
+    /// is the usual padding and cropping for CIFAR-10.
     pub fn shift(mut self, pixels: usize) -> Images {
         self.shift = pixels;
         self
     }
 
-    /// Cuts a window of this height and width out, at any place where it fits.
+    /// Crops a window of this height and width at a random position.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the window contains 0 or is larger than the image.
     #[track_caller]
     pub fn crop(mut self, window: [usize; 2]) -> Images {
         if window.contains(&0) || window[0] > self.size[0] || window[1] > self.size[1] {
-            refuse!("crop", "no window of {window:?} fits into images of {:?}", self.size);
+            refuse!("crop", "the window {window:?} does not fit into images of {:?}", self.size);
         }
         self.window = window;
         self
     }
 
-    /// Mirrors every other image, left to right.
+    /// Mirrors an image horizontally with probability 0.5.
     pub fn flip(mut self) -> Images {
         self.flip = true;
         self
     }
 
-    /// Takes each channel's mean away, then divides by its deviation; both on the scale from 0 to 1.
+    /// Subtracts the mean of each channel and divides by its standard deviation, both on the scale from 0 to 1.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is not one mean and one standard deviation per channel, or if a standard deviation is 0.
     #[track_caller]
     pub fn normalise(mut self, mean: &[f32], std: &[f32]) -> Images {
         if mean.len() != self.channels || std.len() != self.channels || std.contains(&0.0) {
-            refuse!("normalise", "mean {mean:?} and std {std:?} for {} channels", self.channels);
+            refuse!(
+                "normalise",
+                "expects one mean and one std > 0 per channel, got {mean:?} and {std:?} for {} channels",
+                self.channels
+            );
         }
         self.normal = mean.iter().zip(std).map(|(mean, std)| (255.0 * mean, 1.0 / (255.0 * std))).collect();
         self
     }
 
-    /// The bytes, image after image.
+    /// The bytes, one image after another.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
@@ -86,7 +104,7 @@ impl Images {
         [self.channels, self.window[0], self.window[1]]
     }
 
-    /// How far to go down and right before the window begins, given two numbers from 0 to below 1.
+    /// The top left corner of the window, from two random numbers in [0, 1).
     fn corner(&self, random: &[f32]) -> [isize; 2] {
         [0, 1].map(|dim| {
             let places = self.size[dim] - self.window[dim] + 2 * self.shift + 1;
@@ -94,7 +112,7 @@ impl Images {
         })
     }
 
-    /// One image as floats.
+    /// Appends one image as floats.
     fn append(&self, image: usize, random: &[f32], floats: &mut Vec<f32>) {
         let [height, width] = self.size.map(|size| size as isize);
         let ([top, left], mirrored) = (self.corner(random), self.flip && random[2] < 0.5);

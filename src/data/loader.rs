@@ -1,4 +1,4 @@
-//! The loader: which samples make which batch, and where in the data a run stands.
+//! The data loader: divides a dataset into batches and keeps its position in the dataset.
 
 use std::iter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use crate::core::random::{self, Generator};
 use crate::core::shape::refuse;
 use crate::graph::Device;
 
-/// Brings a dataset to a device batch by batch.
+/// Loads a dataset onto a device in batches.
 ///
-/// The batches, their order and every bit of them depend on the seed alone, not on the number of
-/// [`workers`](DataLoader::workers); a run that is continued from a saved [`state`](DataLoader::state) sees the batches
-/// that it would have seen.
+/// The batches, their order and every bit of them depend only on the seed and not on the number of
+/// [`workers`](DataLoader::workers). A run that resumes from a saved [`state`](DataLoader::state) gets the same batches
+/// as an uninterrupted run.
 ///
 /// ```
 /// use wgrad::data::{Column, DataLoader};
@@ -39,18 +39,18 @@ pub struct DataLoader<D> {
     state: Mutex<LoaderState>,
 }
 
-/// Where a loader stands: all that it takes to go on from there.
+/// The state of a loader: (seed, epoch, position).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoaderState {
-    /// Decides the orders, and what a dataset draws.
+    /// The seed of the shuffling and of random augmentations.
     pub seed: u64,
-    /// Passes that are complete.
+    /// The number of complete epochs.
     pub epoch: u64,
-    /// Samples of the current pass that were handed out.
+    /// The number of samples of the current epoch that were returned.
     pub position: u64,
 }
 
-/// What the workers share.
+/// The data shared by the workers.
 #[derive(Debug)]
 struct BatchSource<D> {
     dataset: D,
@@ -59,42 +59,46 @@ struct BatchSource<D> {
 }
 
 impl<D: Dataset> DataLoader<D> {
-    /// Batches in the dataset's order; the last one may be smaller.
+    /// Creates a loader that keeps the order of the dataset. The last batch may be smaller.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `batch_size` is 0.
     #[track_caller]
     pub fn new(dataset: D, batch_size: usize, device: &Device) -> DataLoader<D> {
         if batch_size == 0 {
-            refuse!("DataLoader", "a batch of 0 samples");
+            refuse!("DataLoader", "batch_size must be >= 1");
         }
         let source = Arc::new(BatchSource { dataset, batch_size, device: device.clone() });
         DataLoader { source, shuffle: false, drop_last: false, workers: 0, state: Mutex::default() }
     }
 
-    /// Another order each epoch, the same ones for the same seed.
+    /// Shuffles the samples in each epoch. The same seed gives the same orders.
     pub fn shuffle(mut self, seed: u64) -> DataLoader<D> {
         self.shuffle = true;
         self.seed(seed)
     }
 
-    /// The seed of what the dataset draws; [`shuffle`](DataLoader::shuffle) sets it too.
+    /// Sets the seed of random augmentations. [`shuffle`](DataLoader::shuffle) sets it too.
     pub fn seed(self, seed: u64) -> DataLoader<D> {
         self.place().seed = seed;
         self
     }
 
-    /// Leaves out a last batch that would be smaller.
+    /// Drops the last batch if it is smaller than the others.
     pub fn drop_last(mut self) -> DataLoader<D> {
         self.drop_last = true;
         self
     }
 
-    /// Threads that make batches and upload them while the device computes: each is at most two batches ahead. With
-    /// 0, the default, a batch is made when it is asked for.
+    /// Sets the number of worker threads. They make and upload batches while the device computes, each at most two
+    /// batches ahead. With 0, the default, a batch is made when it is requested.
     pub fn workers(mut self, workers: usize) -> DataLoader<D> {
         self.workers = workers;
         self
     }
 
-    /// Batches in an epoch.
+    /// The number of batches in an epoch.
     pub fn len(&self) -> usize {
         let BatchSource { dataset, batch_size, .. } = &*self.source;
         match self.drop_last {
@@ -103,34 +107,42 @@ impl<D: Dataset> DataLoader<D> {
         }
     }
 
-    /// Whether an epoch has no batch.
+    /// Whether an epoch has no batches.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The samples it loads.
+    /// The dataset.
     pub fn dataset(&self) -> &D {
         &self.source.dataset
     }
 
-    /// Where it stands: after the batch that was handed out last.
+    /// The state after the last returned batch.
     pub fn state(&self) -> LoaderState {
         *self.place()
     }
 
-    /// Goes on from there with the next [`epoch`](DataLoader::epoch). The dataset and the options are not in the state
-    /// and have to be the same.
+    /// Continues from a state with the next [`epoch`](DataLoader::epoch). The dataset and the options are not part of
+    /// the state and must be the same.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the position is greater than the number of samples.
     #[track_caller]
     pub fn load_state(&self, state: LoaderState) {
         let samples = self.dataset().len();
         if state.position > samples as u64 {
-            refuse!("load_state", "position {} in a dataset of {samples} samples", state.position);
+            refuse!(
+                "load_state",
+                "position {} is out of range for a dataset of {samples} samples",
+                state.position
+            );
         }
         *self.place() = state;
     }
 
-    /// The rest of the current pass over the dataset: all of it, unless the last one was broken off or a state was
-    /// loaded. The next call goes on to the next pass, in another order if [shuffled](DataLoader::shuffle).
+    /// The remaining batches of the current epoch: all of them, unless the last iteration stopped early or a state was
+    /// loaded. The next call starts the next epoch, in a new order if [shuffled](DataLoader::shuffle).
     pub fn epoch(&self) -> impl Iterator<Item = D::Batch> + '_ {
         let start = self.state();
         let samples = self.dataset().len();
@@ -156,11 +168,15 @@ impl<D: Dataset> DataLoader<D> {
         })
     }
 
-    /// One epoch after the other, without end.
+    /// The batches of all epochs, without end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an epoch has no batches.
     #[track_caller]
     pub fn batches(&self) -> impl Iterator<Item = D::Batch> + '_ {
         if self.is_empty() {
-            refuse!("DataLoader", "there is no batch of {} samples", self.source.batch_size);
+            refuse!("DataLoader", "an epoch has no batch of {} samples", self.source.batch_size);
         }
         iter::repeat_with(|| self.epoch()).flatten()
     }

@@ -1,7 +1,7 @@
-//! Data: samples on the host, and a loader that brings them to the device in shuffled batches.
+//! Datasets on the host, and a loader that brings them to the device in shuffled batches.
 //!
-//! In: arrays, files, text. Out: batches on the device, in an order that a seed decides, made by worker threads while
-//! the device computes. Knows nothing of models.
+//! Input: arrays, files, text. Output: batches on the device. A seed determines their order, and worker threads make
+//! them while the device computes. This module does not depend on models.
 //!
 //! ```
 //! use wgrad::data::{Column, DataLoader};
@@ -34,19 +34,19 @@ pub use tokenizer::Tokenizer;
 
 use crate::graph::Device;
 
-/// Samples that can be asked for by number, from any thread.
+/// A dataset: samples with indices, which any thread can load.
 ///
-/// Random numbers in [`batch`](Dataset::batch) come from the thread's [`generator`](crate::generator), as everywhere: a
-/// [`DataLoader`] gives each batch one of its own, so that they depend on its seed, the epoch and the batch, and not on
-/// the worker.
+/// [`batch`](Dataset::batch) may draw random numbers from the thread's [`generator`](crate::generator). A
+/// [`DataLoader`] sets a separate generator for each batch, so the numbers depend on its seed, the epoch and the batch,
+/// but not on the worker.
 pub trait Dataset: Send + Sync + 'static {
-    /// What a batch is: usually a tuple of tensors.
+    /// The type of a batch, usually a tuple of tensors.
     type Batch: Send + 'static;
 
-    /// Number of samples.
+    /// The number of samples.
     fn len(&self) -> usize;
 
-    /// The samples of these numbers, in this order, on the device.
+    /// Loads the samples with these indices, in this order, onto the device.
     fn batch(&self, samples: &[usize], device: &Device) -> Self::Batch;
 
     /// Whether there are no samples.
@@ -55,7 +55,7 @@ pub trait Dataset: Send + Sync + 'static {
     }
 }
 
-/// Two datasets side by side are one: inputs and targets.
+/// A pair of datasets is a dataset of pairs: inputs and targets.
 impl<X: Dataset, Y: Dataset> Dataset for (X, Y) {
     type Batch = (X::Batch, Y::Batch);
 

@@ -1,7 +1,7 @@
-//! Results of a function in the order of its arguments, computed ahead by threads.
+//! Computes the results of a function ahead of time in threads, and returns them in the order of its arguments.
 //!
-//! With n workers, worker i computes the results i, i + n, i + 2n and so on, and hands them over through a channel of
-//! its own. So the order needs no sorting, and a full channel is what bounds how far ahead anyone is.
+//! With n workers, worker i computes the results i, i + n, i + 2n and so on, and sends them through its own bounded
+//! channel. So the results need no sorting, and a full channel limits how far a worker runs ahead.
 
 use std::iter::Cycle;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// Results that wait for each worker's consumer, besides the one that the worker holds.
+/// The capacity of each worker's channel. The worker holds one more result.
 const AHEAD: usize = 1;
 
 pub(super) struct Prefetch<A, F, T> {
@@ -21,7 +21,7 @@ pub(super) struct Prefetch<A, F, T> {
 }
 
 struct Worker<T> {
-    /// Taken when the consumer is gone: then the worker's next result finds nobody, and it ends.
+    /// Dropped to stop the workers: sending the next result fails, and the worker ends.
     results: Option<Receiver<T>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ where
     F: Fn(usize) -> T + Send + Sync + 'static,
     T: Send + 'static,
 {
-    /// Without workers each result is computed when it is asked for.
+    /// Creates the iterator. Without workers each result is computed when it is requested.
     pub fn new(arguments: A, workers: usize, make: F) -> Prefetch<A, F, T> {
         let make = Arc::new(make);
         let worker = |i| {
@@ -70,12 +70,12 @@ where
 }
 
 impl<A, F, T> Drop for Prefetch<A, F, T> {
-    /// Waits for the batches that are being made, so that no thread outlives the loop.
+    /// Waits for the batches that are being made, so that no thread outlives the iterator.
     fn drop(&mut self) {
         self.workers.iter_mut().for_each(|worker| drop(worker.results.take()));
         for worker in &mut self.workers {
             if let Some(thread) = worker.thread.take() {
-                let _ = thread.join(); // a panic in a batch that nobody asked for
+                let _ = thread.join(); // ignores a panic in a batch that was not requested
             }
         }
     }

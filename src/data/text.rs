@@ -1,4 +1,4 @@
-//! Text as numbers, and the windows of it that a language model learns from.
+//! Text as tokens, and windows of tokens to train a language model.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::core::shape::refuse;
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// The characters of a text, each with its number: in the order of Unicode, so the same text gives the same numbers.
+/// The characters of a text with their token indices, in Unicode order. The same text gives the same indices.
 ///
 /// ```
 /// let vocabulary = wgrad::data::Vocabulary::of("hello");
@@ -21,45 +21,53 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The characters of this text.
+    /// Creates the vocabulary of the characters in a text.
     pub fn of(text: &str) -> Vocabulary {
         Vocabulary { characters: text.chars().collect::<BTreeSet<_>>().into_iter().collect() }
     }
 
-    /// Number of characters.
+    /// The number of characters.
     pub fn len(&self) -> usize {
         self.characters.len()
     }
 
-    /// Whether it knows no character.
+    /// Whether there are no characters.
     pub fn is_empty(&self) -> bool {
         self.characters.is_empty()
     }
 
-    /// The characters in the order of their numbers.
+    /// The characters in the order of their indices.
     pub fn characters(&self) -> &[char] {
         &self.characters
     }
 
-    /// The number of each character, or the first character that has none.
+    /// Converts a text to token indices.
+    ///
+    /// # Errors
+    ///
+    /// Returns the first character that is not in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, char> {
         let number = |c| self.characters.binary_search(&c).map(|number| number as i32).map_err(|_| c);
         text.chars().map(number).collect()
     }
 
-    /// The characters with these numbers.
+    /// Converts token indices to text.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an index is out of range.
     #[track_caller]
     pub fn decode(&self, tokens: &[i32]) -> String {
         let character = |&token| match self.characters.get(token as usize) {
             Some(character) => character,
-            None => refuse!("decode", "{token} among {} characters", self.len()),
+            None => refuse!("decode", "token {token} is out of range for {} characters", self.len()),
         };
         tokens.iter().map(character).collect()
     }
 }
 
-/// Every stretch of `context` tokens in a text, with the token that follows each: `[batch, context]` twice, the second
-/// one token further on. The tokens are any tokenizer's.
+/// All windows of `context` tokens in a text, with the token that follows each. A batch is a pair of `[batch, context]`
+/// tensors; the second is shifted by one token.
 ///
 /// ```
 /// use wgrad::data::{Dataset, Windows};
@@ -75,25 +83,33 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// A text of no more than `context` tokens has no window.
+    /// Creates the dataset. A text with at most `context` tokens has no windows.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `context` is 0.
     #[track_caller]
     pub fn new(tokens: Vec<i32>, context: usize) -> Windows {
         if context == 0 {
-            refuse!("windows", "a context of 0 tokens");
+            refuse!("windows", "context must be >= 1");
         }
         Windows { tokens, context, stride: 1 }
     }
 
-    /// Only every `stride`-th window: with `stride(context)` each token comes once, as for a validation loss.
+    /// Uses only every `stride`-th window. With `stride(context)` each token occurs once, as for a validation loss.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `stride` is 0.
     #[track_caller]
     pub fn stride(self, stride: usize) -> Windows {
         if stride == 0 {
-            refuse!("windows", "a stride of 0 tokens");
+            refuse!("windows", "stride must be >= 1");
         }
         Windows { stride, ..self }
     }
 
-    /// The text.
+    /// The tokens of the text.
     pub fn tokens(&self) -> &[i32] {
         &self.tokens
     }

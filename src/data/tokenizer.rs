@@ -1,4 +1,4 @@
-//! Text as words and pieces of words, by a tokenizer that was trained elsewhere.
+//! Text as subword tokens, with a pretrained tokenizer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use crate::core::shape::refuse;
 
-/// What a `tokenizer.json` of Hugging Face's [`tokenizers`](https://docs.rs/tokenizers) says: byte pairs, word pieces
-/// and others. It stands where a [`Vocabulary`](super::Vocabulary) of characters does.
+/// A tokenizer from a `tokenizer.json` of Hugging Face's [`tokenizers`](https://docs.rs/tokenizers): byte pair
+/// encoding, WordPiece and others. It replaces a [`Vocabulary`](super::Vocabulary) of characters.
 ///
 /// ```
 /// # fn main() -> Result<(), wgrad::Error> {
@@ -19,7 +19,7 @@ use crate::core::shape::refuse;
 /// #     "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"}, "model": {"type": "BPE", "dropout": null,
 /// #     "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
 /// #     "vocab": {"a": 0, "b": 1, "ab": 2, "aba": 3}, "merges": [["a", "b"], ["ab", "a"]]}}"#).unwrap();
-/// let tokenizer = Tokenizer::load(&path)?; // of the pieces a, b, ab and aba
+/// let tokenizer = Tokenizer::load(&path)?; // its tokens are a, b, ab and aba
 /// assert_eq!(tokenizer.len(), 4);
 /// assert_eq!(tokenizer.encode("abab")?, [2, 2]);
 /// assert_eq!(tokenizer.decode(&[3, 1]), "abab");
@@ -37,7 +37,7 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or understood.
+    /// Returns [`Error::File`] if the file cannot be read or is not a tokenizer.
     pub fn load(path: impl AsRef<Path>) -> Result<Tokenizer, Error> {
         let path = path.as_ref().to_owned();
         match tokenizers::Tokenizer::from_file(&path) {
@@ -46,32 +46,37 @@ impl Tokenizer {
         }
     }
 
-    /// Number of tokens.
+    /// The number of tokens.
     pub fn len(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether it knows no token.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The numbers of a text's tokens, without any that would be put around it.
+    /// Converts a text to token indices, without special tokens around it.
     ///
     /// # Errors
     ///
-    /// If the tokenizer refuses it: a word that it does not know, and it has no token for such.
+    /// Returns [`Error::File`] if the tokenizer fails, for example for an unknown word if it has no token for unknown
+    /// words.
     pub fn encode(&self, text: &str) -> Result<Vec<i32>, Error> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| file_error(&self.path, error))?;
         Ok(encoding.get_ids().iter().map(|&token| token as i32).collect())
     }
 
-    /// The text of the tokens with these numbers.
+    /// Converts token indices to text.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an index is not a token.
     #[track_caller]
     pub fn decode(&self, tokens: &[i32]) -> String {
         let tokens: Vec<u32> = tokens.iter().map(|&token| token as u32).collect();
         if let Some(unknown) = tokens.iter().find(|token| self.inner.id_to_token(**token).is_none()) {
-            refuse!("decode", "{} among {} tokens", *unknown as i32, self.len());
+            refuse!("decode", "token {} is out of range for {} tokens", *unknown as i32, self.len());
         }
         match self.inner.decode(&tokens, false) {
             Ok(text) => text,

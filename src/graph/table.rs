@@ -1,18 +1,20 @@
-//! The table of elementwise operations. Everything about `tanh` is in the row `Tanh`.
+//! The elementwise operations, one row each. The row `Tanh` defines everything about `tanh`.
 //!
-//! A row defines the enum variant, the WGSL in generated kernels and the CPU reference (`graph/elementwise`), the `Tensor`
-//! method with its docs (`tensor/elementwise`), the gradient (`autograd/elementwise`), and the tests in `tests/rows`
-//! (values, gradients by central differences, GPU against CPU). Each of these modules calls [`unary_rows`] and
-//! [`binary_rows`] with a macro that takes the columns it needs.
+//! From a row the crate derives the enum variant, the WGSL in generated kernels and the CPU reference
+//! (`graph/elementwise`), the `Tensor` method with its docs (`tensor/elementwise`), the gradient
+//! (`autograd/elementwise`), and the tests of its values, its gradient and the GPU against the CPU. Each of these
+//! places calls [`unary_rows`] and [`binary_rows`] with its own macro, which uses the parts of the row that it needs.
 //!
-//! * `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions live in
-//!   `shaders/common.wgsl` and `shaders/math.wgsl`; rows do not use WGSL built-ins with a large error bound.
-//! * `float`: the same in f64. `int`: for integers and bools (0 and 1) as i64; the result is wrapped to 32 bits.
-//! * `grad`: given operands, result and incoming gradient, the gradient of each operand. Pure: it never accumulates.
-//! * `domain`: the range of the tests' operands.
-//! * `jumps`: whether it has a discontinuity; tests do not compare elements close to one.
+//! - `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions are in
+//!   `shaders/common.wgsl` and `shaders/math.wgsl`. Do not use WGSL built-ins whose accuracy WGSL does not specify.
+//! - `float`: the same function in f64. `int`: the function on integers and bools (0 and 1) as i64; the result is
+//!   truncated to 32 bits.
+//! - `grad`: the gradient of each operand, given operands, result and incoming gradient. It is pure and does not
+//!   accumulate.
+//! - `domain`: the interval from which the tests draw operands.
+//! - `jumps`: the function is discontinuous, so a test must not compare elements near a jump.
 
-/// Calls the macro `with` with the operations of one operand.
+/// Calls the macro `with` with the unary operations.
 #[rustfmt::skip]
 macro_rules! unary_rows { ($with:ident) => { $with! {
     /// `-x`
@@ -30,37 +32,37 @@ macro_rules! unary_rows { ($with:ident) => { $with! {
         wgsl: "exp_({x})", float: f64::exp, int: never, grad: |_x, y, g| g * y,
         domain: -3.0..3.0, jumps: false,
     }
-    /// Natural logarithm.
+    /// The natural logarithm.
     Log log Float {
         wgsl: "log_({x})", float: f64::ln, int: never, grad: |x, _y, g| g / x,
         domain: 0.2..5.0, jumps: false,
     }
-    /// `ln(1 + x)`, accurate for small x.
+    /// `ln(1 + x)`, accurate for small `x`.
     Log1p log1p Float {
         wgsl: "log1p_({x})", float: f64::ln_1p, int: never, grad: |x, _y, g| g / (x + Const(1.0)),
         domain: -0.9..3.0, jumps: false,
     }
-    /// `e^x - 1`, accurate for small x.
+    /// `e^x - 1`, accurate for small `x`.
     Expm1 expm1 Float {
         wgsl: "expm1_({x})", float: f64::exp_m1, int: never, grad: |_x, y, g| g * (y + Const(1.0)),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Square root.
+    /// The square root.
     Sqrt sqrt Float {
         wgsl: "sqrt({x})", float: f64::sqrt, int: never, grad: |_x, y, g| g * Const(0.5) / y,
         domain: 0.2..5.0, jumps: false,
     }
-    /// Sine of radians, accurate for every finite x.
+    /// The sine of an angle in radians, accurate for every finite `x`.
     Sin sin Float {
         wgsl: "sin_({x})", float: f64::sin, int: never, grad: |x, _y, g| g * x.cos(),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Cosine of radians, accurate for every finite x.
+    /// The cosine of an angle in radians, accurate for every finite `x`.
     Cos cos Float {
         wgsl: "cos_({x})", float: f64::cos, int: never, grad: |x, _y, g| -(g * x.sin()),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent.
     Tanh tanh Float {
         wgsl: "tanh_({x})", float: f64::tanh, int: never, grad: |_x, y, g| g * (Const(1.0) - y * y),
         domain: -3.0..3.0, jumps: false,
@@ -71,41 +73,41 @@ macro_rules! unary_rows { ($with:ident) => { $with! {
         grad: |_x, y, g| g * y * (Const(1.0) - y),
         domain: -3.0..3.0, jumps: false,
     }
-    /// `max(x, 0)`; NaN stays NaN, and the gradient at 0 is 0.
+    /// `max(x, 0)`. NaN stays NaN; the gradient at 0 is 0.
     Relu relu Float {
         wgsl: "relu_({x})", float: |x| if x <= 0.0 { 0.0 } else { x }, int: never,
         grad: |_x, y, g| y.eq(Const(0.0)).where_(Const(0.0), g),
         domain: 0.1..3.0, jumps: false,
     }
-    /// Error function, `2/√π ∫₀ˣ exp(-t²) dt`.
+    /// The error function, `2/√π ∫₀ˣ exp(-t²) dt`.
     Erf erf Float {
         wgsl: "erf_({x})", float: libm::erf, int: never,
         grad: |x, _y, g| g * (-(x * x)).exp() * Const(FRAC_2_SQRT_PI),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Normal distribution function, `Φ(x) = ½ erfc(-x/√2)`: accurate in both tails.
+    /// The normal cumulative distribution function, `Φ(x) = ½ erfc(-x/√2)`, accurate in both tails.
     Ndtr ndtr Float {
         wgsl: "ndtr_({x})", float: |x| 0.5 * libm::erfc(-x * FRAC_1_SQRT_2), int: never,
         grad: |x, _y, g| g * (x * x * Const(-0.5)).exp() * Const(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2),
         domain: -3.0..3.0, jumps: false,
     }
-    /// Absolute value; its gradient at 0 is 0.
+    /// The absolute value. The gradient at 0 is 0.
     Abs abs Signed {
         wgsl: "abs({x})", float: f64::abs, int: i64::abs, grad: |x, _y, g| g * x.sign(),
         domain: 0.1..3.0, jumps: false,
     }
-    /// -1, 0 or 1; 0 for NaN, as in PyTorch. Its gradient is 0.
+    /// The sign: -1, 0 or 1, and 0 for NaN as in PyTorch. The gradient is 0.
     Sign sign Signed {
         wgsl: "sign_{t}({x})", float: |x| f64::from(x > 0.0) - f64::from(x < 0.0), int: i64::signum,
         grad: |x, _y, _g| x.zeros_like(),
         domain: -3.0..3.0, jumps: true,
     }
-    /// The largest integer not above x. Its gradient is 0.
+    /// Rounds down to an integer. The gradient is 0.
     Floor floor Float {
         wgsl: "floor({x})", float: f64::floor, int: never, grad: |x, _y, _g| x.zeros_like(),
         domain: -3.0..3.0, jumps: true,
     }
-    /// Logical not.
+    /// Logical not of a bool tensor.
     Not logical_not Logic {
         wgsl: "!({x})", float: never, int: |x| 1 - x, grad: |x, _y, _g| x.zeros_like(),
         domain: 0.0..1.0, jumps: true,
@@ -113,7 +115,7 @@ macro_rules! unary_rows { ($with:ident) => { $with! {
 } } }
 pub(crate) use unary_rows;
 
-/// Calls the macro `with` with the operations of two operands.
+/// Calls the macro `with` with the binary operations.
 #[rustfmt::skip]
 macro_rules! binary_rows { ($with:ident) => { $with! {
     /// `a + b`
@@ -134,16 +136,16 @@ macro_rules! binary_rows { ($with:ident) => { $with! {
         grads: [|_a, b, _y, g| g * b, |a, _b, _y, g| g * a],
         domain: -3.0..3.0, jumps: false,
     }
-    /// `a / b`, of floats.
+    /// `a / b` of f32 tensors.
     Div div Float compares false {
         wgsl: "({a} / {b})", float: |a, b| a / b, int: |_, _| never(()),
         grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
         domain: 0.5..3.0, jumps: false,
     }
-    /// `a` to the power `b`: `0^0` is 1, and a negative base wants a whole exponent.
+    /// `a` to the power `b`. `0^0` is 1; a negative base needs an integer exponent, otherwise the result is NaN.
     ///
-    /// Where the exponent is 0 the base's gradient is 0; where the base is 0 and the exponent is not negative, the
-    /// exponent's is 0 (PyTorch's conventions).
+    /// The gradient of the base is 0 where the exponent is 0. The gradient of the exponent is 0 where the base is 0 and
+    /// the exponent is >= 0 (PyTorch's conventions).
     Pow powf Float compares false {
         wgsl: "pow_({a}, {b})", float: f64::powf, int: |_, _| never(()),
         grads: [
@@ -155,37 +157,37 @@ macro_rules! binary_rows { ($with:ident) => { $with! {
         ],
         domain: 0.5..3.0, jumps: false,
     }
-    /// The larger one; NaN if either is. Equal operands share the gradient.
+    /// The elementwise maximum; NaN if an operand is NaN. Equal operands share the gradient.
     Max maximum Numeric compares false {
         wgsl: "max_{t}({a}, {b})", float: |a, b| if a.is_nan() || a > b { a } else { b }, int: i64::max,
         grads: [|a, b, _y, g| share(a.gt(b), a.eq(b), g), |a, b, _y, g| share(b.gt(a), a.eq(b), g)],
         domain: -3.0..3.0, jumps: false,
     }
-    /// The smaller one; NaN if either is. Equal operands share the gradient.
+    /// The elementwise minimum; NaN if an operand is NaN. Equal operands share the gradient.
     Min minimum Numeric compares false {
         wgsl: "min_{t}({a}, {b})", float: |a, b| if a.is_nan() || a < b { a } else { b }, int: i64::min,
         grads: [|a, b, _y, g| share(a.lt(b), a.eq(b), g), |a, b, _y, g| share(b.lt(a), a.eq(b), g)],
         domain: -3.0..3.0, jumps: false,
     }
-    /// `a < b`, a bool.
+    /// `a < b`, as a bool tensor.
     Lt lt Numeric compares true {
         wgsl: "({a} < {b})", float: |a, b| f64::from(a < b), int: |a, b| i64::from(a < b),
         grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
         domain: -3.0..3.0, jumps: true,
     }
-    /// `a == b`, a bool; NaN equals nothing.
+    /// `a == b`, as a bool tensor. NaN is not equal to anything.
     Eq eq Any compares true {
         wgsl: "({a} == {b})", float: |a, b| f64::from(a == b), int: |a, b| i64::from(a == b),
         grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
         domain: -3.0..3.0, jumps: true,
     }
-    /// Both, of bools.
+    /// Logical and of bool tensors.
     And logical_and Logic compares true {
         wgsl: "({a} && {b})", float: |_, _| never(()), int: |a, b| a & b,
         grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],
         domain: 0.0..1.0, jumps: true,
     }
-    /// Either or both, of bools.
+    /// Logical or of bool tensors.
     Or logical_or Logic compares true {
         wgsl: "({a} || {b})", float: |_, _| never(()), int: |a, b| a | b,
         grads: [|a, _b, _y, _g| a.zeros_like(), |_a, b, _y, _g| b.zeros_like()],

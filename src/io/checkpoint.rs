@@ -1,9 +1,8 @@
-//! Checkpoints: everything that a run must remember in one safetensors file, and nothing changed by a file that is not
-//! whole.
+//! Checkpoints: the complete state of a run in one safetensors file. A damaged file changes nothing.
 //!
-//! In: parts by name. Out: a file whose tensors bear the names `part.tensor`, so that weights can be taken out with any
-//! tool; numbers stand in its metadata as one JSON text, with a checksum over all of it: a header lists metadata in the
-//! order of a hash map, and equal runs shall have equal files.
+//! Input: named parts. Output: a file whose tensors are named `part.tensor`, so that any tool can read the weights. The
+//! numbers are in its metadata as one JSON text, with a checksum over everything. They are one text because safetensors
+//! writes metadata in the order of a hash map, and equal runs must have equal files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -20,27 +19,29 @@ use crate::core::random;
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Where in the metadata the numbers are.
+/// The metadata key of the numbers.
 const NUMBERS: &str = "checkpoint";
-/// The part that is always there: this thread's generator.
+/// The part that every checkpoint has: this thread's generator.
 const RANDOM: &str = "random";
 const CHECKSUM: &str = "checksum";
-/// What a resumed run is warned of if it differs.
+/// Entries that give a warning if they differ when a run is resumed.
 const DEVICE: &str = "device";
 const TUNING: &str = "tuning";
 
-/// Saves a run: the parts under their names, and this thread's generator. A run that is
-/// [resumed](load_checkpoint) from it goes on bit for bit as if it had never stopped.
+/// Saves a run: the parts under their names, and this thread's generator. A run [resumed](load_checkpoint) from the
+/// file continues bit for bit like an uninterrupted run.
 ///
-/// The file is put in place whole: a crash leaves the earlier one or this one. Equal runs have equal files, byte for byte.
+/// The file is replaced atomically: after a crash there is either the old file or the new one. Equal runs have equal
+/// files, byte for byte.
 ///
 /// # Errors
 ///
-/// If a value cannot be computed, or the file cannot be written.
+/// Returns an error if a value cannot be computed or read, or if the file cannot be written ([`Error::File`]).
 ///
 /// # Panics
 ///
-/// If two parts have one name, or one's name has a dot or is `random`.
+/// Panics if two parts have the same name, or if a name contains a dot or is reserved (`random`, `checksum`, `device`,
+/// `tuning`).
 ///
 /// ```
 /// use wgrad::io::{load_checkpoint, save_checkpoint};
@@ -88,23 +89,24 @@ pub fn save_checkpoint(
     let mut checksum = Checksum::new(&numbers);
     contents.iter().for_each(|(name, view)| checksum.tensor(name, view));
     numbers.insert(CHECKSUM.to_owned(), checksum.0.to_string());
-    let numbers = serde_json::to_string(&numbers).expect("it is text");
+    let numbers = serde_json::to_string(&numbers).expect("strings serialize");
     let metadata = HashMap::from([(NUMBERS.to_owned(), numbers)]);
     let bytes = safetensors::serialize(contents, Some(metadata)).map_err(|error| file_error(path, error))?;
     write_whole(path, &bytes).map_err(|error| file_error(path, error))
 }
 
-/// Loads what [`save_checkpoint`] saved into the same parts, and into this thread's generator. What it gives back are
-/// warnings: of another adapter, or of kernels that were [tuned](Device::tune) otherwise, from which the last bits of a
-/// resumed run may differ.
+/// Loads a checkpoint of [`save_checkpoint`] into the same parts, and into this thread's generator. Returns warnings
+/// about a different adapter or differently [tuned](Device::tune) kernels: then the last bits of the resumed run may
+/// differ.
 ///
 /// # Errors
 ///
-/// If the file is damaged, or a part's names, shapes or dtypes are not those of the file: then nothing is changed.
+/// Returns [`Error::File`] if the file is damaged, or if the names, shapes or dtypes of a part do not fit. Then nothing
+/// is changed.
 ///
 /// # Panics
 ///
-/// As [`save_checkpoint`].
+/// Panics in the cases of [`save_checkpoint`].
 #[track_caller]
 pub fn load_checkpoint(
     path: impl AsRef<Path>,
@@ -136,13 +138,13 @@ fn check_names(names: &[&str]) {
         {
             crate::core::shape::refuse!(
                 "checkpoint",
-                "{name:?} cannot be the name of a part, or is that of two"
+                "{name:?} is reserved, contains a dot, or names two parts"
             );
         }
     }
 }
 
-/// The whole file, if its checksum is right.
+/// Reads the file and verifies its checksum.
 fn read(path: &Path, device: &Device) -> Result<State, Error> {
     let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| file_error(path, error))?;
@@ -151,7 +153,7 @@ fn read(path: &Path, device: &Device) -> Result<State, Error> {
     let numbers = numbers.and_then(|numbers| serde_json::from_str(numbers).ok());
     let mut numbers: BTreeMap<String, String> = numbers.unwrap_or_default();
     let Some(expected) = numbers.remove(CHECKSUM) else {
-        return Err(file_error(path, "it is no checkpoint: its metadata has no checksum"));
+        return Err(file_error(path, "it is not a checkpoint: its metadata has no checksum"));
     };
     let views: BTreeMap<&str, _> = file.iter().collect();
     let mut checksum = Checksum::new(&numbers);
@@ -173,25 +175,25 @@ fn read(path: &Path, device: &Device) -> Result<State, Error> {
     Ok(State { tensors, numbers })
 }
 
-/// What else the bits of a run depend on.
+/// Warnings about other things that the bits of a run depend on.
 fn warnings(state: &mut State, device: &Device) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     let before: String = state.take(DEVICE)?;
     if before != device.to_string() {
         warnings
-            .push(format!("the run was saved on {before} and goes on on {device}: its last bits may differ"));
+            .push(format!("the run was saved on {before} and resumes on {device}: its last bits may differ"));
     }
     let tuning = state.numbers.remove(TUNING);
     if let (Some(before), Some(now)) = (tuning, device.tuning())
         && before.parse::<u64>().map_err(|_| refusal(format!("{TUNING:?} is {before:?}")))? != now
     {
-        let text = "kernels are chosen otherwise than when the run was saved (Device::tune): its last bits may differ";
+        let text = "kernel selection differs from the saved run (Device::tune): its last bits may differ";
         warnings.push(text.to_owned());
     }
     Ok(warnings)
 }
 
-/// A tensor as it is on its device: the CPU reference computes in f64.
+/// The contents of a tensor in the precision of its device. The CPU reference computes in f64.
 fn every_bit(tensor: &Tensor) -> Result<Contents, Error> {
     match tensor.dtype() {
         DType::F32 if tensor.device().is_cpu() => {
@@ -202,7 +204,7 @@ fn every_bit(tensor: &Tensor) -> Result<Contents, Error> {
     }
 }
 
-/// FNV-1a, 64 bits (Fowler, Noll and Vo, 1991): whatever single byte changes, it changes.
+/// FNV-1a with 64 bits (Fowler, Noll and Vo, 1991). It detects every change of a single byte.
 struct Checksum(u64);
 
 impl Checksum {
@@ -220,7 +222,7 @@ impl Checksum {
         }
     }
 
-    /// With its end marked, which no text contains.
+    /// Adds a text and a terminator byte that no text contains.
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
         self.bytes(&[0xff]);

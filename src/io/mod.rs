@@ -1,5 +1,5 @@
-//! Tensors in files: safetensors, with the names that PyTorch would give; and checkpoints, from which a run goes on as
-//! if it had never stopped.
+//! Saving and loading: tensors in safetensors files with PyTorch's names, and checkpoints from which a run resumes
+//! exactly.
 
 mod checkpoint;
 mod state;
@@ -22,8 +22,12 @@ use crate::graph::Device;
 use crate::nn::Module;
 use crate::tensor::Tensor;
 
-/// Writes tensors to a file. Everything is read back first and the file is put in place whole, so that a failure
-/// leaves an earlier file as it was.
+/// Writes tensors to a file. All values are read first, and the file is replaced atomically, so a failure leaves an
+/// existing file unchanged.
+///
+/// # Errors
+///
+/// Returns an error if a value cannot be computed or read, or if the file cannot be written ([`Error::File`]).
 pub fn save_tensors(path: impl AsRef<Path>, tensors: &BTreeMap<String, Tensor>) -> Result<(), Error> {
     let path = path.as_ref();
     let contents = read_all(tensors, Contents::read)?;
@@ -31,7 +35,7 @@ pub fn save_tensors(path: impl AsRef<Path>, tensors: &BTreeMap<String, Tensor>) 
     write_whole(path, &bytes).map_err(|error| file_error(path, error))
 }
 
-/// Computes all in one run, then reads each.
+/// Computes all tensors in one run, then reads each.
 fn read_all(
     tensors: &BTreeMap<String, Tensor>,
     read: impl Fn(&Tensor) -> Result<Contents, Error>,
@@ -44,7 +48,12 @@ fn read_all(
     tensors.iter().map(|(name, tensor)| Ok((name, read(tensor)?))).collect()
 }
 
-/// Reads every tensor of a file onto the device.
+/// Reads all tensors of a file onto the device.
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if the file cannot be read, is not a safetensors file, or holds a dtype that is not
+/// supported (or an i64 beyond i32), and [`Error::TooLarge`] if a tensor exceeds the device's storage binding limit.
 pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<String, Tensor>, Error> {
     let path = path.as_ref();
     let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
@@ -58,7 +67,7 @@ pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<
         .collect()
 }
 
-/// The tensor of what stands in a file; `None`: there is no such dtype here, or an integer is beyond i32.
+/// Converts a tensor of a file. `None` if its dtype is not supported, or if an integer does not fit into i32.
 fn tensor(view: &TensorView, device: &Device) -> Result<Option<Tensor>, Error> {
     let (shape, data) = (view.shape(), view.data());
     if let Some(allowed) = device.binding_limit().filter(|&limit| data.len() as u64 > limit) {
@@ -81,13 +90,22 @@ fn tensor(view: &TensorView, device: &Device) -> Result<Option<Tensor>, Error> {
     }))
 }
 
-/// Writes a module's places under their names: `0.weight`.
+/// Saves the variables of a module under their names, such as `0.weight`.
+///
+/// # Errors
+///
+/// Returns an error if a value cannot be computed or read, or if the file cannot be written ([`Error::File`]).
 pub fn save(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
     let tensors = module.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect();
     save_tensors(path, &tensors)
 }
 
-/// Reads a module's places. Names, shapes and dtypes must be the module's own; if any is not, none is changed.
+/// Loads the variables of a module. Names, shapes and dtypes must match.
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if the file cannot be read, or if names, shapes or dtypes do not match; then nothing is
+/// changed. Returns [`Error::TooLarge`] if a tensor exceeds the device's storage binding limit.
 pub fn load(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
     let (path, vars) = (path.as_ref(), module.named_vars());
     let Some((_, first)) = vars.first() else { return Ok(()) };
@@ -98,7 +116,7 @@ pub fn load(path: impl AsRef<Path>, module: &dyn Module) -> Result<(), Error> {
     })
 }
 
-/// A tensor's bytes as the format wants them.
+/// The bytes of a tensor in safetensors format.
 struct Contents {
     dtype: Dtype,
     shape: Vec<usize>,

@@ -1,4 +1,4 @@
-//! State: what a part of a training run must remember, as named tensors and numbers.
+//! State: the named tensors and numbers of one part of a training run.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -11,13 +11,13 @@ use crate::nn::Module;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// A part of a run that can be saved and continued: modules, optimizers, loaders, generators, and plain numbers.
+/// A part of a run that can be saved and restored: modules, optimizers, loaders, generators, and plain numbers.
 ///
 /// ```
 /// use wgrad::Error;
 /// use wgrad::io::{State, Stateful};
 ///
-/// /// Stops a run when a loss has not fallen for long.
+/// /// Stops a run when the loss has stopped improving.
 /// struct EarlyStopping { best: f64, since: u64 }
 ///
 /// impl Stateful for EarlyStopping {
@@ -30,29 +30,30 @@ use crate::tensor::var::Var;
 ///     fn load_state(&mut self, state: &State) -> Result<(), Error> {
 ///         let mut rest = state.clone();
 ///         let loaded = EarlyStopping { best: rest.take("best")?, since: rest.take("since")? };
-///         rest.finish()?; // nothing that is not known here
-///         *self = loaded; // and only now anything changes
+///         rest.finish()?; // fails if there are unknown names
+///         *self = loaded; // changes only after everything fits
 ///         Ok(())
 ///     }
 /// }
 /// ```
 pub trait Stateful {
-    /// All that it takes to go on from here.
+    /// The complete state.
     fn state(&self) -> State;
 
-    /// Goes on from there.
+    /// Restores a state.
     ///
     /// # Errors
     ///
-    /// If a name is missing or unknown, or a shape, dtype or number does not fit. Then nothing is changed.
+    /// Returns [`Error::State`] if a name is missing or unknown, or if a shape, dtype or number does not fit. Then
+    /// nothing is changed. Returns an error of reading if a tensor cannot be copied from another device.
     fn load_state(&mut self, state: &State) -> Result<(), Error>;
 }
 
-/// Named tensors and numbers. Names of parts begin with the part's own: `optimizer.0.mean`.
+/// Named tensors and numbers. The names inside a part begin with the part's name, as in `optimizer.0.mean`.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// As text that reads back as the same number.
+    /// As text that parses to exactly the same number.
     pub(super) numbers: BTreeMap<String, String>,
 }
 
@@ -67,20 +68,29 @@ impl State {
         self.tensors.insert(name.to_owned(), tensor);
     }
 
-    /// Adds all of a part's, under its name.
+    /// Adds the state of a part, with the part's name as prefix.
     pub fn put_part(&mut self, part: &str, state: State) {
         let named = |name: String| format!("{part}.{name}");
         self.tensors.extend(state.tensors.into_iter().map(|(name, tensor)| (named(name), tensor)));
         self.numbers.extend(state.numbers.into_iter().map(|(name, number)| (named(name), number)));
     }
 
-    /// Takes a number out.
+    /// Removes a number and returns it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::State`] if there is no such number, or if it does not parse as `T`.
     pub fn take<T: FromStr>(&mut self, name: &str) -> Result<T, Error> {
         let number = self.numbers.remove(name).ok_or_else(|| refusal(format!("{name:?} is missing")))?;
         number.parse().map_err(|_| refusal(format!("{name:?} is {number:?}")))
     }
 
-    /// Takes a tensor out, which must be of this one's shape and dtype; it is brought to its device.
+    /// Removes a tensor and returns it, on the device of `like`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::State`] if there is no such tensor, or if its shape or dtype differs from `like`, and an error
+    /// of reading if it cannot be copied from another device.
     pub fn take_tensor(&mut self, name: &str, like: &Tensor) -> Result<Tensor, Error> {
         let tensor = self.tensors.remove(name).ok_or_else(|| refusal(format!("{name:?} is missing")))?;
         if tensor.spec() != like.spec() {
@@ -89,13 +99,17 @@ impl State {
         if tensor.device() == like.device() { Ok(tensor) } else { tensor.to_device(like.device()) }
     }
 
-    /// Takes all of a part's out.
+    /// Removes the state of a part and returns it, without the prefix.
     pub fn take_part(&mut self, part: &str) -> State {
         let prefix = format!("{part}.");
         State { tensors: split(&mut self.tensors, &prefix), numbers: split(&mut self.numbers, &prefix) }
     }
 
-    /// Refuses what was not taken.
+    /// Checks that everything was removed.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::State`] with the first remaining name.
     pub fn finish(self) -> Result<(), Error> {
         match self.tensors.keys().chain(self.numbers.keys()).next() {
             Some(name) => Err(refusal(format!("{name:?} is not known"))),
@@ -103,7 +117,7 @@ impl State {
         }
     }
 
-    /// Sets every var to the tensor of its name, if the names are just these and all tensors fit.
+    /// Sets every variable to the tensor of its name. Names, shapes and dtypes must match exactly.
     pub(crate) fn fill(&self, vars: Vec<(String, Var)>) -> Result<(), Error> {
         let mut rest = self.clone();
         let tensors = vars.iter().map(|(name, var)| rest.take_tensor(name, &var.tensor()));
@@ -125,8 +139,8 @@ pub(super) fn refusal(reason: String) -> Error {
     Error::State { reason }
 }
 
-/// Loads each part from what bears its name, and refuses what bears none of theirs. If one does not fit, those before
-/// it are put back.
+/// Loads the state of each part. Fails if there are names of other parts. If a part does not fit, the parts before it
+/// are restored.
 pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: State) -> Result<(), Error> {
     let states: Vec<State> = parts.iter().map(|(name, _)| state.take_part(name)).collect();
     state.finish()?;
@@ -139,7 +153,7 @@ pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: Sta
                 other => other,
             };
             for ((_, part), old) in parts[..i].iter_mut().zip(&before) {
-                part.load_state(old).expect("its own state fits");
+                part.load_state(old).expect("a part accepts its own state");
             }
             return Err(error);
         }
@@ -147,7 +161,7 @@ pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: Sta
     Ok(())
 }
 
-/// Every var under its name.
+/// The variables under their names.
 impl<M: Module> Stateful for M {
     fn state(&self) -> State {
         let tensors = self.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect();
@@ -159,7 +173,7 @@ impl<M: Module> Stateful for M {
     }
 }
 
-/// Seed and counter.
+/// The seed and the counter.
 impl Stateful for Generator {
     fn state(&self) -> State {
         let mut state = State::default();
@@ -177,7 +191,7 @@ impl Stateful for Generator {
     }
 }
 
-/// The seed, the pass, and the position in it.
+/// The seed, the epoch, and the position.
 impl<D: Dataset> Stateful for DataLoader<D> {
     fn state(&self) -> State {
         let LoaderState { seed, epoch, position } = DataLoader::state(self);
@@ -195,7 +209,7 @@ impl<D: Dataset> Stateful for DataLoader<D> {
         rest.finish()?;
         let samples = self.dataset().len();
         if position > samples as u64 {
-            return Err(refusal(format!("\"position\" is {position}, of {samples} samples")));
+            return Err(refusal(format!("\"position\" is {position}, but there are {samples} samples")));
         }
         DataLoader::load_state(self, LoaderState { seed, epoch, position });
         Ok(())
@@ -204,7 +218,7 @@ impl<D: Dataset> Stateful for DataLoader<D> {
 
 macro_rules! numbers {
     ($($number:ty)*) => {$(
-        /// Itself: a run's own counter, or its best score.
+        /// The number itself: for a step counter or a best score.
         impl Stateful for $number {
             fn state(&self) -> State {
                 let mut state = State::default();

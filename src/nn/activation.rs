@@ -1,4 +1,4 @@
-//! Modules without parameters: each is the `Tensor` method of its name, with PyTorch's defaults.
+//! Modules without parameters. Each calls the `Tensor` method of its name, with PyTorch's defaults.
 
 use super::Module;
 use super::summary::record_output;
@@ -19,11 +19,11 @@ macro_rules! activations {
     )* };
 }
 activations! {
-    /// `max(x, 0)`
+    /// `max(x, 0)`: [`Tensor::relu`].
     ReLU relu;
-    /// Hyperbolic tangent.
+    /// The hyperbolic tangent: [`Tensor::tanh`].
     Tanh tanh;
-    /// `1 / (1 + e^-x)`
+    /// `1 / (1 + e^-x)`: [`Tensor::sigmoid`].
     Sigmoid sigmoid;
     /// `x sigmoid(x)`: [`Tensor::silu`].
     SiLU silu;
@@ -55,14 +55,14 @@ modules! {
 /// `x Φ(x)`: [`Tensor::gelu`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GELU {
-    /// By the approximation with a tanh, [`Tensor::gelu_tanh`].
+    /// Use the tanh approximation, [`Tensor::gelu_tanh`].
     pub tanh: bool,
 }
 
-/// `x` where it is positive, else `negative_slope x`: [`Tensor::leaky_relu`].
+/// `x` where `x > 0`, else `negative_slope x`: [`Tensor::leaky_relu`].
 #[derive(Clone, Copy, Debug)]
 pub struct LeakyReLU {
-    /// 0.01 by default.
+    /// The slope for negative `x`; 0.01 by default.
     pub negative_slope: f64,
 }
 
@@ -72,10 +72,10 @@ impl Default for LeakyReLU {
     }
 }
 
-/// `x` where it is positive, else `alpha (e^x - 1)`: [`Tensor::elu`].
+/// `x` where `x > 0`, else `alpha (e^x - 1)`: [`Tensor::elu`].
 #[derive(Clone, Copy, Debug)]
 pub struct ELU {
-    /// 1 by default.
+    /// The limit for large negative `x` is `-alpha`; 1 by default.
     pub alpha: f64,
 }
 
@@ -88,9 +88,9 @@ impl Default for ELU {
 /// `ln(1 + e^(beta x)) / beta`: [`Tensor::softplus`].
 #[derive(Clone, Copy, Debug)]
 pub struct Softplus {
-    /// 1 by default.
+    /// The sharpness; 1 by default.
     pub beta: f64,
-    /// Where `beta x` is above, the result is `x`; 20 by default.
+    /// Where `beta x` is above the threshold, the result is `x`; 20 by default.
     pub threshold: f64,
 }
 
@@ -100,14 +100,14 @@ impl Default for Softplus {
     }
 }
 
-/// [`Tensor::softmax`] along a dim.
+/// [`Tensor::softmax`] along the given dim.
 #[derive(Clone, Copy, Debug)]
 pub struct Softmax(pub i64);
 
-/// [`Tensor::log_softmax`] along a dim.
+/// [`Tensor::log_softmax`] along the given dim.
 #[derive(Clone, Copy, Debug)]
 pub struct LogSoftmax(pub i64);
 
-/// All dims but the first as one: `[batch, ..]` to `[batch, features]`.
+/// Merges all dims except the first: `[batch, ..]` to `[batch, features]`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flatten;

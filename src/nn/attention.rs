@@ -1,4 +1,4 @@
-//! Attention between positions, and where a position is.
+//! Multi-head attention, and rotary position embeddings.
 
 use super::linear::value;
 use super::summary::record_output;
@@ -8,11 +8,11 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// `concat(heads) W_o` with `head = attention(q W_q, k W_k, v W_v)` (Vaswani et al., 2017): PyTorch's
-/// [`MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html) with
-/// `batch_first=True`, without returning the heads' weights.
+/// Multi-head attention, `concat(heads) W_o` with `head = attention(q W_q, k W_k, v W_v)` (Vaswani et al., 2017). It is
+/// PyTorch's [`MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html)
+/// with `batch_first=True`, and it does not return the attention weights.
 ///
-/// [`Module::forward`] attends to its own operand, each position to all.
+/// [`Module::forward`] is self-attention without a mask.
 ///
 /// ```
 /// use wgrad::nn::MultiheadAttention;
@@ -24,7 +24,7 @@ use crate::tensor::var::Var;
 /// ```
 #[derive(Clone, Debug)]
 pub struct MultiheadAttention {
-    /// `[3 embed, embed]`: for queries, keys and values.
+    /// `[3 embed, embed]`: the projections of queries, keys and values.
     pub in_proj_weight: Var,
     /// `[3 embed]`
     pub in_proj_bias: Option<Var>,
@@ -36,11 +36,16 @@ pub struct MultiheadAttention {
 }
 
 impl MultiheadAttention {
-    /// Heads of width `embed_dim / num_heads`. Starts as PyTorch's does: the first projection by Xavier, zeros for biases.
+    /// Creates `num_heads` heads of width `embed_dim / num_heads`. As in PyTorch, the input projection starts with
+    /// Xavier uniform weights and the biases start with zeros.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `num_heads` is 0, or if `embed_dim` is not divisible by `num_heads`.
     #[track_caller]
     pub fn new(embed_dim: usize, num_heads: usize, device: &Device) -> MultiheadAttention {
         if num_heads == 0 || !embed_dim.is_multiple_of(num_heads) {
-            refuse!("MultiheadAttention", "a width of {embed_dim} does not part into {num_heads} heads");
+            refuse!("MultiheadAttention", "embed_dim {embed_dim} must be divisible by num_heads {num_heads}");
         }
         let zeros = |sizes: usize| Some(Var::parameter(Tensor::zeros([sizes], device)));
         let in_proj_weight = Var::parameter(Tensor::zeros([3 * embed_dim, embed_dim], device));
@@ -56,28 +61,37 @@ impl MultiheadAttention {
         }
     }
 
-    /// The same without biases.
+    /// Removes the biases.
     pub fn without_bias(self) -> MultiheadAttention {
         MultiheadAttention { in_proj_bias: None, out_proj: self.out_proj.without_bias(), ..self }
     }
 
-    /// Drops, in training, what a query takes of a key with this probability. The matrix of queries by keys, which is
-    /// never in memory otherwise, is then.
+    /// Sets the probability of dropout on the attention weights, in training. With dropout the matrix of queries by
+    /// keys is materialized; without dropout it is not.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `p` is not in [0, 1].
     #[track_caller]
     pub fn dropout(self, p: f64) -> MultiheadAttention {
         MultiheadAttention { dropout: Dropout::new(p), ..self }
     }
 
-    /// Turns queries and keys by their positions.
+    /// Rotates queries and keys by their positions.
     pub fn rotary(self, rotary: RotaryEmbedding) -> MultiheadAttention {
         MultiheadAttention { rotary: Some(rotary), ..self }
     }
 
-    /// What each query `[batch, queries, embed]` finds among keys and values `[batch, keys, embed]`.
+    /// Attends from each query `[batch, queries, embed]` to keys and values `[batch, keys, embed]`.
     ///
-    /// A bool `mask` is true where a key takes part (PyTorch's module means the opposite, its function the same as here), a
-    /// float one is added to the scores; both broadcast to `[batch, heads, queries, keys]`. With `is_causal` query `i`
-    /// sees the keys 0 to `i`.
+    /// A bool `mask` is true where a query may attend to a key (PyTorch's module uses the opposite convention, its
+    /// function the same one); a float mask is added to the scores. Both broadcast to `[batch, heads, queries, keys]`.
+    /// With `is_causal`, query `i` attends to the keys 0 to `i`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an input is not `[batch, positions, embed]`, if the mask does not fit the scores, or if both a mask
+    /// and `is_causal` are given.
     #[track_caller]
     pub fn forward(
         &self,
@@ -98,8 +112,8 @@ impl MultiheadAttention {
         record_output(self, self.out_proj.forward(&heads.transpose(-3, -2).flatten(-2, -1)))
     }
 
-    /// Each `[batch, positions, embed]` times its part of the weight, as `[batch, heads, positions, width]`. What is one
-    /// tensor is multiplied once.
+    /// Multiplies each `[batch, positions, embed]` by its part of the weight and returns
+    /// `[batch, heads, positions, width]`. If all inputs are the same tensor, it computes one product.
     fn projected(&self, inputs: [&Tensor; 3]) -> [Tensor; 3] {
         let (weight, bias) = (self.in_proj_weight.tensor(), value(&self.in_proj_bias));
         let embed = weight.size(1);
@@ -133,9 +147,9 @@ impl Module for MultiheadAttention {
     }
 }
 
-/// Rotary positions (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair
-/// `(x[i], x[i + width/2])` is turned by the angle `t base^(-2i / width)`, so that the product of a query and a key
-/// depends on their distance alone. The pairs are those of GPT-NeoX and of Llama in Hugging Face's `transformers`.
+/// Rotary position embedding (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair
+/// `(x[i], x[i + width/2])` is rotated by the angle `t base^(-2i / width)`, so that the product of a query and a key
+/// depends only on their distance. The pairs are those of GPT-NeoX, and of Llama in Hugging Face's `transformers`.
 ///
 /// ```
 /// use wgrad::nn::{Module, RotaryEmbedding};
@@ -153,11 +167,16 @@ pub struct RotaryEmbedding {
 }
 
 impl RotaryEmbedding {
-    /// For heads of this width, an even number, and positions below `max_positions`; `base` is mostly 10,000.
+    /// Creates the table for heads of this width (an even number) and positions below `max_positions`. `base` is
+    /// usually 10,000.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `width` is 0 or odd.
     #[track_caller]
     pub fn new(width: usize, max_positions: usize, base: f64, device: &Device) -> RotaryEmbedding {
         if width == 0 || !width.is_multiple_of(2) {
-            refuse!("RotaryEmbedding", "a width of {width} has no pairs");
+            refuse!("RotaryEmbedding", "width {width} must be even and > 0");
         }
         let pairs = width / 2;
         let angle = |i: usize| (i / pairs) as f64 * base.powf(-((i % pairs) as f64) / pairs as f64);
@@ -168,14 +187,18 @@ impl RotaryEmbedding {
         RotaryEmbedding { cos: table(f64::cos), sin: table(f64::sin) }
     }
 
-    /// `[.., positions, width]` of which the first is at position `start`: what a cache of keys asks for.
+    /// Rotates `[.., positions, width]` whose first position is `start`, as needed with a key-value cache.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the input is not `[.., positions, width]`, or if a position is not below `max_positions`.
     #[track_caller]
     pub fn forward_from(&self, x: &Tensor, start: usize) -> Tensor {
         let (positions, pairs) = (self.cos.size(0), self.cos.size(1));
         if x.rank() < 2 || x.size(-1) != 2 * pairs || start + x.size(-2) > positions {
             refuse!(
                 "RotaryEmbedding",
-                "{x} is not [.., positions, {}] with positions {start} to below {positions}",
+                "expects [.., positions, {}] with positions from {start} and below {positions}, got {x}",
                 2 * pairs
             );
         }
@@ -186,7 +209,7 @@ impl RotaryEmbedding {
 }
 
 impl Module for RotaryEmbedding {
-    /// `[.., positions, width]` from position 0 on.
+    /// Rotates `[.., positions, width]`, beginning with position 0.
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         record_output(self, self.forward_from(x, 0))

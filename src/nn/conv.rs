@@ -1,4 +1,4 @@
-//! Convolutions.
+//! Convolution layers.
 
 use super::linear::value;
 use super::summary::record_output;
@@ -9,11 +9,12 @@ use crate::ops::conv::ConvOptions;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Cross-correlation over one dim, [`Tensor::conv1d`] as a layer: `[batch, in, length]` to `[batch, out, windows]`.
+/// 1-D convolution (cross-correlation), [`Tensor::conv1d`] as a layer: `[batch, in, length]` to
+/// `[batch, out, windows]`.
 pub type Conv1d = ConvNd<1, false>;
 
-/// Cross-correlation over two dims, [`Tensor::conv2d`] as a layer: `[batch, in, height, width]` to `[batch, out, rows, columns]`.
-/// Along each dim there are `(length + 2 padding - dilation (kernel - 1) - 1) / stride + 1` windows.
+/// 2-D convolution (cross-correlation), [`Tensor::conv2d`] as a layer: `[batch, in, height, width]` to
+/// `[batch, out, rows, columns]`. Each dim has `(length + 2 padding - dilation (kernel - 1) - 1) / stride + 1` windows.
 ///
 /// ```
 /// use wgrad::nn::{Conv2d, Module};
@@ -24,8 +25,9 @@ pub type Conv1d = ConvNd<1, false>;
 /// ```
 pub type Conv2d = ConvNd<2, false>;
 
-/// What [`Conv2d`]'s gradient does to its input, [`Tensor::conv_transpose2d`] as a layer: along each dim
-/// `(length - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1` elements come out.
+/// 2-D transposed convolution, [`Tensor::conv_transpose2d`] as a layer: the gradient of [`Conv2d`] with respect to its
+/// input. Each dim of the output has `(length - 1) stride - 2 padding + dilation (kernel - 1) + output_padding + 1`
+/// elements.
 ///
 /// ```
 /// use wgrad::nn::{ConvTranspose2d, Module};
@@ -36,20 +38,24 @@ pub type Conv2d = ConvNd<2, false>;
 /// ```
 pub type ConvTranspose2d = ConvNd<2, true>;
 
-/// A convolution over `N` dims: [`Conv1d`], [`Conv2d`], [`ConvTranspose2d`]. The batch may be missing.
+/// A convolution over `N` dims: [`Conv1d`], [`Conv2d`], [`ConvTranspose2d`]. The batch dim is optional.
 #[derive(Clone, Debug)]
 pub struct ConvNd<const N: usize, const TRANSPOSED: bool> {
     /// `[out, in / groups, kernel..]`; transposed `[in, out / groups, kernel..]`
     pub weight: Var,
     /// `[out]`
     pub bias: Option<Var>,
-    /// How the kernel moves.
+    /// Stride, padding, dilation and groups.
     pub conv: ConvOptions<N>,
 }
 
 impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
-    /// Stride 1, no padding; weight and bias uniform in ±1/√fan, with the weight's sizes behind the first multiplied for fan
-    /// (PyTorch's default).
+    /// Creates a layer with stride 1 and no padding. Weight and bias are uniform in ±1/√fan, where fan is the product
+    /// of the weight's sizes without the first (PyTorch's default).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the weight exceeds the device's storage binding limit.
     #[track_caller]
     pub fn new(in_channels: usize, out_channels: usize, kernel_size: [usize; N], device: &Device) -> Self {
         let channels = if TRANSPOSED { [in_channels, out_channels] } else { [out_channels, in_channels] };
@@ -68,36 +74,41 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
         ConvNd { weight, bias: Some(bias), conv }
     }
 
-    /// The same without a bias.
+    /// Removes the bias.
     pub fn without_bias(self) -> Self {
         ConvNd { bias: None, ..self }
     }
 
-    /// Elements from one window to the next.
+    /// Sets the distance between two windows.
     pub fn stride(mut self, stride: [usize; N]) -> Self {
         self.conv.stride = stride;
         self
     }
 
-    /// Zeros on both sides; transposed, elements to cut off there.
+    /// Sets the zero padding on both sides. For a transposed convolution it is the number of elements cropped on both
+    /// sides.
     pub fn padding(mut self, padding: [usize; N]) -> Self {
         self.conv.padding = padding;
         self
     }
 
-    /// Elements from one place of a window to the next.
+    /// Sets the distance between two elements of a window.
     pub fn dilation(mut self, dilation: [usize; N]) -> Self {
         self.conv.dilation = dilation;
         self
     }
 
-    /// Cuts the channels into parts, each convolved by itself, and draws new weights for them.
+    /// Divides the channels into groups, each with its own convolution, and draws new weights.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `groups` is 0, or if the input or output channels are not divisible by `groups`.
     #[track_caller]
     pub fn groups(self, groups: usize) -> Self {
         let old = self.weight.tensor();
         let channels = [old.size(0), old.size(1) * self.conv.groups];
         if groups == 0 || channels.iter().any(|channels| !channels.is_multiple_of(groups)) {
-            refuse!("groups", "{channels:?} channels, out and in, are no {groups} groups");
+            refuse!("groups", "the channels {channels:?} (out and in) must be divisible by groups {groups}");
         }
         let shape = old.shape().with(1, channels[1] / groups);
         let conv = ConvOptions { groups, ..self.conv };
@@ -107,7 +118,7 @@ impl<const N: usize, const TRANSPOSED: bool> ConvNd<N, TRANSPOSED> {
 }
 
 impl ConvTranspose2d {
-    /// Further elements at the end of the output.
+    /// Sets the number of additional elements at the end of the output.
     pub fn output_padding(mut self, output_padding: [usize; 2]) -> Self {
         self.conv.output_padding = output_padding;
         self

@@ -5,8 +5,8 @@ use super::{Mode, Module, Visitor};
 use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 
-/// In training each element is 0 with probability `p`, and divided by `1 - p` otherwise ([`Tensor::dropout`]); else nothing
-/// happens.
+/// In training, sets each element to 0 with probability `p` and divides the others by `1 - p` ([`Tensor::dropout`]). In
+/// evaluation it returns its input.
 ///
 /// ```
 /// use wgrad::nn::{Dropout, Module};
@@ -24,16 +24,20 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// That drops each element with this probability.
+    /// Creates a layer that drops each element with probability `p`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `p` is not in [0, 1].
     #[track_caller]
     pub fn new(p: f64) -> Dropout {
         if !(0.0..=1.0).contains(&p) {
-            refuse!("Dropout", "p is no probability: {p}");
+            refuse!("Dropout", "p must be in [0, 1], but is {p}");
         }
         Dropout { p, mode: Mode::default() }
     }
 
-    /// The probability with which it drops now: 0 if nothing is being trained.
+    /// The current probability: 0 in evaluation.
     pub(super) fn now(&self) -> f64 {
         if self.mode.training() { self.p } else { 0.0 }
     }

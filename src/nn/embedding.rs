@@ -1,4 +1,4 @@
-//! Embeddings: a row for each of so many things.
+//! Embeddings: a lookup table of rows.
 
 use super::summary::record_output;
 use super::{Module, Visitor};
@@ -7,7 +7,7 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Indices (i32 or u32) of any shape to the rows that they name: [`Tensor::embedding`] as a layer.
+/// Maps indices (i32 or u32) of any shape to rows of the weight: [`Tensor::embedding`] as a layer.
 ///
 /// ```
 /// use wgrad::nn::{Embedding, Module};
@@ -18,26 +18,34 @@ use crate::tensor::var::Var;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    /// `[count, width]`
+    /// `[num_embeddings, embedding_dim]`
     pub weight: Var,
     padding: Option<i64>,
 }
 
 impl Embedding {
-    /// So many rows of so many numbers, normal with mean 0 and deviation 1 (PyTorch's default).
+    /// Creates the weight `[num_embeddings, embedding_dim]`, drawn from N(0, 1) (PyTorch's default).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the weight exceeds the device's storage binding limit.
     #[track_caller]
     pub fn new(num_embeddings: usize, embedding_dim: usize, device: &Device) -> Embedding {
         let weight = Tensor::randn([num_embeddings, embedding_dim], device);
         Embedding { weight: Var::parameter(weight), padding: None }
     }
 
-    /// The same with a row that is 0 and learns nothing (PyTorch's `padding_idx`).
+    /// Sets a row to 0 and excludes it from training (PyTorch's `padding_idx`).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `row` is out of range.
     #[track_caller]
     pub fn padding(self, row: usize) -> Embedding {
         let weight = self.weight.tensor();
         let (rows, width) = (weight.size(0), weight.size(1));
         if row >= rows {
-            refuse!("Embedding", "there is no padding row {row} in {weight}");
+            refuse!("Embedding", "padding row {row} is out of range for the weight {weight}");
         }
         let above = weight.narrow(0, 0, row);
         let below = weight.narrow(0, row as i64 + 1, rows - row - 1);

@@ -1,8 +1,9 @@
-//! Initial weights, drawn on the host from this thread's generator: a seed gives the same weights on every device.
+//! Weight initialization, drawn on the host from this thread's generator: a seed gives the same weights on every
+//! device.
 //!
-//! Layers start as PyTorch's do; these functions give a place other values, as
-//! [`torch.nn.init`](https://docs.pytorch.org/docs/stable/nn.init.html) does. `gain` is what the activation behind the layer asks
-//! for: 1 for none and sigmoid, 5/3 for tanh, √2 for ReLU, √(2 / (1 + a²)) for a leaky one of slope a.
+//! Layers start with PyTorch's defaults. These functions set a variable to other values, like
+//! [`torch.nn.init`](https://docs.pytorch.org/docs/stable/nn.init.html). `gain` depends on the activation that follows
+//! the layer: 1 for none and sigmoid, 5/3 for tanh, √2 for ReLU, √(2 / (1 + a²)) for leaky ReLU with slope a.
 //!
 //! ```
 //! use wgrad::nn::init::{self, Fan};
@@ -18,40 +19,60 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Which side's variance a [`kaiming_uniform`] weight keeps.
+/// The side on which [`kaiming_uniform`] and [`kaiming_normal`] preserve the variance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fan {
-    /// That of the activations, forward.
+    /// The activations, in the forward pass.
     In,
-    /// That of the gradients, backward.
+    /// The gradients, in the backward pass.
     Out,
 }
 
-/// Every element is `value`.
+/// Sets every element to `value`.
+///
+/// # Panics
+///
+/// Panics if the variable exceeds the device's storage binding limit.
 #[track_caller]
 pub fn constant(var: &Var, value: f64) {
     let own = var.tensor();
     var.set(Tensor::full(own.shape(), value, own.device()));
 }
 
-/// Uniform in [low, high).
+/// Draws from the uniform distribution on [low, high).
+///
+/// # Panics
+///
+/// Panics if the variable is not f32.
 #[track_caller]
 pub fn uniform(var: &Var, low: f64, high: f64) {
     fill(var, |n| next_stream().uniform(n).iter().map(|&x| low + f64::from(x) * (high - low)).collect());
 }
 
-/// Normal with this mean and deviation.
+/// Draws from the normal distribution with this mean and standard deviation.
+///
+/// # Panics
+///
+/// Panics if the variable is not f32.
 #[track_caller]
 pub fn normal(var: &Var, mean: f64, std: f64) {
     fill(var, |n| next_stream().normal(n).iter().map(|&x| mean + f64::from(x) * std).collect());
 }
 
-/// [`normal`], drawn again until it lies within `low..=high`.
+/// Draws from the normal distribution truncated to `low..=high`: values outside are drawn again.
+///
+/// # Panics
+///
+/// Panics if `std` is not positive, if `low` is not below `high`, if the interval is more than 4 standard deviations
+/// from the mean, or if the variable is not f32.
 #[track_caller]
 pub fn trunc_normal(var: &Var, mean: f64, std: f64, low: f64, high: f64) {
-    // Beyond some deviations there is next to nothing to draw.
+    // Beyond a few standard deviations almost no value would be accepted.
     if !(low < high && low < mean + 4.0 * std && high > mean - 4.0 * std && std > 0.0) {
-        refuse!("trunc_normal", "{low} to {high} is no part of a normal of mean {mean} and deviation {std}");
+        refuse!(
+            "trunc_normal",
+            "expects low < high within 4 std of the mean, got {low} to {high} for mean {mean}, std {std}"
+        );
     }
     fill(var, |n| {
         let mut kept = Vec::with_capacity(n);
@@ -63,39 +84,61 @@ pub fn trunc_normal(var: &Var, mean: f64, std: f64, low: f64, high: f64) {
     });
 }
 
-/// Uniform with deviation `gain √(2 / (in + out))` (Glorot and Bengio, 2010).
+/// Draws from the uniform distribution with mean 0 and standard deviation `gain √(2 / (in + out))` (Glorot and Bengio,
+/// 2010).
+///
+/// # Panics
+///
+/// Panics if the variable is not f32, has fewer than two dims, or is empty.
 #[track_caller]
 pub fn xavier_uniform(var: &Var, gain: f64) {
     let bound = gain * (6.0 / fans("xavier_uniform", var).iter().sum::<f64>()).sqrt();
     uniform(var, -bound, bound);
 }
 
-/// Normal with deviation `gain √(2 / (in + out))` (Glorot and Bengio, 2010).
+/// Draws from the normal distribution with mean 0 and standard deviation `gain √(2 / (in + out))` (Glorot and Bengio,
+/// 2010).
+///
+/// # Panics
+///
+/// Panics if the variable is not f32, has fewer than two dims, or is empty.
 #[track_caller]
 pub fn xavier_normal(var: &Var, gain: f64) {
     normal(var, 0.0, gain * (2.0 / fans("xavier_normal", var).iter().sum::<f64>()).sqrt());
 }
 
-/// Uniform with deviation `gain / √fan` (He et al., 2015).
+/// Draws from the uniform distribution with mean 0 and standard deviation `gain / √fan` (He et al., 2015).
+///
+/// # Panics
+///
+/// Panics if the variable is not f32, has fewer than two dims, or is empty.
 #[track_caller]
 pub fn kaiming_uniform(var: &Var, fan: Fan, gain: f64) {
     let bound = gain * (3.0 / fans("kaiming_uniform", var)[fan as usize]).sqrt();
     uniform(var, -bound, bound);
 }
 
-/// Normal with deviation `gain / √fan` (He et al., 2015).
+/// Draws from the normal distribution with mean 0 and standard deviation `gain / √fan` (He et al., 2015).
+///
+/// # Panics
+///
+/// Panics if the variable is not f32, has fewer than two dims, or is empty.
 #[track_caller]
 pub fn kaiming_normal(var: &Var, fan: Fan, gain: f64) {
     normal(var, 0.0, gain / fans("kaiming_normal", var)[fan as usize].sqrt());
 }
 
-/// `gain` times a matrix whose rows, or columns where there are fewer, are orthonormal (Saxe et al., 2014). Dims behind the
-/// first count as one.
+/// Sets the variable to `gain` times a random matrix with orthonormal rows, or orthonormal columns if there are fewer
+/// columns (Saxe et al., 2014). The dims after the first are merged.
+///
+/// # Panics
+///
+/// Panics if the variable is not f32, has fewer than two dims, or is empty.
 #[track_caller]
 pub fn orthogonal(var: &Var, gain: f64) {
     let shape = var.tensor().shape().clone();
     if shape.rank() < 2 || shape.numel() == 0 {
-        refuse!("orthogonal", "{var:?} is no matrix");
+        refuse!("orthogonal", "expects rank >= 2 and at least one element, got {var:?}");
     }
     let (rows, columns) = (shape[0], shape.numel() / shape[0]);
     let (count, length) = (rows.min(columns), rows.max(columns));
@@ -104,7 +147,7 @@ pub fn orthogonal(var: &Var, gain: f64) {
         let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
         for vector in drawn.chunks_exact(length) {
             let mut vector: Vec<f64> = vector.iter().map(|&x| x.into()).collect();
-            // Gram and Schmidt, twice: the second time takes away what rounding left of the first.
+            // Gram-Schmidt, applied twice: the second pass removes the rounding error of the first.
             for other in basis.iter().chain(&basis) {
                 let along = dot(&vector, other);
                 vector.iter_mut().zip(other).for_each(|(x, y)| *x -= along * y);
@@ -129,18 +172,18 @@ fn fill(var: &Var, draw: impl FnOnce(usize) -> Vec<f64>) {
     var.set(Tensor::new(data, own.shape(), own.device()));
 }
 
-/// How many numbers go into an output, and into how many outputs a number goes: of a weight `[out, in, window..]`.
+/// The fan-in and fan-out of a weight `[out, in, window..]`.
 #[track_caller]
 fn fans(op: &str, var: &Var) -> [f64; 2] {
     let shape = var.tensor().shape().clone();
     if shape.rank() < 2 || shape.numel() == 0 {
-        refuse!(op, "{var:?} is not [out, in, ..]");
+        refuse!(op, "expects a weight [out, in, ..] with at least one element, got {var:?}");
     }
     let window: usize = shape[2..].iter().product();
     [shape[1] * window, shape[0] * window].map(|fan| fan as f64)
 }
 
-/// A parameter uniform in ±1/√fan: what layers start with (PyTorch's Kaiming uniform with a = √5).
+/// A parameter that is uniform in ±1/√fan, the default of most layers (PyTorch's Kaiming uniform with a = √5).
 #[track_caller]
 pub(super) fn within(fan: usize, shape: impl Into<Shape>, device: &Device) -> Var {
     let (shape, bound) = (shape.into(), 1.0 / (fan as f32).sqrt());
@@ -149,7 +192,7 @@ pub(super) fn within(fan: usize, shape: impl Into<Shape>, device: &Device) -> Va
     Var::parameter(Tensor::new(data, shape, device))
 }
 
-/// A parameter of ones and one of zeros: how norms start.
+/// A parameter of ones and a parameter of zeros, the defaults of normalization layers.
 #[track_caller]
 pub(super) fn identity(shape: &Shape, device: &Device) -> (Var, Var) {
     (Var::parameter(Tensor::ones(shape, device)), Var::parameter(Tensor::zeros(shape, device)))

@@ -1,4 +1,4 @@
-//! The affine layer, and the bilinear one.
+//! Linear and bilinear layers.
 
 use super::summary::record_output;
 use super::{Module, Visitor, init};
@@ -7,7 +7,7 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// `x W^T + b`: `[.., in]` to `[.., out]`.
+/// Linear layer, `x W^T + b`: `[.., in]` to `[.., out]`.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module};
@@ -25,15 +25,19 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// With weight and bias uniform in ±1/√in, drawn from this thread's generator (PyTorch's default: Kaiming uniform
-    /// with a = √5).
+    /// Creates a layer whose weight and bias are uniform in ±1/√in, drawn from this thread's generator (PyTorch's
+    /// default: Kaiming uniform with a = √5).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the weight exceeds the device's storage binding limit.
     #[track_caller]
     pub fn new(in_features: usize, out_features: usize, device: &Device) -> Linear {
         let weight = init::within(in_features, [out_features, in_features], device);
         Linear { weight, bias: Some(init::within(in_features, [out_features], device)) }
     }
 
-    /// The same without a bias.
+    /// Removes the bias.
     pub fn without_bias(self) -> Linear {
         Linear { bias: None, ..self }
     }
@@ -51,12 +55,12 @@ impl Module for Linear {
     }
 }
 
-/// What an optional place holds.
+/// The tensor of an optional variable.
 pub(super) fn value(var: &Option<Var>) -> Option<Tensor> {
     var.as_ref().map(Var::tensor)
 }
 
-/// `y[o] = x1 W[o] x2 + b[o]`, a form of two operands for each output
+/// Bilinear layer, `y[o] = x1 W[o] x2 + b[o]`
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.Bilinear.html)).
 ///
 /// ```
@@ -75,19 +79,28 @@ pub struct Bilinear {
 }
 
 impl Bilinear {
-    /// With weight and bias uniform in ±1/√in1.
+    /// Creates a layer whose weight and bias are uniform in ±1/√in1.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the weight exceeds the device's storage binding limit.
     #[track_caller]
     pub fn new(in1_features: usize, in2_features: usize, out_features: usize, device: &Device) -> Bilinear {
         let weight = init::within(in1_features, [out_features, in1_features, in2_features], device);
         Bilinear { weight, bias: Some(init::within(in1_features, [out_features], device)) }
     }
 
-    /// The same without a bias.
+    /// Removes the bias.
     pub fn without_bias(self) -> Bilinear {
         Bilinear { bias: None, ..self }
     }
 
-    /// `[.., in1]` and `[.., in2]` to `[.., out]`.
+    /// Maps `[.., in1]` and `[.., in2]` to `[.., out]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the leading dims of the inputs differ, if their last dims are not `in1` and `in2`, or if a tensor is
+    /// not f32 or on another device.
     #[track_caller]
     pub fn forward(&self, x1: &Tensor, x2: &Tensor) -> Tensor {
         let weight = self.weight.tensor();

@@ -1,17 +1,18 @@
-//! Losses as values: each is the `Tensor` method of its name, with PyTorch's defaults.
+//! Loss functions as values. Each calls the `Tensor` method of its name, with PyTorch's defaults.
 
 use crate::ops::cross_entropy::CrossEntropyOptions;
 use crate::tensor::Tensor;
 use crate::tensor::loss::Reduction;
 
-/// Softmax cross-entropy of logits `[batch, classes, ..]` and classes or probabilities: [`Tensor::cross_entropy_with`].
+/// Softmax cross-entropy of logits `[batch, classes, ..]` with class indices or probabilities:
+/// [`Tensor::cross_entropy_with`].
 ///
 /// ```
 /// use wgrad::nn::CrossEntropyLoss;
 /// use wgrad::{CrossEntropyOptions, Device, Tensor};
 /// let dev = Device::cpu();
 /// let (logits, target) = (Tensor::zeros([3, 10], &dev), Tensor::new([3, 7, -100], [3], &dev));
-/// let loss = CrossEntropyLoss::default().forward(&logits, &target); // -100 does not count
+/// let loss = CrossEntropyLoss::default().forward(&logits, &target); // -100 is ignored
 /// assert!((loss.item().unwrap() - 10f64.ln()).abs() < 1e-12);
 /// let smooth = CrossEntropyLoss(CrossEntropyOptions { label_smoothing: 0.1, ..CrossEntropyOptions::default() });
 /// # smooth.forward(&logits, &target);
@@ -19,53 +20,53 @@ use crate::tensor::loss::Reduction;
 #[derive(Clone, Debug, Default)]
 pub struct CrossEntropyLoss(pub CrossEntropyOptions);
 
-/// Minus the log-probability of the target class: [`Tensor::nll_loss`].
+/// Negative log-likelihood: minus the log-probability of the target class. [`Tensor::nll_loss`].
 #[derive(Clone, Debug, Default)]
 pub struct NLLLoss(pub CrossEntropyOptions);
 
-/// Squared differences: [`Tensor::mse_loss`].
+/// Mean squared error: [`Tensor::mse_loss`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MSELoss(pub Reduction);
 
-/// Absolute differences: [`Tensor::l1_loss`].
+/// Mean absolute error: [`Tensor::l1_loss`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct L1Loss(pub Reduction);
 
-/// Squares below `beta`, lines above: [`Tensor::smooth_l1_loss`].
+/// Quadratic for differences below `beta`, linear above: [`Tensor::smooth_l1_loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct SmoothL1Loss {
-    /// Where the line begins; 1 by default.
+    /// The difference at which the linear part begins; 1 by default.
     pub beta: f64,
-    /// What becomes of the elements.
+    /// How the elements are reduced.
     pub reduction: Reduction,
 }
 
-/// Squares below `delta`, lines above: [`Tensor::huber_loss`].
+/// Quadratic for differences below `delta`, linear above: [`Tensor::huber_loss`].
 #[derive(Clone, Copy, Debug)]
 pub struct HuberLoss {
-    /// Where the line begins; 1 by default.
+    /// The difference at which the linear part begins; 1 by default.
     pub delta: f64,
-    /// What becomes of the elements.
+    /// How the elements are reduced.
     pub reduction: Reduction,
 }
 
-/// Cross-entropy of a yes or no, of logits: [`Tensor::binary_cross_entropy_with_logits`].
+/// Binary cross-entropy with logits: [`Tensor::binary_cross_entropy_with_logits`].
 #[derive(Clone, Debug, Default)]
 pub struct BCEWithLogitsLoss {
-    /// A weight for each element; broadcasts.
+    /// A weight for each element. It broadcasts.
     pub weight: Option<Tensor>,
-    /// A weight for each yes; broadcasts.
+    /// A weight for each positive target. It broadcasts.
     pub pos_weight: Option<Tensor>,
-    /// What becomes of the elements.
+    /// How the elements are reduced.
     pub reduction: Reduction,
 }
 
-/// Divergence of the target from log-probabilities: [`Tensor::kl_div`].
+/// Kullback-Leibler divergence of log-probabilities from a target: [`Tensor::kl_div`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KLDivLoss {
-    /// Whether the target is logarithms too.
+    /// Whether the target holds log-probabilities too.
     pub log_target: bool,
-    /// What becomes of the elements.
+    /// How the elements are reduced.
     pub reduction: Reduction,
 }
 
@@ -84,7 +85,12 @@ impl Default for HuberLoss {
 macro_rules! losses {
     ($($loss:ident |$own:ident, $input:ident, $target:ident| $call:expr;)*) => { $(
         impl $loss {
-            /// The loss of an input and its target.
+            /// Computes the loss of an input and its target.
+            ///
+            /// # Panics
+            ///
+            /// Panics if the dtypes, shapes or devices of input, target and options do not fit; see the `Tensor` method
+            /// of this loss.
             #[track_caller]
             pub fn forward(&self, $input: &Tensor, $target: &Tensor) -> Tensor {
                 let $own = self;

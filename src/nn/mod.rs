@@ -1,9 +1,11 @@
-//! Layers: parameters with a forward pass, and names that PyTorch would give them.
+//! Layers: parameters and a forward pass, with PyTorch's parameter names.
 //!
-//! In: tensors and the host's generator. Out: calls of `Tensor` methods, where the mathematics lies. A layer is its `Var`s, a
-//! forward pass in one expression, and a `visit` that shows both to whoever saves, trains, freezes or prints it.
+//! Input: tensors and the host's random generator. Output: calls of `Tensor` methods, which define the mathematics. A
+//! layer consists of its `Var`s, a short forward pass, and a `visit` method that lists its `Var`s and modules for
+//! saving, training, freezing and printing.
 //!
-//! Batches come first everywhere: `[batch, features]`, `[batch, channels, height, width]`, `[batch, time, features]`.
+//! The batch dim is the first one in every layer: `[batch, features]`, `[batch, channels, height, width]`,
+//! `[batch, time, features]`.
 
 mod activation;
 mod attention;

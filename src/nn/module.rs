@@ -1,4 +1,4 @@
-//! What every layer and every model is.
+//! The [`Module`] trait of layers and models, and the visitor that walks a model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// A piece of a model. `forward` computes; `visit` shows every place and module it holds, so that parameters, names, saving,
-/// loading, freezing and [`summary`](super::summary) follow.
+/// A layer or a model. `forward` computes its output. `visit` lists the variables and modules that it holds;
+/// parameters, names, saving, loading, freezing and [`summary`](super::summary) are derived from it.
 ///
 /// ```
 /// use wgrad::nn::{Dropout, Linear, Module, Visitor};
@@ -32,36 +32,36 @@ use crate::tensor::var::Var;
 /// let model = Residual { inner: Linear::new(4, 4, &Device::cpu()), dropout: Dropout::new(0.1) };
 /// let names: Vec<String> = model.named_vars().into_iter().map(|(name, _)| name).collect();
 /// assert_eq!(names, ["inner.weight", "inner.bias"]);
-/// model.eval(); // no element is dropped any more
+/// model.eval(); // turns dropout off
 /// ```
 pub trait Module: Send + Sync {
-    /// The output for an input; shapes are each module's own matter. A module of other operands or results has a method of its
-    /// own, and leaves this one out.
+    /// Computes the output for an input. Each module defines the shapes it accepts. A module with other inputs or
+    /// outputs defines its own method instead and does not implement this one.
     ///
     /// # Panics
     ///
-    /// If it was left out.
+    /// Panics if the module does not implement it, or if the input does not fit the module.
     #[track_caller]
     fn forward(&self, _x: &Tensor) -> Tensor {
-        refuse!(self.kind(), "has no forward pass of one tensor")
+        refuse!(self.kind(), "does not implement forward with one tensor")
     }
 
-    /// Shows the places and the modules inside, in a fixed order. What has none need not say so.
+    /// Lists the variables and modules inside, in a fixed order. The default is for modules without any.
     fn visit(&self, _visitor: &mut Visitor) {}
 
-    /// What kind of module it is: its type's name.
+    /// The kind of the module. By default it is the name of its type.
     fn kind(&self) -> String {
         let path = std::any::type_name::<Self>();
         let outer = path.split('<').next().unwrap_or(path);
         outer.rsplit("::").next().unwrap_or(outer).to_owned()
     }
 
-    /// Every place with its full name: `0.weight`. Statistics and frozen parameters are among them.
+    /// All variables with their full names, such as `0.weight`. This includes buffers and frozen parameters.
     fn named_vars(&self) -> Vec<(String, Var)> {
         Visitor::walk(self).vars
     }
 
-    /// The places that optimizers train, with their names. One that is shared is named once.
+    /// The variables that optimizers train, with their names. A shared variable is listed once.
     fn named_params(&self) -> Vec<(String, Var)> {
         let mut params: Vec<(String, Var)> = Vec::new();
         for (name, var) in self.named_vars() {
@@ -72,58 +72,59 @@ pub trait Module: Send + Sync {
         params
     }
 
-    /// The places that optimizers train.
+    /// The variables that optimizers train.
     fn params(&self) -> Vec<Var> {
         self.named_params().into_iter().map(|(_, var)| var).collect()
     }
 
-    /// Number of elements that optimizers train.
+    /// The number of elements that optimizers train.
     fn num_params(&self) -> usize {
         self.params().iter().map(|var| var.tensor().numel()).sum()
     }
 
-    /// What every place holds, under PyTorch's names: `0.weight`.
+    /// The state dict: the tensors of all variables under PyTorch's names, such as `0.weight`.
     fn to_state_dict(&self) -> BTreeMap<String, Tensor> {
         self.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect()
     }
 
-    /// Fills every place from a state dict, which may lie on another device.
+    /// Sets all variables from a state dict, which may be on another device.
     ///
     /// # Errors
     ///
-    /// If a name is missing or is not the module's, or a shape or dtype differs: the message names them all, and nothing is
-    /// changed.
+    /// Returns [`Error::State`] if a name is missing or unknown, or if a shape or dtype differs. The message lists all
+    /// of them, and nothing is changed. Returns an error of reading if a tensor cannot be copied from another device.
     fn load_state_dict(&self, dict: &BTreeMap<String, Tensor>) -> Result<(), Error> {
         state::load(self.named_vars(), dict)
     }
 
-    /// From now on dropout drops and batch norm goes by its batch: how a module starts.
+    /// Switches to training mode, the initial mode: dropout drops elements, and batch norm uses the statistics of the
+    /// batch.
     fn train(&self) {
         Visitor::walk(self).modes.iter().for_each(|mode| mode.set(true));
     }
 
-    /// From now on dropout does nothing and batch norm goes by its running statistics.
+    /// Switches to evaluation mode: dropout does nothing, and batch norm uses its running statistics.
     fn eval(&self) {
         Visitor::walk(self).modes.iter().for_each(|mode| mode.set(false));
     }
 
-    /// Takes the parameters from training: no gradient is computed for them, until [`unfreeze`](Module::unfreeze).
+    /// Freezes the parameters: no gradient is computed for them until [`unfreeze`](Module::unfreeze).
     fn freeze(&self) {
         self.named_vars().iter().for_each(|(_, var)| var.freeze());
     }
 
-    /// Gives frozen parameters back to training.
+    /// Unfreezes the parameters.
     fn unfreeze(&self) {
         self.named_vars().iter().for_each(|(_, var)| var.unfreeze());
     }
 }
 
-/// Whether a module is being trained: what [`Module::train`] and [`Module::eval`] set. Clones share it.
+/// Whether a module is in training mode, as set by [`Module::train`] and [`Module::eval`]. Clones share the mode.
 #[derive(Clone, Debug)]
 pub struct Mode(Arc<AtomicBool>);
 
 impl Mode {
-    /// Whether the module is being trained. It is at first.
+    /// Whether the module is in training mode. A new module is.
     pub fn training(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -139,7 +140,7 @@ impl Default for Mode {
     }
 }
 
-/// Walks a module and gathers what it holds.
+/// Walks a module and collects what it holds.
 #[derive(Default)]
 pub struct Visitor {
     prefix: String,
@@ -149,14 +150,14 @@ pub struct Visitor {
     pub(super) modules: Vec<Seen>,
 }
 
-/// A module that a walk came by.
+/// A module found by a walk.
 pub(super) struct Seen {
-    /// Empty for the outermost.
+    /// Empty for the outermost module.
     pub name: String,
     pub depth: usize,
     pub kind: String,
     pub address: usize,
-    /// Its own places, without those of the modules inside.
+    /// The module's own variables, without those of the modules inside.
     pub vars: Vec<Var>,
 }
 
@@ -167,24 +168,24 @@ impl Visitor {
         visitor
     }
 
-    /// A place of the module that is being visited.
+    /// Lists a variable of the module that is being visited.
     pub fn var(&mut self, name: &str, var: &Var) {
         self.vars.push((format!("{}{name}", self.prefix), var.clone()));
         let inside = self.modules.iter_mut().rfind(|seen| seen.depth + 1 == self.depth);
         inside.expect("a module is being visited").vars.push(var.clone());
     }
 
-    /// A place that may be absent, such as a bias.
+    /// Lists a variable that may be absent, such as a bias.
     pub fn optional(&mut self, name: &str, var: &Option<Var>) {
         var.iter().for_each(|var| self.var(name, var));
     }
 
-    /// What [`Module::train`] and [`Module::eval`] shall set in the module that is being visited.
+    /// Registers the mode that [`Module::train`] and [`Module::eval`] set in the module that is being visited.
     pub fn mode(&mut self, mode: &Mode) {
         self.modes.push(mode.clone());
     }
 
-    /// A module inside the one that is being visited.
+    /// Lists a module inside the module that is being visited.
     pub fn module(&mut self, name: &str, module: &dyn Module) {
         let outer = self.prefix.len();
         self.prefix += name;
@@ -202,7 +203,8 @@ impl Visitor {
     }
 }
 
-/// Where a module lies: with its kind, which one it is, since the first field of a struct lies where the struct does.
+/// The address of a module. Together with its kind it identifies the module: the first field of a struct has the
+/// address of the struct.
 pub(super) fn address<M: Module + ?Sized>(module: &M) -> usize {
     (module as *const M).cast::<()>() as usize
 }

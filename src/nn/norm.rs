@@ -1,4 +1,5 @@
-//! Normalisations: each is a `Tensor` method with its gain and shift, and batch norm with its running statistics.
+//! Normalization layers. Each calls a `Tensor` method with its weight and bias; batch norm also holds running
+//! statistics.
 
 use super::linear::value;
 use super::summary::record_output;
@@ -10,7 +11,8 @@ use crate::tensor::Tensor;
 use crate::tensor::norm::BatchNorm;
 use crate::tensor::var::Var;
 
-/// [`Tensor::layer_norm`] as a layer: mean 0 and variance 1 over the last dims, times `weight` plus `bias`.
+/// [`Tensor::layer_norm`] as a layer: normalizes the last dims to mean 0 and variance 1, then multiplies by `weight`
+/// and adds `bias`.
 ///
 /// ```
 /// use wgrad::nn::{LayerNorm, Module};
@@ -22,9 +24,9 @@ use crate::tensor::var::Var;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// `normalized_shape`; ones at first.
+    /// `normalized_shape`; initially ones.
     pub weight: Option<Var>,
-    /// `normalized_shape`; zeros at first.
+    /// `normalized_shape`; initially zeros.
     pub bias: Option<Var>,
     /// The sizes of the last dims.
     pub normalized_shape: Shape,
@@ -33,7 +35,11 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Over the last dims, of these sizes.
+    /// Creates a layer that normalizes the last dims, whose sizes are `normalized_shape`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative.
     #[track_caller]
     pub fn new(normalized_shape: impl Into<Dims>, device: &Device) -> LayerNorm {
         let normalized_shape = normalized_shape.into().sizes("LayerNorm");
@@ -41,17 +47,17 @@ impl LayerNorm {
         LayerNorm { weight: Some(weight), bias: Some(bias), normalized_shape, eps: 1e-5 }
     }
 
-    /// The same without a bias.
+    /// Removes the bias.
     pub fn without_bias(self) -> LayerNorm {
         LayerNorm { bias: None, ..self }
     }
 
-    /// The same with neither weight nor bias (PyTorch's `elementwise_affine=False`).
+    /// Removes weight and bias (PyTorch's `elementwise_affine=False`).
     pub fn without_affine(self) -> LayerNorm {
         LayerNorm { weight: None, bias: None, ..self }
     }
 
-    /// Another number to add to the variance.
+    /// Sets the number that is added to the variance.
     pub fn eps(self, eps: f64) -> LayerNorm {
         LayerNorm { eps, ..self }
     }
@@ -70,10 +76,10 @@ impl Module for LayerNorm {
     }
 }
 
-/// [`Tensor::rms_norm`] as a layer: divided by the root of the mean square over the last dims, times `weight`.
+/// [`Tensor::rms_norm`] as a layer: divides by the root mean square over the last dims, then multiplies by `weight`.
 #[derive(Clone, Debug)]
 pub struct RMSNorm {
-    /// `normalized_shape`; ones at first.
+    /// `normalized_shape`; initially ones.
     pub weight: Option<Var>,
     /// The sizes of the last dims.
     pub normalized_shape: Shape,
@@ -82,7 +88,12 @@ pub struct RMSNorm {
 }
 
 impl RMSNorm {
-    /// Over the last dims, of these sizes. `eps` is that of f32, 2^-23, as PyTorch's is.
+    /// Creates a layer that normalizes the last dims, whose sizes are `normalized_shape`. `eps` is the f32 epsilon,
+    /// 2^-23, as in PyTorch.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative.
     #[track_caller]
     pub fn new(normalized_shape: impl Into<Dims>, device: &Device) -> RMSNorm {
         let normalized_shape = normalized_shape.into().sizes("RMSNorm");
@@ -90,12 +101,12 @@ impl RMSNorm {
         RMSNorm { weight: Some(weight), normalized_shape, eps: f32::EPSILON.into() }
     }
 
-    /// The same without a weight (PyTorch's `elementwise_affine=False`).
+    /// Removes the weight (PyTorch's `elementwise_affine=False`).
     pub fn without_affine(self) -> RMSNorm {
         RMSNorm { weight: None, ..self }
     }
 
-    /// Another number to add to the mean square.
+    /// Sets the number that is added to the mean square.
     pub fn eps(self, eps: f64) -> RMSNorm {
         RMSNorm { eps, ..self }
     }
@@ -112,34 +123,39 @@ impl Module for RMSNorm {
     }
 }
 
-/// [`Tensor::group_norm`] as a layer: mean 0 and variance 1 over each group of channels (dim 1) of each sample, times
-/// `weight` plus `bias` for each channel.
+/// [`Tensor::group_norm`] as a layer: normalizes each group of channels (dim 1) of each sample to mean 0 and variance
+/// 1, then multiplies by `weight` and adds `bias` per channel.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
-    /// `[channels]`; ones at first.
+    /// `[channels]`; initially ones.
     pub weight: Option<Var>,
-    /// `[channels]`; zeros at first.
+    /// `[channels]`; initially zeros.
     pub bias: Option<Var>,
-    /// How many groups the channels make.
+    /// The number of groups of channels.
     pub num_groups: usize,
     /// Added to the variance.
     pub eps: f64,
 }
 
 impl GroupNorm {
-    /// So many groups of so many channels in all.
+    /// Creates a layer for `num_channels` channels in `num_groups` groups.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the parameters exceed the device's storage binding limit. [`Module::forward`] panics if the channels
+    /// are not divisible by the groups.
     #[track_caller]
     pub fn new(num_groups: usize, num_channels: usize, device: &Device) -> GroupNorm {
         let (weight, bias) = init::identity(&[num_channels].into(), device);
         GroupNorm { weight: Some(weight), bias: Some(bias), num_groups, eps: 1e-5 }
     }
 
-    /// The same with neither weight nor bias (PyTorch's `affine=False`).
+    /// Removes weight and bias (PyTorch's `affine=False`).
     pub fn without_affine(self) -> GroupNorm {
         GroupNorm { weight: None, bias: None, ..self }
     }
 
-    /// Another number to add to the variance.
+    /// Sets the number that is added to the variance.
     pub fn eps(self, eps: f64) -> GroupNorm {
         GroupNorm { eps, ..self }
     }
@@ -158,38 +174,38 @@ impl Module for GroupNorm {
     }
 }
 
-/// Batch norm of `[batch, channels]` or `[batch, channels, length]`.
+/// Batch norm for `[batch, channels]` or `[batch, channels, length]`.
 pub type BatchNorm1d = BatchNormNd<1>;
 
-/// Batch norm of `[batch, channels, height, width]`.
+/// Batch norm for `[batch, channels, height, width]`.
 ///
 /// ```
 /// use wgrad::nn::{BatchNorm2d, Module};
 /// use wgrad::{Device, Tensor};
 /// let dev = Device::cpu();
 /// let norm = BatchNorm2d::new(3, &dev);
-/// norm.forward(&Tensor::ones([8, 3, 4, 4], &dev)); // moves the running mean a tenth of the way from 0 to 1
+/// norm.forward(&Tensor::ones([8, 3, 4, 4], &dev)); // the running mean becomes 0.9 * 0 + 0.1 * 1
 /// assert_eq!(norm.running_mean.tensor().to_vec::<f32>().unwrap(), [0.1; 3]);
 /// ```
 pub type BatchNorm2d = BatchNormNd<2>;
 
-/// Each channel (dim 1) with mean 0 and variance 1, times `weight` plus `bias`: in training by the batch's statistics,
-/// towards which the running ones move by `momentum` ([`Tensor::batch_norm_train`]), afterwards by the running ones
-/// ([`Tensor::batch_norm`]). PyTorch's
-/// [`BatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html).
+/// Normalizes each channel (dim 1) to mean 0 and variance 1, then multiplies by `weight` and adds `bias`. In training
+/// it uses the statistics of the batch and updates the running statistics with `momentum`
+/// ([`Tensor::batch_norm_train`]); in evaluation it uses the running statistics ([`Tensor::batch_norm`]). It is
+/// PyTorch's [`BatchNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.BatchNorm2d.html).
 #[derive(Clone, Debug)]
 pub struct BatchNormNd<const N: usize> {
-    /// `[channels]`; ones at first.
+    /// `[channels]`; initially ones.
     pub weight: Option<Var>,
-    /// `[channels]`; zeros at first.
+    /// `[channels]`; initially zeros.
     pub bias: Option<Var>,
-    /// `[channels]`; zeros at first.
+    /// `[channels]`; initially zeros.
     pub running_mean: Var,
-    /// `[channels]`; ones at first.
+    /// `[channels]`; initially ones.
     pub running_var: Var,
-    /// How many batches it was trained with: an i32 (PyTorch's int64).
+    /// The number of training batches so far: an i32 (in PyTorch an int64).
     pub num_batches_tracked: Var,
-    /// The share of a new batch in the running statistics; `None`: they are the mean over all batches.
+    /// The weight of a new batch in the running statistics. With `None` they are the mean over all batches.
     pub momentum: Option<f64>,
     /// Added to the variance.
     pub eps: f64,
@@ -197,7 +213,11 @@ pub struct BatchNormNd<const N: usize> {
 }
 
 impl<const N: usize> BatchNormNd<N> {
-    /// Of so many channels.
+    /// Creates a layer for `num_features` channels.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the parameters exceed the device's storage binding limit.
     #[track_caller]
     pub fn new(num_features: usize, device: &Device) -> Self {
         let channels = [num_features].into();
@@ -214,18 +234,18 @@ impl<const N: usize> BatchNormNd<N> {
         }
     }
 
-    /// The same with neither weight nor bias (PyTorch's `affine=False`).
+    /// Removes weight and bias (PyTorch's `affine=False`).
     pub fn without_affine(self) -> Self {
         BatchNormNd { weight: None, bias: None, ..self }
     }
 
-    /// Another share of a new batch in the running statistics; with `None` they are the mean over all batches, in which
-    /// each weighs the same.
+    /// Sets the weight of a new batch in the running statistics. With `None` the running statistics are the mean over
+    /// all batches, all with the same weight.
     pub fn momentum(self, momentum: impl Into<Option<f64>>) -> Self {
         BatchNormNd { momentum: momentum.into(), ..self }
     }
 
-    /// Another number to add to the variance.
+    /// Sets the number that is added to the variance.
     pub fn eps(self, eps: f64) -> Self {
         BatchNormNd { eps, ..self }
     }
@@ -235,7 +255,7 @@ impl<const N: usize> Module for BatchNormNd<N> {
     #[track_caller]
     fn forward(&self, x: &Tensor) -> Tensor {
         if x.rank() != N + 2 && (N != 1 || x.rank() != 2) {
-            refuse!(self.kind(), "{x} is not [batch, channels] and {N} further dims");
+            refuse!(self.kind(), "expects [batch, channels] and {N} more dims, got {x}");
         }
         let (mean, var) = (self.running_mean.tensor(), self.running_var.tensor());
         let (weight, bias) = (value(&self.weight), value(&self.bias));
@@ -247,7 +267,7 @@ impl<const N: usize> Module for BatchNormNd<N> {
         let BatchNorm { output, mut running_mean, mut running_var } =
             x.batch_norm_train(&mean, &var, weight.as_ref(), bias.as_ref(), share, self.eps);
         if self.momentum.is_none() {
-            // They are the batch's own.
+            // With momentum 1 they are the statistics of this batch.
             let count = batches.to_dtype(DType::F32);
             running_mean = &mean + (running_mean - &mean) / &count;
             running_var = &var + (running_var - &var) / &count;

@@ -1,11 +1,11 @@
-//! Pools. One dim is two, of which the first has size 1.
+//! Pooling layers. 1-D pooling is 2-D pooling whose first dim has size 1.
 
 use super::Module;
 use super::summary::record_output;
 use crate::tensor::Tensor;
 use crate::tensor::pool::PoolOptions;
 
-/// [`Tensor::max_pool2d`] as a layer: the largest element of each window.
+/// [`Tensor::max_pool2d`] as a layer: the maximum of each window.
 ///
 /// ```
 /// use wgrad::nn::{MaxPool2d, Module};
@@ -22,11 +22,12 @@ pub struct MaxPool2d(pub PoolOptions);
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool2d(pub PoolOptions);
 
-/// [`Tensor::adaptive_avg_pool2d`] as a layer: the mean of each of so many parts; `None` keeps a size.
+/// [`Tensor::adaptive_avg_pool2d`] as a layer: the mean of each of the given number of windows; `None` keeps the size
+/// of a dim.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveAvgPool2d(pub [Option<usize>; 2]);
 
-/// The largest element of each window along the last dim: `[batch, channels, length]` to `[batch, channels, windows]`.
+/// The maximum of each window along the last dim: `[batch, channels, length]` to `[batch, channels, windows]`.
 ///
 /// ```
 /// use wgrad::nn::{MaxPool1d, Module};
@@ -36,30 +37,30 @@ pub struct AdaptiveAvgPool2d(pub [Option<usize>; 2]);
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool1d {
-    /// Elements of a window.
+    /// The number of elements of a window.
     pub kernel_size: usize,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: usize,
-    /// Places on both sides that hold nothing.
+    /// The padding on both sides. Padding is never the maximum.
     pub padding: usize,
 }
 
-/// The mean of each window along the last dim; padding counts as zeros.
+/// The mean of each window along the last dim. Padding counts as zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool1d {
-    /// Elements of a window.
+    /// The number of elements of a window.
     pub kernel_size: usize,
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: usize,
-    /// Zeros on both sides.
+    /// The zero padding on both sides.
     pub padding: usize,
 }
 
-/// The mean of each of so many parts of the last dim, as equal as they can be.
+/// Divides the last dim into the given number of windows of nearly equal size and computes the mean of each.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptiveAvgPool1d(pub usize);
 
-/// A pool over two dims of size 1 and `[batch, channels, length]`.
+/// Applies a 2-D pool with a first dim of size 1 to `[batch, channels, length]`.
 #[track_caller]
 fn over_one(x: &Tensor, pool: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
     pool(&x.unsqueeze(-2)).squeeze(-2)
@@ -68,7 +69,7 @@ fn over_one(x: &Tensor, pool: impl FnOnce(&Tensor) -> Tensor) -> Tensor {
 macro_rules! pools {
     ($($one:ident $two:ident $method:ident)*) => { $(
         impl $two {
-            /// Windows of this height and width, side by side.
+            /// Creates a pool with windows of this height and width that do not overlap.
             pub fn new(kernel_size: [usize; 2]) -> $two {
                 $two(PoolOptions::new(kernel_size))
             }
@@ -82,7 +83,7 @@ macro_rules! pools {
         }
 
         impl $one {
-            /// Windows of this many elements, side by side.
+            /// Creates a pool with windows of this many elements that do not overlap.
             pub fn new(kernel_size: usize) -> $one {
                 $one { kernel_size, stride: kernel_size, padding: 0 }
             }

@@ -1,4 +1,4 @@
-//! Recurrent layers: one walk along time, and three things that a step can be.
+//! Recurrent layers: one loop over time, and three kinds of cells.
 
 use std::array;
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::graph::Device;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` (Elman, 1990), PyTorch's
-/// [`RNN`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html): its state is `[h]`.
+/// Elman network, `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` (Elman, 1990). It is PyTorch's
+/// [`RNN`](https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html); its state is `[h]`.
 pub type RNN = Recurrent<TanhCell, 1>;
 
-/// Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gates of Gers et al., 2000), PyTorch's
-/// [`LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html): its state is `[h, c]`.
+/// Long short-term memory (Hochreiter and Schmidhuber, 1997; forget gates of Gers et al., 2000). It is PyTorch's
+/// [`LSTM`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html); its state is `[h, c]`.
 ///
 /// ```
 /// use wgrad::nn::LSTM;
@@ -27,28 +27,29 @@ pub type RNN = Recurrent<TanhCell, 1>;
 /// let (y, [h, c]) = lstm.forward(&Tensor::zeros([3, 5, 4], &dev), None);
 /// assert_eq!(y.shape()[..], [3, 5, 8]); // [batch, time, hidden]
 /// assert_eq!((&h.shape()[..], &c.shape()[..]), (&[2, 3, 8][..], &[2, 3, 8][..])); // [layers, batch, hidden]
-/// let (next, _) = lstm.forward(&Tensor::zeros([3, 1, 4], &dev), Some(&[h, c])); // goes on
+/// let (next, _) = lstm.forward(&Tensor::zeros([3, 1, 4], &dev), Some(&[h, c])); // continues the sequence
 /// # assert_eq!(next.shape()[..], [3, 1, 8]);
 /// ```
 pub type LSTM = Recurrent<LstmCell, 2>;
 
-/// Gated recurrent units (Cho et al., 2014), PyTorch's
-/// [`GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html): its state is `[h]`.
+/// Gated recurrent unit (Cho et al., 2014). It is PyTorch's
+/// [`GRU`](https://docs.pytorch.org/docs/stable/generated/torch.nn.GRU.html); its state is `[h]`.
 pub type GRU = Recurrent<GruCell, 1>;
 
-/// What a step is: from the operand's share and the hidden state's, and the state, to the next state.
+/// One time step of a recurrent layer: computes the next state from the projections of input and hidden state, and the
+/// state.
 pub trait Cell<const STATES: usize> {
-    /// Its layer's name.
+    /// The name of the layer.
     const NAME: &str;
-    /// How many numbers of each share there are for a number of the hidden state.
+    /// The number of gates: the projections are `gates` times as wide as the hidden state.
     const GATES: usize;
 
-    /// `x` is `W_ih x + b_ih` and `h` is `W_hh h + b_hh`, both `[batch, gates * hidden]`; each of the state is
-    /// `[batch, hidden]`, the hidden state first.
+    /// Computes the next state. `x` is `W_ih x + b_ih` and `h` is `W_hh h + b_hh`, both `[batch, gates * hidden]`. Each
+    /// tensor of the state is `[batch, hidden]`; the first is the hidden state.
     fn step(x: &Tensor, h: &Tensor, state: &[Tensor; STATES]) -> [Tensor; STATES];
 }
 
-/// The step of [`RNN`].
+/// The cell of [`RNN`].
 pub struct TanhCell;
 
 impl Cell<1> for TanhCell {
@@ -60,7 +61,7 @@ impl Cell<1> for TanhCell {
     }
 }
 
-/// The step of [`LSTM`].
+/// The cell of [`LSTM`].
 pub struct LstmCell;
 
 impl Cell<2> for LstmCell {
@@ -74,7 +75,7 @@ impl Cell<2> for LstmCell {
     }
 }
 
-/// The step of [`GRU`].
+/// The cell of [`GRU`].
 pub struct GruCell;
 
 impl Cell<1> for GruCell {
@@ -89,17 +90,17 @@ impl Cell<1> for GruCell {
     }
 }
 
-/// The last dim in equal parts.
+/// Splits the last dim into equal parts.
 fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
     let width = x.size(-1) / N;
     array::from_fn(|i| x.narrow(-1, (i * width) as i64, width))
 }
 
-/// A recurrent layer or several: [`RNN`], [`LSTM`], [`GRU`]. Each layer goes along the outputs of the one before it.
+/// One or more recurrent layers: [`RNN`], [`LSTM`], [`GRU`]. The input of a layer is the output of the layer before it.
 ///
-/// [`Module::forward`] starts with zeros and gives the outputs alone.
+/// [`Module::forward`] starts with a state of zeros and returns only the outputs.
 pub struct Recurrent<C, const STATES: usize> {
-    /// Of each layer, forward and then, if there is one, backward in time.
+    /// For each layer the weights forward in time, followed by those backward in time if it is bidirectional.
     weights: Vec<Weights>,
     input_size: usize,
     hidden_size: usize,
@@ -109,7 +110,7 @@ pub struct Recurrent<C, const STATES: usize> {
     cell: PhantomData<fn() -> C>,
 }
 
-/// Of one layer in one direction.
+/// The weights of one layer in one direction.
 #[derive(Clone)]
 struct Weights {
     /// `[gates * hidden, in]`
@@ -123,7 +124,11 @@ struct Weights {
 }
 
 impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
-    /// One layer, forward in time; everything uniform in ±1/√hidden (PyTorch's default).
+    /// Creates one layer, forward in time. All weights are uniform in ±1/√hidden (PyTorch's default).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `hidden_size` is 0.
     #[track_caller]
     pub fn new(input_size: usize, hidden_size: usize, device: &Device) -> Self {
         Self::drawn(input_size, hidden_size, 1, 1, device)
@@ -138,7 +143,7 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
         device: &Device,
     ) -> Self {
         if layers == 0 || hidden_size == 0 {
-            refuse!(C::NAME, "{layers} layers of {hidden_size} numbers hold no state");
+            refuse!(C::NAME, "needs num_layers > 0 and hidden_size > 0, got {layers} and {hidden_size}");
         }
         let rows = C::GATES * hidden_size;
         let weights = (0..layers * directions).map(|i| {
@@ -167,50 +172,67 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
         if self.weights[0].bias_ih.is_some() { new } else { new.without_bias() }
     }
 
-    /// So many layers, with new weights.
+    /// Sets the number of layers and draws new weights.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `layers` is 0.
     #[track_caller]
     pub fn num_layers(self, layers: usize) -> Self {
         let directions = self.directions;
         self.redrawn(layers, directions)
     }
 
-    /// Also backward in time, with new weights: outputs are `[batch, time, 2 hidden]`, the states of a layer's two directions
-    /// follow each other.
+    /// Adds the direction backward in time and draws new weights. The outputs are `[batch, time, 2 hidden]`, and the
+    /// states of the two directions of a layer are adjacent.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the weights exceed the device's storage binding limit.
     #[track_caller]
     pub fn bidirectional(self) -> Self {
         let layers = self.weights.len() / self.directions;
         self.redrawn(layers, 2)
     }
 
-    /// Without biases.
+    /// Removes the biases.
     pub fn without_bias(mut self) -> Self {
         self.weights.iter_mut().for_each(|weights| (weights.bias_ih, weights.bias_hh) = (None, None));
         self
     }
 
-    /// Whether sequences are `[batch, time, features]`, as they are at first, or `[time, batch, features]`, PyTorch's default.
+    /// Whether sequences are `[batch, time, features]` (the default) or `[time, batch, features]` (PyTorch's default).
     pub fn batch_first(self, batch_first: bool) -> Self {
         Recurrent { batch_first, ..self }
     }
 
-    /// Drops, in training, elements of what each layer but the last gives with this probability.
+    /// Sets the probability of dropout on the outputs of each layer except the last, in training.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `p` is not in [0, 1].
     #[track_caller]
     pub fn dropout(self, p: f64) -> Self {
         Recurrent { dropout: Dropout::new(p), ..self }
     }
 
-    /// From a sequence `[batch, time, in]` and a state, or zeros, to the outputs `[batch, time, hidden]` and the state at the end,
-    /// of which each part is `[layers * directions, batch, hidden]`.
+    /// Maps a sequence `[batch, time, in]` and a state (zeros if `None`) to the outputs `[batch, time, hidden]` and the
+    /// final state. Each tensor of the state is `[layers * directions, batch, hidden]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the input is not `[batch, time, in]` with at least one time step, or if a tensor of the state is not
+    /// `[layers * directions, batch, hidden]`.
     #[track_caller]
     pub fn forward(&self, x: &Tensor, state: Option<&[Tensor; STATES]>) -> (Tensor, [Tensor; STATES]) {
         if x.rank() != 3 || x.size(-1) != self.input_size || x.numel() == 0 {
-            refuse!(C::NAME, "{x} is no sequence [batch, time, {}] of at least one step", self.input_size);
+            refuse!(C::NAME, "expects [batch, time, {}] with at least one step, got {x}", self.input_size);
         }
         let laid_out = |x: Tensor| if self.batch_first { x } else { x.transpose(0, 1) };
         let mut x = laid_out(x.clone());
         let shape = [self.weights.len(), x.size(0), self.hidden_size];
         if let Some(wrong) = state.into_iter().flatten().find(|state| state.shape()[..] != shape) {
-            refuse!(C::NAME, "the state {wrong} is not {shape:?}, [layers, batch, hidden]");
+            refuse!(C::NAME, "the state must be {shape:?} ([layers, batch, hidden]), got {wrong}");
         }
         let zeros = Tensor::zeros(&shape[1..], x.device());
         let mut ends = Vec::new();
@@ -235,14 +257,14 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
 }
 
 impl Weights {
-    /// Along `x` `[batch, time, in]`: the hidden states `[batch, time, hidden]`, and the last state.
+    /// Runs along `x` `[batch, time, in]` and returns the hidden states `[batch, time, hidden]` and the last state.
     fn run<C: Cell<STATES>, const STATES: usize>(
         &self,
         x: &Tensor,
         mut state: [Tensor; STATES],
         backward: bool,
     ) -> (Tensor, [Tensor; STATES]) {
-        // The operand's share of all steps is one product.
+        // One product projects the inputs of all steps.
         let inputs = x.linear(&self.weight_ih.tensor(), value(&self.bias_ih).as_ref());
         let (weight, bias) = (self.weight_hh.tensor(), value(&self.bias_hh));
         let mut inputs = inputs.unbind(1);
@@ -286,7 +308,7 @@ impl<C: Cell<STATES>, const STATES: usize> Module for Recurrent<C, STATES> {
 }
 
 impl<C, const STATES: usize> Clone for Recurrent<C, STATES> {
-    /// Another handle on the same weights.
+    /// A handle to the same weights.
     fn clone(&self) -> Self {
         Recurrent { weights: self.weights.clone(), dropout: self.dropout.clone(), ..*self }
     }

@@ -1,4 +1,4 @@
-//! Modules one after the other, and modules in a list.
+//! Modules in sequence, and lists of modules.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use super::summary::record_output;
 use super::{Module, Visitor};
 use crate::tensor::Tensor;
 
-/// Each module's output is the next one's input; the names are their numbers: `0.weight`.
+/// A chain of modules: the output of each is the input of the next. Their names are their indices, as in `0.weight`.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module, ReLU, Sequential};
@@ -22,13 +22,13 @@ pub struct Sequential {
 }
 
 impl Sequential {
-    /// The identity, to which modules are added.
+    /// Creates an empty chain, which returns its input.
     pub fn new() -> Sequential {
         Sequential::default()
     }
 
-    /// With one more module at the end.
-    #[allow(clippy::should_implement_trait)] // PyTorch users add modules, they do not sum them
+    /// Appends a module.
+    #[allow(clippy::should_implement_trait)] // `add` appends a module, it is not arithmetic
     pub fn add(mut self, module: impl Module + 'static) -> Sequential {
         self.modules.push(Box::new(module));
         self
@@ -48,7 +48,7 @@ impl Module for Sequential {
     }
 }
 
-/// Modules of one kind, to be called as the model around them likes; the names are their numbers.
+/// A list of modules of one type, which the surrounding model calls as it needs. Their names are their indices.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module, ModuleList, Visitor};

@@ -1,4 +1,4 @@
-//! State dicts: every name, shape and dtype is compared before anything changes.
+//! Loading a state dict. All names, shapes and dtypes are compared before anything changes.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::core::error::Error;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Gives each place the tensor of its name, or says all that does not fit and changes nothing.
+/// Sets each variable to the tensor of its name. Returns all differences at once, and then changes nothing.
 pub(super) fn load(vars: Vec<(String, Var)>, dict: &BTreeMap<String, Tensor>) -> Result<(), Error> {
     let mut wrong = Vec::new();
     let mut found = Vec::new();

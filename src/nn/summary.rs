@@ -1,4 +1,4 @@
-//! What a model is made of, as a table to print.
+//! A printable summary of a model.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -9,38 +9,39 @@ use crate::core::shape::Spec;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// A model's modules with their outputs for one input, and its parameters: made by [`summary`], to be printed.
+/// The modules of a model with their outputs for an example input, and the numbers of parameters. [`summary`] creates
+/// it; print it with `{}`.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// Each module, those inside another behind it.
+    /// The modules. Each is followed by the modules inside it.
     pub rows: Vec<Row>,
-    /// Elements of all parameters, each counted once.
+    /// The number of elements of all parameters, each counted once.
     pub parameters: usize,
-    /// Those of them that are not frozen.
+    /// The number of elements of the parameters that are not frozen.
     pub trained: usize,
-    /// Bytes of all parameters and statistics.
+    /// Bytes of all parameters and buffers.
     pub bytes: usize,
 }
 
 /// A module in a [`Summary`].
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// In how many other modules it lies.
+    /// The number of modules around it.
     pub depth: usize,
-    /// Its name in the module around it; empty for the whole.
+    /// Its name in the module around it; empty for the outermost module.
     pub name: String,
-    /// What kind of module it is.
+    /// The kind of the module.
     pub kind: String,
-    /// What it gives, where one of this crate's layers gives it.
+    /// Its output, if it is a layer of this crate or the outermost module.
     pub output: Option<Spec>,
-    /// Elements of its own parameters, without those of the modules inside.
+    /// The number of elements of its own parameters, without those of the modules inside.
     pub parameters: usize,
-    /// Bytes of its own parameters and statistics, and of its output.
+    /// Bytes of its own parameters and buffers and of its output.
     pub bytes: usize,
 }
 
-/// Walks a model along an example of its input. Nothing is computed, and nothing changes: dropout drops nothing, and batch norm
-/// goes by its running statistics.
+/// Runs a model on an example input and lists its modules. Nothing is computed and nothing changes: the forward pass
+/// only builds a graph, in evaluation mode.
 ///
 /// ```
 /// use wgrad::nn::{Linear, ReLU, Sequential, summary};
@@ -57,6 +58,10 @@ pub struct Row {
 /// 9,610 parameters, 9,610 of them trained, in 37.5 KiB
 /// ");
 /// ```
+///
+/// # Panics
+///
+/// Panics if the forward pass of the model panics.
 #[track_caller]
 pub fn summary(model: &dyn Module, x: &Tensor) -> Summary {
     let Visitor { modules, modes, vars, .. } = Visitor::walk(model);
@@ -95,14 +100,14 @@ fn bytes(vars: &[Var]) -> usize {
     vars.iter().map(|var| var.tensor().spec().bytes()).sum()
 }
 
-/// Which module gave what, in the order of calls.
+/// The kind, address and output of each module, in the order of calls.
 type RecordedOutputs = Vec<(String, usize, Spec)>;
 
 thread_local! {
     static RECORDED: RefCell<Option<RecordedOutputs>> = const { RefCell::new(None) };
 }
 
-/// The output of one of our layers, recorded while a summary is being made.
+/// Records the output of a layer while a summary is being made.
 pub(super) fn record_output<M: Module>(module: &M, output: Tensor) -> Tensor {
     RECORDED.with_borrow_mut(|outputs| {
         if let Some(outputs) = outputs {
@@ -112,7 +117,7 @@ pub(super) fn record_output<M: Module>(module: &M, output: Tensor) -> Tensor {
     output
 }
 
-/// As long as it lives outputs are recorded and no module trains, also where the forward pass panics.
+/// Records outputs and switches the modules to evaluation mode until it is dropped, also if the forward pass panics.
 struct Watch<'a>(Vec<(&'a Mode, bool)>);
 
 impl Watch<'_> {
@@ -163,7 +168,7 @@ fn thousands(n: usize) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// `1.5 KiB`, in a unit that leaves up to four digits.
+/// `1.5 KiB`, in the first unit that gives fewer than 1024.
 fn kibibytes(bytes: usize) -> String {
     let units = ["KiB", "MiB", "GiB"];
     let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);

@@ -1,14 +1,14 @@
-//! A block of a transformer.
+//! The transformer block.
 
 use super::summary::record_output;
 use super::{Dropout, LayerNorm, Linear, Module, MultiheadAttention, RotaryEmbedding, Visitor};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Attention, then a feed-forward part of four times the width with GELU, each behind a norm and beside a residual
-/// (pre-norm: Xiong et al., 2020). `x + attention(norm1(x))`, then `x + linear2(gelu(linear1(norm2(x))))`: PyTorch's
+/// A transformer block with pre-norm (Xiong et al., 2020): `x + attention(norm1(x))`, then
+/// `x + linear2(gelu(linear1(norm2(x))))`. The feed-forward part is four times as wide. It is PyTorch's
 /// [`TransformerEncoderLayer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.TransformerEncoderLayer.html)
-/// with `norm_first=True`, `batch_first=True`, `activation="gelu"`, and its names.
+/// with `norm_first=True`, `batch_first=True`, `activation="gelu"` and its names.
 ///
 /// ```
 /// use wgrad::nn::{Module, TransformerBlock};
@@ -19,23 +19,27 @@ use crate::tensor::Tensor;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TransformerBlock {
-    /// What positions see of each other.
+    /// The self-attention.
     pub self_attn: MultiheadAttention,
     /// `[4 embed, embed]`
     pub linear1: Linear,
     /// `[embed, 4 embed]`
     pub linear2: Linear,
-    /// Before the attention.
+    /// The norm before the attention.
     pub norm1: LayerNorm,
-    /// Before the feed-forward part.
+    /// The norm before the feed-forward part.
     pub norm2: LayerNorm,
-    /// Behind both parts, and inside the feed-forward one.
+    /// Dropout on the outputs of both parts, and inside the feed-forward part.
     pub dropout: Dropout,
     is_causal: bool,
 }
 
 impl TransformerBlock {
-    /// Of `[batch, positions, embed]`, where each position sees all; without dropout.
+    /// Creates a block for `[batch, positions, embed]`, without a causal mask and without dropout.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `num_heads` is 0, or if `embed_dim` is not divisible by `num_heads`.
     #[track_caller]
     pub fn new(embed_dim: usize, num_heads: usize, device: &Device) -> TransformerBlock {
         TransformerBlock {
@@ -49,24 +53,33 @@ impl TransformerBlock {
         }
     }
 
-    /// Each position sees those before it and itself: what a language model asks for.
+    /// Each position attends only to itself and the positions before it, as in a language model.
     pub fn causal(self) -> TransformerBlock {
         TransformerBlock { is_causal: true, ..self }
     }
 
-    /// Drops, in training, with this probability: in the attention ([`MultiheadAttention::dropout`]), behind the GELU,
-    /// and of what both parts give.
+    /// Sets the probability of dropout in training: on the attention weights ([`MultiheadAttention::dropout`]), after
+    /// GELU, and on the outputs of both parts.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `p` is not in [0, 1].
     #[track_caller]
     pub fn dropout(self, p: f64) -> TransformerBlock {
         TransformerBlock { self_attn: self.self_attn.dropout(p), dropout: Dropout::new(p), ..self }
     }
 
-    /// Turns queries and keys by their positions.
+    /// Rotates queries and keys by their positions.
     pub fn rotary(self, rotary: RotaryEmbedding) -> TransformerBlock {
         TransformerBlock { self_attn: self.self_attn.rotary(rotary), ..self }
     }
 
-    /// [`forward`](Module::forward) with a mask of what each position sees, as [`MultiheadAttention::forward`] takes it.
+    /// [`forward`](Module::forward) with a mask, as in [`MultiheadAttention::forward`].
+    ///
+    /// # Panics
+    ///
+    /// Panics if the input is not `[batch, positions, embed]`, if the mask does not fit the scores, or if both a mask
+    /// and [`causal`](TransformerBlock::causal) are used.
     #[track_caller]
     pub fn forward_masked(&self, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
         let normal = self.norm1.forward(x);

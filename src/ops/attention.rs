@@ -1,7 +1,7 @@
-//! Attention, a tile of scores at a time (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): no matrix of queries
-//! by keys is in memory, unless weights are dropped. Forward saves the log-sum-exp of each query's scores; backward
-//! computes the scores again, for the gradient of the queries and for those of keys and values, so that each is summed in
-//! one order.
+//! Attention that processes tiles of scores (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): the matrix of
+//! queries by keys is not materialized, except with dropout. The forward pass saves the log-sum-exp of each query's
+//! scores. The backward pass recomputes the scores twice, once along the queries and once along the keys, so that each
+//! gradient is summed in a fixed order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
@@ -11,13 +11,14 @@ use crate::graph::{Accepts, ShaderSource};
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
 impl Tensor {
-    /// `softmax(Q Kᵀ scale + mask) V` (Vaswani et al., 2017; PyTorch's
-    /// [definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)):
-    /// `self` is the queries `[.., queries, width]`, `key` `[.., keys, width]`, `value` `[.., keys, value width]`.
+    /// Scaled dot-product attention, `softmax(Q Kᵀ scale + mask) V` (Vaswani et al., 2017; PyTorch's
+    /// [definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)).
+    /// `self` is the queries `[.., queries, width]`, `key` is `[.., keys, width]`, `value` is
+    /// `[.., keys, value width]`.
     ///
-    /// A bool `mask` is true where a key takes part, a float one is added to the scores; both broadcast to
-    /// `[.., queries, keys]`. With `is_causal` query `i` sees the keys 0 to `i`. `scale` is `1/√width` unless given. A
-    /// query that may see no key gives zeros.
+    /// A bool `mask` is true where a query may attend to a key; a float mask is added to the scores. Both broadcast to
+    /// `[.., queries, keys]`. With `is_causal`, query `i` attends to the keys 0 to `i`. `scale` is `1/√width` unless
+    /// given. A query that may attend to no key gives zeros.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -25,6 +26,12 @@ impl Tensor {
     /// let y = x.scaled_dot_product_attention(&x, &x, None, true, None);
     /// assert_eq!(y.select(0, 0).to_vec::<f32>().unwrap(), [1.0, 0.0]); // the first query sees the first key alone
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if queries, keys or values are not f32 or their shapes do not fit, if `mask` is neither bool nor f32 or
+    /// does not broadcast to `[.., queries, keys]`, if both `is_causal` and a mask are given, or if the tensors are on
+    /// different devices.
     #[track_caller]
     pub fn scaled_dot_product_attention(
         &self,
@@ -37,7 +44,7 @@ impl Tensor {
         self.attention(key, value, mask, is_causal, scale, 0.0)
     }
 
-    /// The same, where each query's weight of each key is dropped with a probability. Then the weights are in memory.
+    /// The same with dropout on the attention weights. With dropout the weights are materialized.
     #[track_caller]
     pub(crate) fn attention(
         &self,
@@ -62,7 +69,7 @@ impl Tensor {
             refuse!(op, "queries {q}, keys {k} and values {v} do not fit");
         }
         if is_causal && mask.is_some() {
-            refuse!(op, "is_causal and a mask exclude each other");
+            refuse!(op, "is_causal and a mask cannot be combined");
         }
         let batch = Shape::broadcast(op, &batch_of(self), &batch_of(key));
         let batch = Shape::broadcast(op, &batch, &batch_of(value));
@@ -74,7 +81,11 @@ impl Tensor {
             let stretches = Shape::broadcasts(mask.shape(), &scores)
                 && Shape::broadcast(op, mask.shape(), &scores) == scores;
             if !kind || !stretches {
-                refuse!(op, "the mask {} is no bools or floats for the scores {scores}", mask.spec());
+                refuse!(
+                    op,
+                    "the mask {} must be bool or f32 and broadcast to the scores {scores}",
+                    mask.spec()
+                );
             }
             inputs.push(mask.mask_by_head(&scores));
         }
@@ -90,8 +101,8 @@ impl Tensor {
         out.narrow(3, 0, value.size(-1)).transpose(1, 2).reshape(&shape)
     }
 
-    /// `[.., rows, width]` as `[batches, rows, heads, width]`, with zeros up to a width that is a multiple of four. That is
-    /// how heads lie that were cut out of one projection, as they mostly are: then nothing is laid out anew.
+    /// `[.., rows, width]` as `[batches, rows, heads, width]`. The width is padded with zeros to a multiple of four.
+    /// Heads that come from one projection already have this memory layout, so usually nothing is copied.
     #[track_caller]
     fn by_head(&self, batch: &Shape) -> Tensor {
         let (rows, width) = (self.size(-2), self.size(-1));
@@ -101,13 +112,13 @@ impl Tensor {
         if width.is_multiple_of(4) { x } else { x.pad_or_crop(3, 0, width.next_multiple_of(4)) }
     }
 
-    /// A mask of these scores as four dims, each of the scores' size or 1. Only batches that are neither all there nor all
-    /// 1 are laid out anew.
+    /// The mask for these scores with four dims, each of the size of the scores or 1. Batch dims are copied only if
+    /// some of them have size 1 and others do not.
     #[track_caller]
     fn mask_by_head(&self, scores: &Shape) -> Tensor {
         let missing = scores.rank() - self.rank();
         let full: Shape = std::iter::repeat_n(1, missing).chain(self.shape().iter().copied()).collect();
-        let outer = scores.rank().saturating_sub(3); // the dims that become one
+        let outer = scores.rank().saturating_sub(3); // these dims are merged
         let lead = if full[..outer].iter().all(|&size| size == 1) { &full } else { scores };
         let whole: Shape = lead[..outer].iter().chain(&full[outer..]).copied().collect();
         let ([batches, heads], rank) = (two_batches(&whole[..whole.rank() - 2]), whole.rank());
@@ -116,43 +127,43 @@ impl Tensor {
     }
 }
 
-/// All batch dims but the last as one, and the last.
+/// All batch dims except the last, merged into one, and the last.
 fn two_batches(batch: &[usize]) -> [usize; 2] {
     let (last, outer) = batch.split_last().unwrap_or((&1, &[]));
     [outer.iter().product(), *last]
 }
 
-/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`, the
-/// latter with zeros up to a multiple of four queries.
+/// `(Q [batches, queries, heads, width], K, V, mask or none) -> (out, log-sum-exp [batches, heads, queries])`. The
+/// log-sum-exp is padded with zeros to a multiple of four queries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attention {
     causal: bool,
     scale: f64,
 }
 
-/// `(Q, K, V, gradient of out, out, log-sum-exp, mask or none) -> gradients of Q, K and V, and out · gradient` like the
-/// log-sum-exp, which one kernel computes for the other: one behind the other, in a single buffer of the few that can
-/// be bound.
+/// `(Q, K, V, gradient of out, out, log-sum-exp, mask or none) -> gradients of Q, K and V, and out · gradient`. The
+/// last output has the shape of the log-sum-exp; one kernel computes it and the other reads it. The gradients share one
+/// buffer, because the number of bound buffers is limited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionBackward(Attention);
 
-/// What a key that is not seen scores: finite, so that no difference is NaN. It is cut out of the weights again.
+/// The score of a masked key. It is finite, so that differences are not NaN; the weight is set to 0 afterwards.
 const LOWEST: Const = Const(f32::MIN as f64);
 
-/// The shape of a number for each query, of queries `[batches, queries, heads, ..]`.
+/// The shape of one number per query, for queries `[batches, queries, heads, ..]`.
 fn by_query(queries: &[usize]) -> Shape {
     [queries[0], queries[2], queries[1].next_multiple_of(4)].into()
 }
 
-/// `[batches, heads, queries]` with zeros up to a multiple of four queries.
+/// `[batches, heads, queries]`, padded with zeros to a multiple of four queries.
 fn padded_to_vec4(x: &Tensor) -> Tensor {
     x.pad_or_crop(2, 0, x.size(2).next_multiple_of(4))
 }
 
 impl Attention {
-    /// The scores, and which of them are seen if not all are.
+    /// The scores, and the mask of the keys that may be attended to, if there is one.
     fn scores(&self, q: &Tensor, k: &Tensor, mask: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
-        let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale; // of heads
+        let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale; // per head
         let seen = match mask {
             Some(mask) if mask.dtype() == DType::Bool => Some(mask.clone()),
             Some(mask) => {
@@ -172,7 +183,7 @@ impl Attention {
         }
     }
 
-    /// How much each query takes of each key's value, `[batches, heads, queries, keys]`, and the scores.
+    /// The attention weights `[batches, heads, queries, keys]`, and the scores.
     fn weights(&self, inputs: &[Tensor]) -> (Tensor, Tensor) {
         let [q, k] = [0, 1].map(|i| inputs[i].transpose(1, 2));
         let (scores, seen) = self.scores(&q, &k, inputs.get(3));
@@ -180,8 +191,8 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch on inputs Q, K, V and a mask. `None` if there are more loop iterations than the adapter allows, or more
-    /// elements than a kernel can count.
+    /// A launch on the inputs Q, K, V and a mask, with tiles along the queries or the keys. `None` if a loop exceeds
+    /// the adapter's limit of iterations, or if a kernel cannot count the elements.
     fn launch(
         &self,
         programs: &Programs,
@@ -216,7 +227,8 @@ impl Attention {
     }
 }
 
-/// What a launch computes.
+/// A program with the code shared by the attention kernels, in two variants: invocations exchange values through
+/// workgroup memory or through subgroup operations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Results {
     Outs,
@@ -345,9 +357,9 @@ impl Fused for Attention {
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         let [Some(grad), None] = grads else { return None };
-        let [q, k, v] = &io.inputs[..3] else { unreachable!("built with three inputs or four") };
+        let [q, k, v] = &io.inputs[..3] else { unreachable!("attention has three or four inputs") };
         let mask = io.inputs.get(3);
-        // The gradient of a mask is a matrix of queries by keys: the decomposition has it.
+        // The gradient of a mask is a matrix of queries by keys. The decomposition computes it.
         if mask.is_some_and(Tensor::needs_grad) {
             return None;
         }
@@ -366,7 +378,7 @@ impl Fused for Attention {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
         let launch = self.launch(&FORWARD, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
-        // A mask that is not there is Q once more, and not read.
+        // Without a mask, Q is bound in its place and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
     }
@@ -427,7 +439,8 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
     use std::sync::Arc;
 
-    // Dot products of up to 256 terms and sums over up to 210 keys, of numbers about 1: some tens of roundings.
+    // Dot products with up to 40 terms and sums over up to 70 keys, of numbers of magnitude 1: some tens of rounding
+    // errors.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
     let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
     let bools = |shape: &[usize]| Draw::Bools(shape.into());
@@ -454,7 +467,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
-        // The scores are about 0, so that these are somewhat more than the log-sum-exp.
+        // A log-sum-exp of 2 to 3 with scores near 0, so that the weights are below 1.
         let log = (keys as f32).ln();
         let lse = Draw::Floats(by_query(&[batches, queries, heads]), log + 0.5..log + 1.5);
         inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));

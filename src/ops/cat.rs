@@ -1,5 +1,5 @@
-//! Many tensors one after the other along a dim, each element copied once. As a sum of padded tensors each element of the
-//! result would look at all operands.
+//! Concatenation of many tensors along a dim, with one copy per element. As a sum of padded tensors, each element of
+//! the result would read all operands.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
@@ -8,14 +8,19 @@ use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::{Tensor, same_device};
 
-/// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
+/// Up to this many tensors are concatenated with primitives, which can be fused with other operations.
 pub(super) const FEW: usize = 8;
 
-/// Operands of a dispatch: with the result as many storage buffers as every adapter binds.
+/// Operands per dispatch: with the result this is the number of storage buffers that every adapter can bind.
 const OPERANDS: usize = 7;
 
 impl Tensor {
-    /// The tensors one after the other along `dim`; all other sizes must agree.
+    /// Concatenates tensors along `dim`. The other sizes must agree.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `tensors` is empty, if the tensors are scalars, if `dim` is out of range, if dtypes, ranks or the
+    /// other sizes differ, or if the tensors are on different devices.
     #[track_caller]
     pub fn cat(tensors: &[&Tensor], dim: i64) -> Tensor {
         same_device("cat", tensors);
@@ -26,14 +31,15 @@ impl Tensor {
                 && x.rank() == first.rank()
                 && x.shape().with(at, 0) == first.shape().with(at, 0);
             if !fits {
-                refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
+                refuse!("cat", "{} and {} cannot be concatenated along dim {dim}", first.spec(), x.spec());
             }
         }
         if tensors.len() > FEW {
             return Tensor::fused(Cat { dim: at }, tensors).remove(0);
         }
         let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
-        // Each operand in its place among zeros; the places do not overlap, so their sum (or, of bools) is the result.
+        // Pads each operand with zeros to the size of the result. The parts do not overlap, so the sum (for bools: the
+        // or) is the result.
         let mut before = 0;
         let placed = tensors.iter().map(|x| {
             let size = x.shape()[at];
@@ -41,15 +47,25 @@ impl Tensor {
             x.pad_dim(at, before - size, total - before)
         });
         let join = |a: Tensor, b: Tensor| if a.dtype() == DType::Bool { a.logical_or(b) } else { a + b };
-        placed.reduce(join).expect("there is an operand")
+        placed.reduce(join).expect("there is at least one tensor")
     }
 
-    /// The tensors, all of one shape, along a new dim.
+    /// Stacks tensors of one shape along a new dim.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `tensors` is empty, if shapes or dtypes differ, if `dim` is out of range, or if the tensors are on
+    /// different devices.
     #[track_caller]
     pub fn stack(tensors: &[&Tensor], dim: i64) -> Tensor {
         same_device("stack", tensors);
         if let Some(other) = tensors.iter().find(|x| x.spec() != tensors[0].spec()) {
-            refuse!("stack", "{} and {} are not of one shape and dtype", tensors[0].spec(), other.spec());
+            refuse!(
+                "stack",
+                "expects tensors of one shape and dtype, got {} and {}",
+                tensors[0].spec(),
+                other.spec()
+            );
         }
         let rank = tensors[0].rank() as i64;
         if dim < -rank - 1 || dim > rank {
@@ -59,8 +75,12 @@ impl Tensor {
         Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)
     }
 
-    /// The elements moved on by `shifts[i]` along `dims[i]`; what falls out comes in again at the other end. Without
-    /// dims the flattened tensor is rolled.
+    /// Shifts the elements by `shifts[i]` along `dims[i]`. Elements that leave one end enter at the other. Without dims
+    /// the flattened tensor is rolled.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the numbers of shifts and dims differ, or if a dim is out of range.
     #[track_caller]
     pub fn roll(&self, shifts: impl Into<Dims>, dims: impl Into<Dims>) -> Tensor {
         let (shifts, dims) = (shifts.into(), dims.into());
@@ -69,7 +89,11 @@ impl Tensor {
             return flat.roll(shifts, 0).moved(Move::Reshape(self.shape().clone()));
         }
         if shifts.0.len() != dims.0.len() {
-            refuse!("roll", "{shifts} is not a shift for each of the dims {dims} of {}", self.spec());
+            refuse!(
+                "roll",
+                "expects one shift per dim, got shifts {shifts} and dims {dims} for {}",
+                self.spec()
+            );
         }
         shifts.0.iter().zip(&dims.0).fold(self.clone(), |x, (&shift, &dim)| {
             let at = x.dim_of("roll", dim);
@@ -85,7 +109,7 @@ impl Tensor {
     }
 }
 
-/// `x, y, .. -> all of them along dim`, of one dtype and, but for the dim, one shape.
+/// `x, y, .. -> concatenation along dim`, for tensors with one dtype whose shapes agree except in the dim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cat {
     pub dim: usize,
@@ -105,7 +129,7 @@ impl Fused for Cat {
         Ok(vec![Spec { shape: inputs[0].shape.with(self.dim, size), dtype: inputs[0].dtype }])
     }
 
-    /// By halves, so that the reference looks at an element as often as they are halved.
+    /// Concatenates two halves recursively, so that the CPU reference copies an element `log2(n)` times.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (head, tail) = inputs.split_at(inputs.len() / 2);
         let cat = |parts: &[&Tensor]| Tensor::cat(parts, self.dim as i64);
@@ -161,7 +185,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     let sample = |dim: usize, inputs: Vec<Draw>| Sample {
         op: std::sync::Arc::new(Cat { dim }),
         inputs,
-        tolerance: Tolerance { atol: 0.0, rtol: 1e-6 }, // nothing is rounded but the numbers themselves
+        tolerance: Tolerance { atol: 0.0, rtol: 1e-6 }, // only the inputs are rounded
     };
     let floats = |shape: [usize; 3]| Draw::Floats(shape[..].into(), -1.0..1.0);
     let shape = |i: usize| [3, 1 + i % 3, 5];

@@ -1,7 +1,7 @@
-//! Convolutions of images and their transposes, without a matrix of windows in memory.
+//! Convolutions and transposed convolutions without a materialized matrix of windows.
 //!
-//! With [`ConvWeight`] they are three maps, each linear in both of its operands, and the gradients of each are the other
-//! two: so there are kernels for a gradient of any order. Each names the height and width of its result.
+//! Together with [`ConvWeight`] there are three maps. Each is linear in both operands, and the gradients of each are
+//! the other two, so the kernels cover gradients of any order. Each map stores the height and width of its result.
 
 use smallvec::SmallVec;
 
@@ -12,30 +12,30 @@ use crate::core::shape::{Shape, ShapeError, Spec, refuse};
 use crate::graph::{Accepts, Move, ShaderSource};
 use crate::tensor::{Tensor, check_operands};
 
-/// How a convolution moves over its input, for each spatial dim.
+/// The options of a convolution, for each spatial dim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvOptions<const N: usize> {
-    /// Elements from one window to the next.
+    /// The distance between two windows.
     pub stride: [usize; N],
-    /// Zeros on both sides.
+    /// Zero padding on both sides.
     pub padding: [usize; N],
-    /// Elements from one place of the window to the next.
+    /// The distance between two elements of a window.
     pub dilation: [usize; N],
-    /// Parts into which the channels are cut, each convolved by itself.
+    /// The number of groups into which the channels are divided. Each group is convolved separately.
     pub groups: usize,
-    /// Only transposed: further elements at the end of the output.
+    /// Transposed convolution only: additional elements at the end of the output.
     pub output_padding: [usize; N],
 }
 
 impl<const N: usize> Default for ConvOptions<N> {
-    /// Stride 1, no padding, dilation 1, one group.
+    /// Stride 1, no padding, dilation 1, one group, no output padding.
     fn default() -> ConvOptions<N> {
         ConvOptions { stride: [1; N], padding: [0; N], dilation: [1; N], groups: 1, output_padding: [0; N] }
     }
 }
 
 impl<const N: usize> ConvOptions<N> {
-    /// The same over two dims.
+    /// The same options over two dims.
     fn over_images(&self) -> ConvOptions<2> {
         let two = |of: [usize; N], first: usize| [if N == 1 { first } else { of[0] }, of[N - 1]];
         ConvOptions {
@@ -49,22 +49,38 @@ impl<const N: usize> ConvOptions<N> {
 }
 
 impl Tensor {
-    /// Cross-correlation over one dim: `self` `[batch, in, length]` (or without batch), `weight`
-    /// `[out, in / groups, size]`, `bias` `[out]`; the result is `[batch, out, windows]`.
+    /// 1-D convolution (cross-correlation): `self` is `[batch, in, length]` or `[in, length]`, `weight` is
+    /// `[out, in / groups, size]`, `bias` is `[out]`. The result is `[batch, out, windows]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the ranks, channels or bias do not fit, if stride, dilation, groups or the
+    /// window is 0, if the window does not fit into the padded input, or if the tensors are on different devices.
     #[track_caller]
     pub fn conv1d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<1>) -> Tensor {
         self.convolve("conv1d", weight, bias, &conv)
     }
 
-    /// Cross-correlation over two dims: `self` `[batch, in, height, width]` (or without batch), `weight`
-    /// `[out, in / groups, height, width]`, `bias` `[out]`.
+    /// 2-D convolution (cross-correlation): `self` is `[batch, in, height, width]` or `[in, height, width]`, `weight`
+    /// is `[out, in / groups, height, width]`, `bias` is `[out]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the ranks, channels or bias do not fit, if stride, dilation, groups or the
+    /// window is 0, if the window does not fit into the padded input, or if the tensors are on different devices.
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<2>) -> Tensor {
         self.convolve("conv2d", weight, bias, &conv)
     }
 
-    /// What [`conv2d`](Tensor::conv2d)'s gradient does to its input: each element is dilated over a window. `weight` is
+    /// 2-D transposed convolution: the gradient of [`conv2d`](Tensor::conv2d) with respect to its input. `weight` is
     /// `[in, out / groups, height, width]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the ranks, channels or bias do not fit, if stride, dilation, groups or the
+    /// window is 0, if `output_padding` is not smaller than stride or dilation, if the padding leaves no output, or if
+    /// the tensors are on different devices.
     #[track_caller]
     pub fn conv_transpose2d(&self, weight: &Tensor, bias: Option<&Tensor>, conv: ConvOptions<2>) -> Tensor {
         self.convolve_transposed("conv_transpose2d", weight, bias, &conv)
@@ -129,7 +145,7 @@ impl Tensor {
             let whole = self.shape()[2 + dim] * stride + 1 + reach + extra;
             let cut = stride + 2 * conv.padding[dim];
             let Some(total) = whole.checked_sub(cut).filter(|&total| total > 0) else {
-                refuse!(op, "a padding of {:?} leaves nothing of {}", conv.padding, self.spec());
+                refuse!(op, "the padding {:?} leaves no output for {}", conv.padding, self.spec());
             };
             size[2 - N + dim] = total;
         }
@@ -138,7 +154,7 @@ impl Tensor {
         })
     }
 
-    /// `fused` of input, weight and maybe bias, the first two with two spatial dims.
+    /// Applies `fused` to input, weight and optional bias, where input and weight have two spatial dims.
     #[track_caller]
     fn over_images<const N: usize>(
         &self,
@@ -152,7 +168,8 @@ impl Tensor {
         if N == 1 { result.squeeze(2) } else { result }
     }
 
-    /// `input` and `output` are the dims of `weight` that hold them (one of them divided by groups).
+    /// `input` and `output` are the dims of `weight` with the input and output channels (one of them divided by
+    /// groups).
     #[track_caller]
     fn check_conv<const N: usize>(
         &self,
@@ -169,7 +186,7 @@ impl Tensor {
         if self.rank() != N + 2 || weight.rank() != N + 2 {
             refuse!(
                 op,
-                "wants {} dims, or {} without a batch, and a weight of {}: {x} and {w}",
+                "expects rank {}, or {} without a batch, and a weight of rank {}, got {x} and {w}",
                 N + 2,
                 N + 1,
                 N + 2
@@ -182,7 +199,7 @@ impl Tensor {
         {
             refuse!(
                 op,
-                "stride {:?}, dilation {:?}, groups {groups} and the window of {w} must be at least 1",
+                "stride {:?}, dilation {:?}, groups {groups} and the window of {w} must be >= 1",
                 conv.stride,
                 conv.dilation
             );
@@ -190,34 +207,35 @@ impl Tensor {
         let channels = if input == 1 { weight.shape()[1] * groups } else { weight.shape()[0] };
         let whole = weight.shape()[0].is_multiple_of(groups);
         if self.shape()[1] != channels || !whole {
-            refuse!(op, "the weight {w} does not fit the channels of {x} in {groups} groups");
+            refuse!(op, "the weight {w} does not fit the channels of {x} with {groups} groups");
         }
         let out = if output == 0 { weight.shape()[0] } else { weight.shape()[1] * groups };
         if let Some(bias) = bias
             && bias.shape()[..] != [out]
         {
-            refuse!(op, "the bias {} does not fit the weight {w}: {out} channels come out", bias.spec());
+            refuse!(op, "the bias {} does not fit the weight {w} with {out} output channels", bias.spec());
         }
     }
 }
 
-/// `(input [batch, in, height, width], weight [out, in / groups, window..]) -> [batch, out, size..]`, with a bias `[out]`
-/// as a third input if there is one.
+/// `(input [batch, in, height, width], weight [out, in / groups, window..]) -> [batch, out, size..]`, with an optional
+/// third input, the bias `[out]`.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
-/// What the gradient of [`Convolution`] does to its input: `(input [batch, in, places..], weight [in, out / groups,
-/// window..]) -> [batch, out, size..]`, with a bias `[out]` as a third input if there is one.
+/// The gradient of [`Convolution`] with respect to its input:
+/// `(input [batch, in, places..], weight [in, out / groups, window..]) -> [batch, out, size..]`, with an optional third
+/// input, the bias `[out]`.
 #[derive(Debug)]
 pub(crate) struct ConvTranspose {
     pub conv: ConvOptions<2>,
     pub size: [usize; 2],
 }
 
-/// What a plan's key wants to know.
+/// The attributes that are part of a plan's key.
 pub(super) fn attributes(conv: &ConvOptions<2>, size: [usize; 2]) -> Vec<u64> {
     let pairs = [conv.stride, conv.padding, conv.dilation, size];
     pairs.iter().flatten().chain([&conv.groups]).map(|&x| x as u64).collect()
@@ -228,7 +246,7 @@ pub(super) fn area(shape: &Shape) -> [usize; 2] {
     [shape[2], shape[3]]
 }
 
-/// The windows of every place: `[groups, batch * places, in / groups * window]`.
+/// The windows at every output position: `[groups, batch * places, in / groups * window]`.
 pub(super) fn windows(
     input: &Tensor,
     window: [usize; 2],
@@ -251,7 +269,7 @@ pub(super) fn windows(
     rows.moved(Move::Reshape(matrix.into()))
 }
 
-/// `[out]` along dim 1.
+/// Adds the bias `[out]` along dim 1.
 fn with_bias(x: Tensor, bias: Option<&Tensor>) -> Tensor {
     match bias {
         Some(bias) => x + bias.moved(Move::Reshape([1, bias.numel(), 1, 1].into())),
@@ -273,7 +291,7 @@ impl Fused for Convolution {
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
-    /// A matrix product of windows and weight.
+    /// A matrix product of the windows and the weight.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, weight, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let (batch, outs, [height, width]) = (input.shape()[0], weight.shape()[0], self.size);
@@ -315,7 +333,7 @@ impl Fused for ConvTranspose {
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
-    /// Elements apart by the stride, among zeros as wide as the window, convolved with the window reversed.
+    /// Inserts `stride - 1` zeros between elements, pads by the window size, and convolves with the flipped window.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (weight, ConvOptions { stride, padding, dilation, groups, .. }) = (&inputs[1], self.conv);
         let mut dilated = inputs[0].clone();
@@ -327,7 +345,7 @@ impl Fused for ConvTranspose {
             let after = (self.size[dim] + reach) as i64 - before - spaced as i64;
             dilated = dilated.pad(if dim == 0 { [0, 0, before, after] } else { [before, after, 0, 0] });
         }
-        // [in, out / groups, window..] -> [out, in / groups, window..], reversed
+        // [in, out / groups, window..] -> [out, in / groups, window..], flipped
         let [channels, width, height, length] = [0, 1, 2, 3].map(|dim| weight.shape()[dim]);
         let ins = channels / groups;
         let split = weight.moved(Move::Reshape([groups, ins, width, height, length].into()));
@@ -354,55 +372,55 @@ impl Fused for ConvTranspose {
     }
 }
 
-/// Output channels of an invocation: equal parts of a group's, as large as registers bear. A CPU adapter would rather
-/// keep results in memory than load an operand twice.
+/// Output channels per invocation: equal parts of a group's channels, limited by the number of registers. On a CPU
+/// adapter, keeping results in memory is cheaper than loading an operand twice.
 pub(super) fn channels(outs: usize, limits: &Limits) -> usize {
     let most = if limits.kind == AdapterKind::Software { 16 } else { 8 };
     outs.div_ceil(outs.div_ceil(most))
 }
 
-/// Multiplications that a kernel writes out at most: more take long to compile.
+/// Maximum number of multiplications written out in a kernel. More would take long to compile.
 const WRITTEN_OUT: usize = 800;
 
-/// The largest divisor up to `most`.
+/// The largest divisor of `n` up to `most`.
 pub(super) fn divisor(n: usize, most: usize) -> usize {
-    (1..=most).rev().find(|&divisor| n.is_multiple_of(divisor)).expect("1 divides")
+    (1..=most).rev().find(|&divisor| n.is_multiple_of(divisor)).expect("1 is a divisor")
 }
 
-/// How many neighbours in a row of `width` an invocation works on, out of `choices`: a part of a row costs its length, and
-/// what its ends share with no neighbour.
+/// How many neighbouring outputs in a row of `width` an invocation computes, selected from `choices`. The cost of a
+/// segment is its length plus the reads at its ends, which no other output shares.
 pub(super) fn neighbours(width: usize, choices: &[usize]) -> usize {
     let cost = |count: &&usize| width.div_ceil(**count) * (*count + 4);
-    *choices.iter().min_by_key(cost).expect("there are some")
+    *choices.iter().min_by_key(cost).expect("choices is not empty")
 }
 
-/// How many taps back, and how many neighbours on, the same element is read again: neighbours are `step` elements apart,
-/// taps `reach`.
+/// After how many taps, and for which neighbouring output, the same element is read again. Neighbours are `step`
+/// elements apart, taps are `reach` apart.
 pub(super) fn read_again(step: usize, reach: usize) -> [usize; 2] {
     let common = gcd(step, reach);
     [step / common, reach / common]
 }
 
-/// Invocations of a workgroup. A CPU adapter wants one subgroup.
+/// Workgroup size. On a CPU adapter it is one subgroup.
 pub(super) fn group(limits: &Limits) -> usize {
     if limits.kind == AdapterKind::Software { 8 } else { 64 }
 }
 
-/// Whether the invocations of a workgroup, which is a subgroup then, share their loads: on a CPU adapter a load costs as
-/// much as tens of multiplications.
+/// Whether the invocations of a workgroup (one subgroup) share their loads. On a CPU adapter a load costs as much as
+/// tens of multiplications.
 pub(super) fn shares(limits: &Limits) -> bool {
     limits.kind == AdapterKind::Software && limits.subgroup == Some((8, 8))
 }
 
-/// The variant with shared loads.
+/// The program with shared loads.
 pub(super) const SUBGROUPS: &str = include_str!("../../shaders/conv_subgroups.wgsl");
 
-/// A size or a step, as a word that kernels calculate with as i32.
+/// A size or a step as a uniform word. Kernels use it as i32, so it must fit.
 pub(super) fn word(x: i64) -> Option<Word> {
     i32::try_from(x).ok().map(|x| Word::Size(x as u32))
 }
 
-/// Both directions are one kernel: see the shader. `io` is input, weight, maybe bias, output.
+/// One kernel serves both directions; see the shader. `io` is input, weight, optional bias, output.
 fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
     let (input, weight, output) = (&io[0].shape, &io[1].shape, &io[io.len() - 1].shape);
     let ConvOptions { stride, padding, dilation, groups, .. } = *conv;
@@ -413,11 +431,11 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
         true => reach[d] as i64 - padding[d] as i64,
         false => padding[d] as i64,
     });
-    // Taps of one phase are apart by what makes a whole step of the input.
+    // The taps of one phase are apart by the distance that advances the input by a whole element.
     let every = [0, 1].map(|d| down[d] / gcd(down[d], dilation[d]));
     let step = [0, 1].map(|d| every[d] * dilation[d] / down[d]);
     let [rows, width] = [0, 1].map(|d| area(output)[d].div_ceil(down[d]));
-    // Taps of a phase in a row, at most: others have one less, or none.
+    // The maximum number of taps of a phase in a row. Other phases have one less, or none.
     let in_row = window[1].div_ceil(every[1]);
     let ragged = every[1] != down[1] || !window[1].is_multiple_of(every[1]);
     let choices: &[usize] = if limits.kind == AdapterKind::Software { &[16, 14, 8, 7, 4] } else { &[4] };
@@ -433,7 +451,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
     let (first, next) = if transposed { (taps as i64 - 1, -1) } else { (0, 1) };
     let (from_in, from_out) = if transposed { (outs * taps, taps) } else { (taps, ins * taps) };
 
-    // Every place that is calculated has to fit, that beyond the end too.
+    // Every computed index must fit into i32, also beyond the end of the input.
     for d in 0..2 {
         word(((area(output)[d] + 16 * down[d]) * up[d] + reach[d] + padding[d]) as i64)?;
     }
@@ -449,7 +467,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
     let group = group(limits);
     let workgroups = (input[0] * tiles[0] * tiles[1]).div_ceil(group)
         * (outs.div_ceil(channels) * groups * down[0] * down[1]);
-    // llvmpipe counts the look that ends a loop too, and at times another one.
+    // llvmpipe also counts the check that ends a loop, and sometimes one more.
     let loops = ins * (3 + window[0] * (3 + window[1])) + window[0] + window[1] + 6;
     let [back, shift] = read_again(up[1], step[1]);
     let constants = [
@@ -465,7 +483,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
         .trusted()
         .constant("GROUP", group as u32)
         .constant("RAGGED", ragged.into())
-        // The bias is not read where there is none.
+        // Without a bias the last input is bound twice, and the kernel does not read it.
         .buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Input(io.len() - 2), Buffer::Output(0)])
         .uniforms(words.map(word).collect::<Option<Vec<Word>>>()?)
         .workgroups(u32::try_from(workgroups).ok()?)
@@ -477,7 +495,7 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Every way to move over an image, at sizes that fill no tile: the convolution, and the shapes of input, weight and
+/// Various options, with sizes that are not multiples of a tile: the convolution, and the shapes of input, weight and
 /// output.
 #[cfg(test)]
 pub(super) fn cases() -> Vec<(ConvOptions<2>, [[usize; 4]; 3])> {
@@ -512,7 +530,7 @@ pub(super) fn cases() -> Vec<(ConvOptions<2>, [[usize; 4]; 3])> {
     ]
 }
 
-/// Sums of up to 300 products of about 0.3: as many roundings, of 6e-8 of a sum of some units.
+/// Sums of up to 300 products of magnitude 0.3: as many rounding errors of 6e-8, relative to a sum of a few units.
 #[cfg(test)]
 pub(super) const TOLERANCE: super::Tolerance = super::Tolerance { atol: 2e-5, rtol: 1e-5 };
 
@@ -536,8 +554,8 @@ pub(super) fn samples() -> Vec<super::Sample> {
             sample(back(), &[&output, &weight, &input[1..2]]),
         ]
     };
-    // As many loop iterations as llvmpipe does. 28,000 products of about 0.3 add up to some 60, and their roundings to
-    // some 1e-4; what a loop that ends early leaves out is a product.
+    // The number of loop iterations is near llvmpipe's limit. 28,000 products of magnitude 0.3 add up to about 60, with
+    // rounding errors of about 1e-4. A loop that ends early would miss a whole product.
     let long = Sample {
         op: std::sync::Arc::new(Convolution {
             conv: ConvOptions { padding: [1, 1], ..ConvOptions::default() },

@@ -1,5 +1,5 @@
-//! The gradient of a convolution's weight: a reduction over images and places, in chunks whose partial sums are added
-//! in order.
+//! The gradient of a convolution with respect to its weight: a reduction over images and positions in chunks. The
+//! partial sums of the chunks are added in order.
 
 use smallvec::SmallVec;
 
@@ -13,11 +13,12 @@ use crate::core::shape::{ShapeError, Spec};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::Tensor;
 
-/// Chunks at most: their sums are added one after the other.
+/// Maximum number of chunks. Their partial sums are added sequentially.
 const MOST_CHUNKS: usize = 512;
 
-/// What the gradient of [`Convolution`] does to its weight and bias: `(input [batch, in, height, width], gradient [batch,
-/// out, places..]) -> (weight [out, in / groups, size..], bias [out])`. The bias costs nothing beside the weight.
+/// The gradient of [`Convolution`] with respect to its weight and bias:
+/// `(input [batch, in, height, width], gradient [batch, out, places..]) -> (weight [out, in / groups, size..], bias [out])`.
+/// The bias gradient costs almost nothing in addition.
 #[derive(Debug)]
 pub(crate) struct ConvWeight {
     pub conv: ConvOptions<2>,
@@ -79,7 +80,8 @@ impl Fused for ConvWeight {
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
         let (channels, group) = (channels(outs, limits), group(limits));
         let is_software = limits.kind == AdapterKind::Software;
-        // Taps, rows of them and planes that an invocation holds for each of its channels: parts that leave nothing over.
+        // The taps, rows of taps and planes that an invocation accumulates for each of its channels. They divide the
+        // sizes evenly.
         let most = if is_software { 9 } else { 4 };
         let taps = divisor(self.size[1], most);
         let tap_rows = divisor(self.size[0], most / taps);
@@ -91,7 +93,8 @@ impl Fused for ConvWeight {
         let fitting = choices.iter().copied().filter(|&count| count <= places[1]);
         let run = neighbours(places[1], &fitting.collect::<SmallVec<[usize; 4]>>());
 
-        // As many chunks as keep the device busy, and as its loops demand, whose ends count too.
+        // Enough chunks to occupy the device, and enough to keep each loop below the iteration limit (the end of a loop
+        // counts too).
         let tiles = columns * outs.div_ceil(channels) * groups;
         let busy: usize = if is_software { 512 } else { 1 << 17 };
         let longest = (limits.loop_iterations as usize - 2) / (places[1].div_ceil(run) + 3);

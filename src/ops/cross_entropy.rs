@@ -1,5 +1,5 @@
-//! Softmax cross-entropy of logits and class indices: the loss of each row and its log-sum-exp in one pass, and the
-//! gradient of the logits in another. No softmax is ever in memory.
+//! Softmax cross-entropy of logits and class indices: one pass computes the loss and the log-sum-exp of each row,
+//! another the gradient of the logits. The softmax is not materialized.
 
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -10,21 +10,21 @@ use crate::graph::{Accepts, Move};
 use crate::tensor::loss::Reduction;
 use crate::tensor::{Const, Tensor, check_operands, same_device};
 
-/// What [`Tensor::cross_entropy_with`] and [`Tensor::nll_loss`] may be told besides.
+/// The options of [`Tensor::cross_entropy_with`] and [`Tensor::nll_loss`].
 #[derive(Clone, Debug)]
 pub struct CrossEntropyOptions {
-    /// A weight for each class.
+    /// One weight per class.
     pub weight: Option<Tensor>,
-    /// Targets of this class do not count.
+    /// Targets of this class are ignored.
     pub ignore_index: i64,
-    /// The share of the target that is spread over all classes (Szegedy et al., 2015).
+    /// The share of the target probability that is distributed over all classes (Szegedy et al., 2015).
     pub label_smoothing: f64,
-    /// What becomes of the losses of the samples. The mean is weighted, over the samples that count.
+    /// How the losses of the samples are reduced. The mean is weighted and counts only samples that are not ignored.
     pub reduction: Reduction,
 }
 
 impl Default for CrossEntropyOptions {
-    /// PyTorch's defaults: no weights, ignoring -100, no smoothing, the mean.
+    /// PyTorch's defaults: no weights, `ignore_index` -100, no smoothing, the mean.
     fn default() -> CrossEntropyOptions {
         CrossEntropyOptions {
             weight: None,
@@ -36,11 +36,13 @@ impl Default for CrossEntropyOptions {
 }
 
 impl Tensor {
-    /// The mean over the batch of `-log softmax(logits)[target]`: `self` is `[batch, classes]`, or `[classes]` for a
-    /// single sample; `target` holds a class (i32 or u32) for each row. Stable for logits of any size.
+    /// Cross-entropy loss: the mean over the batch of `-log softmax(logits)[target]`. `self` is `[batch, classes]`, or
+    /// `[classes]` for a single sample; `target` holds one class index (i32 or u32) per sample. It is numerically
+    /// stable for logits of any size.
     ///
-    /// A class out of range is refused here where the host knows the target, else it gives NaN and an error at the
-    /// next read. Source: PyTorch's [`cross_entropy`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html).
+    /// A class out of range that only the device knows gives NaN, and the next read returns
+    /// [`Error::Index`](crate::Error::Index). Source: PyTorch's
+    /// [`cross_entropy`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html).
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -49,6 +51,11 @@ impl Tensor {
     /// let loss = logits.cross_entropy(&Tensor::new([3, 7], [2], &dev));
     /// assert!((loss.item().unwrap() - 10f64.ln()).abs() < 1e-12);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the logits are not f32 or not `[batch, classes]`, if `target` does not hold one i32 or u32 class per
+    /// sample, if the host knows a class out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn cross_entropy(&self, target: &Tensor) -> Tensor {
         let (logits, target) = if self.rank() == 1 && target.rank() == 0 {
@@ -62,16 +69,27 @@ impl Tensor {
         Tensor::fused(CrossEntropy, &[&logits, &target])[0].mean()
     }
 
-    /// Minus the log-probability of the target class: `self` is `[batch, classes, ..]` of log-probabilities (or
-    /// `[classes]`), `target` `[batch, ..]` of classes.
+    /// Negative log-likelihood loss: minus the log-probability of the target class. `self` holds log-probabilities
+    /// `[batch, classes, ..]` or `[classes]`, and `target` class indices `[batch, ..]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `self` is not f32 or is a scalar, if `target` does not hold one i32 or u32 class per sample, if the
+    /// class weights are not `[classes]`, if the host knows a class out of range, or if the tensors are on different
+    /// devices.
     #[track_caller]
     pub fn nll_loss(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         self.class_loss("nll_loss", target, classes, 0.0)
     }
 
-    /// [`cross_entropy`](Tensor::cross_entropy) of logits `[batch, classes, ..]` with everything that PyTorch's takes:
-    /// class weights, a class that does not count, label smoothing, and targets that are probabilities (a float tensor of
-    /// the logits' shape).
+    /// [`cross_entropy`](Tensor::cross_entropy) for logits `[batch, classes, ..]` with PyTorch's options: class
+    /// weights, an ignored class, label smoothing, and targets that are probabilities (an f32 tensor with the shape of
+    /// the logits).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the logits are not f32 or are a scalar, if `label_smoothing` is not in [0, 1], if `target` or the
+    /// class weights do not fit, if the host knows a class out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         let op = "cross_entropy_with";
@@ -81,7 +99,7 @@ impl Tensor {
             refuse!(op, "label_smoothing must be in [0, 1]: {smoothing}");
         }
         if self.rank() == 0 {
-            refuse!(op, "{} has no classes", self.spec());
+            refuse!(op, "expects logits of rank >= 1, got {}", self.spec());
         }
         let dim = if self.rank() == 1 { 0 } else { 1 };
         if target.dtype().is_float() {
@@ -105,7 +123,7 @@ impl Tensor {
     ) -> Tensor {
         same_device(op, &[self, target]);
         if target.spec() != self.spec() {
-            refuse!(op, "probabilities {} do not fit the logits {}", target.spec(), self.spec());
+            refuse!(op, "the probabilities {} do not fit the logits {}", target.spec(), self.spec());
         }
         let count = self.size(dim);
         let smoothing = classes.label_smoothing;
@@ -124,19 +142,19 @@ impl Tensor {
         }
     }
 
-    /// The class weights so that they broadcast along `dim`.
+    /// The class weights, reshaped to broadcast along `dim`.
     #[track_caller]
     fn class_weight(&self, op: &str, classes: &CrossEntropyOptions, dim: i64) -> Option<Tensor> {
         let weight = classes.weight.as_ref()?;
         check_operands(op, Accepts::Float, &[self, weight]);
         if weight.shape()[..] != [self.size(dim)] {
-            refuse!(op, "{} is not a weight for each class of {}", weight.spec(), self.spec());
+            refuse!(op, "expects one weight per class, got {} for {}", weight.spec(), self.spec());
         }
         let shape = (0..self.rank() as i64).map(|d| if d == dim { self.size(dim) } else { 1 }).collect();
         Some(weight.moved(Move::Reshape(shape)))
     }
 
-    /// Of log-probabilities: the target class's, a share of it spread over all.
+    /// The loss from log-probabilities: that of the target class, with a share distributed over all classes.
     #[track_caller]
     fn class_loss(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions, smoothing: f64) -> Tensor {
         let (target, ignored) = self.class_targets(op, target, classes);
@@ -159,7 +177,8 @@ impl Tensor {
         losses.counted(&ignored, counts, classes.reduction)
     }
 
-    /// The target classes, checked, with class 0 for those that do not count; and which do not.
+    /// Checks the target. Returns the target classes, with class 0 for ignored samples, and the mask of ignored
+    /// samples.
     #[track_caller]
     fn class_targets(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions) -> (Tensor, Tensor) {
         check_operands(op, Accepts::Float, &[self]);
@@ -169,7 +188,7 @@ impl Tensor {
             && matches!(target.dtype(), DType::I32 | DType::U32)
             && *target.shape() == self.shape().without(&[dim]);
         if !fits {
-            refuse!(op, "{} does not hold a class for each sample of {}", target.spec(), self.spec());
+            refuse!(op, "expects one class index per sample, got {} for {}", target.spec(), self.spec());
         }
         let target = target.to_dtype(DType::I32);
         let ignored = target.eq(classes.ignore_index as f64);
@@ -177,7 +196,7 @@ impl Tensor {
         (ignored.where_(Const(0.0), &target), ignored)
     }
 
-    /// Losses of which some do not count, reduced; the mean is over the others, each as often as it counts.
+    /// Reduces losses of which some are ignored. The mean is over the others, weighted by `counts`.
     #[track_caller]
     fn counted(&self, ignored: &Tensor, counts: Tensor, reduction: Reduction) -> Tensor {
         let losses = ignored.where_(Const(0.0), self);
@@ -196,7 +215,7 @@ pub(crate) struct CrossEntropy;
 #[derive(Debug)]
 pub(crate) struct CrossEntropyBackward;
 
-/// One at the target, zero elsewhere: `[rows, classes]`.
+/// 1 at the target, 0 elsewhere: `[rows, classes]`.
 fn one_hot(logits: &Tensor, target: &Tensor) -> Tensor {
     let class = Tensor::iota(logits.shape().clone(), 1, logits.device()).to_dtype(target.dtype());
     class.eq(target.unsqueeze(1)).where_(Const(1.0), Const(0.0))
@@ -208,14 +227,14 @@ impl Fused for CrossEntropy {
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
-        let [logits, target] = inputs else { unreachable!("built with two inputs") };
+        let [logits, target] = inputs else { unreachable!("cross entropy has two inputs") };
         let fits = logits.dtype == DType::F32
             && logits.shape.rank() == 2
             && matches!(target.dtype, DType::I32 | DType::U32)
             && target.shape[..] == logits.shape[..1];
         if !fits || logits.shape[1] == 0 {
             return Err(ShapeError(format!(
-                "wants logits f32[batch, classes] and one i32 or u32 class for each row, not {logits} and {target}"
+                "expects logits f32[batch, classes] and one i32 or u32 class per row, got {logits} and {target}"
             )));
         }
         let row = Spec { shape: target.shape.clone(), dtype: DType::F32 };
@@ -223,7 +242,7 @@ impl Fused for CrossEntropy {
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [logits, target] = inputs else { unreachable!("built with two inputs") };
+        let [logits, target] = inputs else { unreachable!("cross entropy has two inputs") };
         let lse = logits.logsumexp(1, false);
         let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
         vec![&lse - picked, lse]
@@ -231,7 +250,7 @@ impl Fused for CrossEntropy {
 
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         let [Some(grad), None] = grads else { return None };
-        let [logits, target] = io.inputs else { unreachable!("built with two inputs") };
+        let [logits, target] = io.inputs else { unreachable!("cross entropy has two inputs") };
         let gradient = Tensor::fused(CrossEntropyBackward, &[logits, target, &io.outputs[1], grad]);
         Some(vec![Some(gradient[0].clone()), None])
     }
@@ -254,7 +273,7 @@ impl Fused for CrossEntropyBackward {
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [logits, target, lse, grad] = inputs else { unreachable!("built with four inputs") };
+        let [logits, target, lse, grad] = inputs else { unreachable!("its gradient has four inputs") };
         let softmax = (logits - lse.unsqueeze(1)).exp();
         vec![(softmax - one_hot(logits, target)) * grad.unsqueeze(1)]
     }
@@ -266,7 +285,7 @@ impl Fused for CrossEntropyBackward {
     }
 }
 
-/// A launch over the rows of logits.
+/// A launch over the rows of the logits.
 fn launch(kernel: &'static str, logits: &Spec, limits: &Limits, buffers: [Buffer; 5]) -> Option<Vec<Launch>> {
     let rows = Rows::new(logits.shape[0], logits.shape[1]);
     let launch = rows.launch(kernel, 1, limits)?;
@@ -279,7 +298,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
     let shapes = [(1, 1), (1, 2), (3, 1), (5, 7), (2, 4), (9, 20), (8, 64), (9, 65), (130, 13), (3, 516)];
-    // e^(x - lse) with both to 8: a few roundings of 5e-7.
+    // e^(x - lse) with both up to 8: a few rounding errors of 5e-7.
     let tolerance = Tolerance { atol: 2e-6, rtol: 2e-6 };
     let both = |(rows, classes): (usize, usize)| {
         let row = |range| Draw::Floats([rows].into(), range);

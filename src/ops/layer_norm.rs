@@ -1,5 +1,5 @@
-//! Layer norm and RMS norm: a pass over each row forward; backward one over each row for its gradient, and one over columns
-//! for those of weight and bias.
+//! Layer norm and RMS norm. The forward pass reads each row once. The backward pass reads each row once for its
+//! gradient, and each column once for the gradients of weight and bias.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::graph::Move;
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Mean 0 and variance 1 over the last dims, whose sizes are `normalized_shape`; then times `weight` plus `bias`:
+    /// Layer norm over the last dims, whose sizes are `normalized_shape`:
     /// `(x - mean) / √(variance + eps) * weight + bias` (Ba, Kiros and Hinton, 2016; PyTorch's
     /// [`layer_norm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.layer_norm.html)).
     ///
@@ -21,6 +21,11 @@ impl Tensor {
     /// let y = x.layer_norm([2], None, None, 0.0);
     /// assert_eq!(y.to_vec::<f32>().unwrap(), [-1.0, 1.0, -1.0, 1.0]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the tensor's shape does not end with `normalized_shape`, if `weight` or
+    /// `bias` has another shape, or if the tensors are on different devices.
     #[track_caller]
     pub fn layer_norm(
         &self,
@@ -38,8 +43,13 @@ impl Tensor {
         )
     }
 
-    /// Divided by the root of the mean square over the last dims, whose sizes are `normalized_shape`; then times
-    /// `weight`: `x / √(mean of x² + eps) * weight` (Zhang and Sennrich, 2019).
+    /// RMS norm over the last dims, whose sizes are `normalized_shape`: `x / √(mean of x² + eps) * weight` (Zhang and
+    /// Sennrich, 2019).
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the tensor's shape does not end with `normalized_shape`, if `weight` has
+    /// another shape, or if the tensors are on different devices.
     #[track_caller]
     pub fn rms_norm(&self, normalized_shape: impl Into<Dims>, weight: Option<&Tensor>, eps: f64) -> Tensor {
         self.normalized(
@@ -51,8 +61,13 @@ impl Tensor {
         )
     }
 
-    /// Mean 0 and variance 1 over each of `num_groups` groups of channels (dim 1) of each sample; then, for each channel,
-    /// times `weight` plus `bias` (Wu and He, 2018).
+    /// Group norm: normalizes each of `num_groups` groups of channels (dim 1) of each sample to mean 0 and variance 1,
+    /// then multiplies by `weight` and adds `bias` per channel (Wu and He, 2018).
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the tensor has fewer than two dims, if the channels are not divisible by
+    /// `num_groups`, if `weight` or `bias` is not `[channels]`, or if the tensors are on different devices.
     #[track_caller]
     pub fn group_norm(
         &self,
@@ -63,7 +78,11 @@ impl Tensor {
     ) -> Tensor {
         self.check_channels("group_norm", &[weight, bias]);
         if num_groups == 0 || !self.shape()[1].is_multiple_of(num_groups) {
-            refuse!("group_norm", "the channels (dim 1) of {} are no {num_groups} groups", self.spec());
+            refuse!(
+                "group_norm",
+                "the channels (dim 1) of {} must be divisible by num_groups {num_groups}",
+                self.spec()
+            );
         }
         let (samples, channels) = (self.shape()[0], self.shape()[1]);
         let rest: usize = self.shape()[2..].iter().product();
@@ -86,16 +105,16 @@ impl Tensor {
         self.check_parameters(name, &[weight, bias]);
         let shape = shape.sizes(name);
         if shape.rank() == 0 || !self.shape().ends_with(&shape) {
-            refuse!(name, "normalized_shape {shape} does not end the shape of {}", self.spec());
+            refuse!(name, "the shape of {} must end with normalized_shape {shape}", self.spec());
         }
         if let Some(wrong) = [weight, bias].into_iter().flatten().find(|x| *x.shape() != shape) {
             let (wrong, x) = (wrong.spec(), self.spec());
-            refuse!(name, "a parameter {wrong} does not fit normalized_shape {shape} of {x}");
+            refuse!(name, "the parameter {wrong} does not fit normalized_shape {shape} of {x}");
         }
         let rows: usize = self.shape()[..self.rank() - shape.rank()].iter().product();
         let mut inputs = vec![self.reshape([rows, shape.numel()])];
         inputs.extend(weight.map(|x| x.reshape([shape.numel()])));
-        // Without a weight the kernel has no bias either: it is added afterwards.
+        // The kernel supports a bias only together with a weight. Otherwise the bias is added afterwards.
         let (inside, outside) = if weight.is_some() { (bias, None) } else { (None, bias) };
         inputs.extend(inside.map(|x| x.reshape([shape.numel()])));
         let y = Tensor::fused(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(self.shape());
@@ -103,31 +122,31 @@ impl Tensor {
     }
 }
 
-/// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalised rows, mean [rows], 1/√(variance +
-/// eps) [rows])`. Not `centred`, the mean is 0 and the variance the mean square.
+/// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalized rows, mean [rows], 1/√(variance + eps) [rows])`.
+/// If not `centred`, the mean is 0 and the variance is the mean square.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FusedLayerNorm {
     centred: bool,
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalised rows, weight or none) -> gradient of x`. With `addend` a last operand is added
-/// to it: the gradient that a residual beside the norm gives.
+/// `(x, mean, rstd, gradient of the normalized rows, weight or none) -> gradient of x`. With `plus`, a last operand is
+/// added to the result: the gradient of a residual connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {
     norm: FusedLayerNorm,
     addend: bool,
 }
 
-/// `(x, mean, rstd, gradient of the normalised rows) -> (gradient of weight, gradient of bias)`, each `[chunks, length]`:
-/// the sums over [`CHUNK`] rows. Adding them up is left to primitives.
+/// `(x, mean, rstd, gradient of the normalized rows) -> (gradient of weight, gradient of bias)`, each
+/// `[chunks, length]`: the sums over [`CHUNK`] rows. Primitives add the chunks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormColumns;
 
-/// Rows that one invocation adds up: few enough that all columns together keep a device busy.
+/// Rows that one invocation adds. It is small enough that all columns together occupy a device.
 const CHUNK: usize = 64;
 
-/// The rows before weight and bias.
+/// The normalized rows, before weight and bias.
 fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
 }
@@ -178,7 +197,7 @@ impl Fused for FusedLayerNorm {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let parameters = io.len() - 4;
-        // A parameter that is not there is `x` once more, and not read.
+        // Without a weight or bias, `x` is bound in its place and not read.
         let bound = |i: usize| Buffer::Input(if i <= parameters { i } else { 0 });
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
@@ -208,7 +227,9 @@ impl Fused for LayerNormBackward {
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (inputs, other) = inputs.split_at(inputs.len() - usize::from(self.addend));
-        let [x, mean, rstd, grad] = &inputs[..4] else { unreachable!("built with four inputs or five") };
+        let [x, mean, rstd, grad] = &inputs[..4] else {
+            unreachable!("the gradient has four or five inputs")
+        };
         let n = normal(x, mean, rstd);
         let g = inputs.get(4).map_or_else(|| grad.clone(), |weight| grad * weight);
         let along = &g - &n * (&g * &n).mean_dim(1, true);
@@ -226,7 +247,7 @@ impl Fused for LayerNormBackward {
         let weighted = last > 3 + usize::from(self.addend);
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
-        // An operand that is not there is `x` once more, and not read.
+        // A missing operand is replaced by `x`, which the kernel does not read.
         let [weight, other] = [(weighted, 4), (self.addend, last)].map(|(is, i)| if is { i } else { 0 });
         let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
@@ -246,13 +267,13 @@ impl Fused for LayerNormColumns {
     }
 
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError> {
-        let [rows, length] = inputs[0].shape[..] else { unreachable!("a matrix") };
+        let [rows, length] = inputs[0].shape[..] else { unreachable!("the input is a matrix") };
         let sums = Spec::new([rows.div_ceil(CHUNK), length], inputs[0].dtype);
         Ok(vec![sums.clone(), sums])
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [x, mean, rstd, grad] = inputs else { unreachable!("built with four inputs") };
+        let [x, mean, rstd, grad] = inputs else { unreachable!("the operation has four inputs") };
         let (chunks, length) = (x.size(0).div_ceil(CHUNK), x.size(1));
         let sums = |terms: Tensor| {
             let whole = terms.pad_or_crop(0, 0, chunks * CHUNK);
@@ -284,10 +305,10 @@ impl Fused for LayerNormColumns {
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
-    // Rows about 0: sums of up to 130 terms and a root, some tens of roundings; the second order has rstd² in it.
+    // Rows near 0: sums with up to 130 terms and a root, some tens of rounding errors. The second order contains rstd².
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
-    // A mean of 100 is good to 4e-6, and rstd is 3.5: 1.5e-5 for each factor n. Without the mean taken off first, the
-    // variance would be off by 1e-3.
+    // A mean of 100 is accurate to 4e-6, and rstd is 3.5: 1.5e-5 for each factor n. Without subtracting the mean first,
+    // the error of the variance would be 1e-3.
     let offset = Tolerance { atol: 2e-4, rtol: 1e-4 };
     let cases = [
         (true, 2, [1, 2], -2.0..2.0, tolerance),

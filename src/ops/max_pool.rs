@@ -1,4 +1,4 @@
-//! Max pools over two dims: the largest elements and where they lie in one pass, the gradient in another.
+//! 2-D max pooling: one pass computes the maxima and their positions, another the gradient.
 
 use super::conv::divisor;
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -10,8 +10,13 @@ use crate::tensor::pool::PoolOptions;
 use crate::tensor::{Const, Tensor};
 
 impl Tensor {
-    /// The largest element of each window over the last two dims. Padding never wins, a NaN does; of equal elements the
-    /// first in row-major order gets the gradient.
+    /// The maximum of each window over the last two dims. Padding is never the maximum; NaN is. Among equal elements
+    /// the first in row-major order receives the gradient.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32 or has fewer than three dims, if a kernel size, stride or dilation is 0, if the
+    /// padding is more than half of the window, or if no window fits.
     #[track_caller]
     pub fn max_pool2d(&self, pool: PoolOptions) -> Tensor {
         let size = self.pool_size("max_pool2d", &pool);
@@ -23,15 +28,15 @@ impl Tensor {
     }
 }
 
-/// `input [planes, height, width] -> (largest [planes, size..], their places in the plane, as i32)`
+/// `input [planes, height, width] -> (maxima [planes, size..], their positions in the plane, as i32)`
 #[derive(Debug)]
 pub(crate) struct MaxPool {
     pub pool: PoolOptions,
-    /// Windows along each dim.
+    /// The number of windows along each dim.
     pub size: [usize; 2],
 }
 
-/// `(gradient [planes, windows..], places [planes, windows..]) -> gradient of the input [planes, size..]`
+/// `(gradient [planes, windows..], positions [planes, windows..]) -> gradient of the input [planes, size..]`
 #[derive(Debug)]
 pub(crate) struct MaxPoolBackward {
     pub pool: PoolOptions,
@@ -39,7 +44,7 @@ pub(crate) struct MaxPoolBackward {
     pub size: [usize; 2],
 }
 
-/// What a plan's key wants to know. The size tells what `ceil_mode` did.
+/// The attributes that are part of a plan's key. The size reflects `ceil_mode`.
 fn attributes(pool: &PoolOptions, size: [usize; 2]) -> Vec<u64> {
     let pairs = [pool.kernel_size, pool.stride, pool.padding, pool.dilation, size];
     pairs.iter().flatten().map(|&x| x as u64).collect()
@@ -64,7 +69,7 @@ impl Fused for MaxPool {
         let input = &inputs[0];
         let [height, width] = [input.shape()[1], input.shape()[2]];
         let windows = self.pool.windows(input, self.size); // [planes, size.., window]
-        // Where each element lies; -1 outside, which the windows show as 0.
+        // The position of each element; -1 outside the input, where the windows contain 0.
         let place = Tensor::iota([1, height * width].into(), 1, input.device()) + Const(1.0);
         let place = place.moved(Move::Reshape([1, height, width].into()));
         let place = (self.pool.windows(&place, self.size) - Const(1.0)).broadcast_to(windows.shape());
@@ -141,10 +146,10 @@ fn area(planes: &Spec) -> [usize; 2] {
     [planes.shape[1], planes.shape[2]]
 }
 
-/// Height and width of a tile at most.
+/// The maximum height and width of a tile.
 const MOST_SIDE: usize = 4;
 
-/// What a kernel works on: rows of planes, each element or tile from so many places along each dim.
+/// The index space of a kernel: rows of planes, where each element or tile reads `places` positions along each dim.
 struct PoolRows {
     planes: usize,
     area: [usize; 2],
@@ -152,8 +157,9 @@ struct PoolRows {
 }
 
 impl PoolRows {
-    /// A launch whose uniforms are pairs of sizes, then rows and run. On a CPU adapter, where divisions are slow, an
-    /// invocation runs along a whole row; a GPU wants neighbours to read neighbours.
+    /// A launch whose uniforms are pairs of sizes, then the number of rows and the run length. On a CPU adapter
+    /// divisions are slow, so an invocation computes a whole row. On a GPU an invocation computes one element, so that
+    /// neighbours read neighbouring addresses.
     fn launch(
         &self,
         source: ShaderSource,
@@ -163,13 +169,13 @@ impl PoolRows {
     ) -> Option<Launch> {
         let [height, width] = self.area;
         let rows = self.planes * height;
-        // Loop iterations; the ends of loops count too.
+        // Loop iterations per element. The end of a loop counts as an iteration.
         let element = 3 + self.places[0] * (3 + self.places[1]);
         let (group, run) = match limits.kind {
             AdapterKind::Software => (8, width.min((limits.loop_iterations as usize - 2) / element)),
             _ => (64, 1),
         };
-        // Kernels calculate with i32, a little beyond the sizes.
+        // Kernels compute with i32 indices, which go slightly beyond the sizes.
         let fits = io.iter().all(|spec| i32::try_from(spec.shape.numel()).is_ok())
             && pairs.iter().flatten().all(|&size| size < 1 << 29);
         if io[0].dtype != DType::F32 || run == 0 || !fits {
@@ -208,7 +214,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
             [6, 34],
         ),
     ];
-    // Nothing is rounded but sums of a few gradients.
+    // Only sums of a few gradients are rounded.
     let tolerance = Tolerance { atol: 1e-6, rtol: 1e-6 };
     let input = |planes, [height, width]: [usize; 2]| Draw::Floats([planes, height, width].into(), -1.0..1.0);
     let forward = |(pool, planes, area, size): (PoolOptions, usize, [usize; 2], [usize; 2])| Sample {
@@ -216,7 +222,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         inputs: vec![input(planes, area)],
         tolerance,
     };
-    // By itself only where any place is one of the window; else as the gradient of those above.
+    // The gradient is tested alone only where every position is inside the window; otherwise through the pools above.
     let backward = |size: [usize; 2]| {
         let op = MaxPoolBackward { pool: PoolOptions::new(size), size };
         let inputs = vec![input(9, [1, 1]), Draw::Below([9, 1, 1].into(), size[0] * size[1])];

@@ -1,12 +1,12 @@
-//! Fused operations: one file each, with its WGSL of the same stem in `shaders/`.
+//! Fused operations: one file per operation, and its WGSL under the same name in `shaders/`.
 //!
-//! A fused operation carries its decomposition into primitives. It runs that decomposition where it has no kernel for a shape or a
-//! device, and differentiates it where it has no rule: so nothing ever detaches silently, and the CPU reference, the
-//! gradient and the test's oracle all come from one place.
+//! A fused operation has a decomposition into primitives. The decomposition runs where there is no kernel for a shape
+//! or a device, and it is differentiated where there is no gradient rule. So no operation silently detaches, and the
+//! CPU reference, the gradient and the expected values of the tests come from the same source.
 //!
-//! The trait is public: an operation of your own is a WGSL file and its decomposition, built with
-//! [`Tensor::fused`](crate::Tensor::fused) and proven by [`check`]. `examples/custom_op` is one, with a backward kernel that
-//! uses what the forward one saved.
+//! The trait is public. Your own operation consists of a WGSL file and its decomposition. Build it with
+//! [`Tensor::fused`](crate::Tensor::fused) and verify it with [`check`]. `examples/custom_op` is an example whose
+//! backward kernel uses a tensor saved by the forward kernel.
 
 mod attention;
 mod cat;

@@ -1,24 +1,27 @@
-//! Launches of kernels that pass over rows: one row an invocation on a CPU adapter, where workgroup memory is slow, one
-//! row a workgroup or a part of it on a GPU. Rows are read by vec4 where their length allows.
+//! Launches of kernels that reduce rows. On a CPU adapter, where workgroup memory is slow, each invocation reduces one
+//! row. On a GPU, a workgroup or a part of it reduces one row. Rows are read as vec4 if their length is a multiple of
+//! four.
 
 use super::{Launch, Word};
 use crate::core::limits::{AdapterKind, Limits};
 use crate::graph::ShaderSource;
 
-/// Rows of `length` elements that lie `stride` apart: `[count / stride, length, stride]` in memory.
+/// Rows of `length` elements with a distance of `stride` between elements: `[count / stride, length, stride]` in
+/// memory.
 pub(super) struct Rows {
     pub count: usize,
     pub length: usize,
     pub stride: usize,
 }
 
-/// What the kernels stand on, and its variants.
+/// A program built on `shaders/rows.wgsl`, in four variants: lanes combine their results through workgroup memory or
+/// through subgroup operations, and rows are read one element or four elements at a time.
 const PRELUDE: &str = include_str!("../../shaders/rows.wgsl");
 const VEC4: &str = include_str!("../../shaders/rows_vec4.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/rows_subgroups.wgsl");
 
 impl Rows {
-    /// Rows that follow one another.
+    /// Contiguous rows.
     pub fn new(count: usize, length: usize) -> Rows {
         Rows { count, length, stride: 1 }
     }
@@ -30,12 +33,12 @@ impl Rows {
         Rows { count: shape.iter().product::<usize>() / length, length, stride }
     }
 
-    /// Elements that are read at once.
+    /// The number of elements read at once.
     pub fn pack(&self) -> usize {
         if self.stride == 1 && self.length.is_multiple_of(4) { 4 } else { 1 }
     }
 
-    /// The words with which a kernel's parameters begin: how many rows, of how many packs, how far apart.
+    /// The first words of a kernel's parameters: the number of rows, the packs per row, and the stride.
     pub fn words(&self) -> [Word; 3] {
         [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
@@ -54,7 +57,7 @@ impl Rows {
     pub fn launch(&self, kernel: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
         let packs = self.length / self.pack();
-        // Neighbouring invocations read neighbouring packs: of a row, or of rows side by side.
+        // Neighbouring invocations read neighbouring packs: of one row, or of adjacent rows.
         let (lanes, group) = match limits.kind {
             AdapterKind::Software => (1, 8),
             _ if self.stride >= 32 || packs <= 4 => (1, 64),
@@ -62,7 +65,7 @@ impl Rows {
             _ => (64, 64),
         };
         let source = self.source(kernel, limits.subgroup.is_some() && lanes == group);
-        // The end of a loop counts as an iteration too.
+        // The end of a loop counts as an iteration.
         let iterations = passes * (packs.div_ceil(lanes as usize) + 1);
         let launch = Launch::from_source(source)
             .trusted()

@@ -1,4 +1,4 @@
-//! What the tests run every operation on. Each has samples of its own in its file.
+//! Inputs on which the tests run every fused operation. Each operation's file defines its own samples.
 
 use std::sync::Arc;
 
@@ -7,21 +7,21 @@ use super::{
 };
 use crate::core::shape::{Shape, Spec};
 
-/// An operation on inputs of some shapes.
+/// A fused operation and the shapes of its inputs.
 pub(crate) struct Sample {
     pub op: Arc<dyn Fused>,
     pub inputs: Vec<Draw>,
-    /// For outputs and gradients of about 1.
+    /// For outputs and gradients of magnitude 1.
     pub tolerance: Tolerance,
 }
 
-/// An input that is drawn at random.
+/// An input drawn at random.
 #[derive(Clone)]
 pub(crate) enum Draw {
     Floats(Shape, std::ops::Range<f32>),
-    /// True for some two of three.
+    /// About two thirds of the elements are true.
     Bools(Shape),
-    /// Integers from 0 to below a number.
+    /// Integers from 0 up to, but not including, a number.
     Below(Shape, usize),
 }
 

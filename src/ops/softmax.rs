@@ -1,4 +1,4 @@
-//! Softmax along a dim, and its logarithm: a pass over each row forward, and one backward from the result.
+//! Softmax and log-softmax along a dim: one pass over each row forward, and one backward that uses the result.
 
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch};
@@ -8,14 +8,19 @@ use crate::graph::Accepts;
 use crate::tensor::{Tensor, check_operands};
 
 impl Tensor {
-    /// `e^x / Σ e^x` along `dim` (PyTorch's [`softmax`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html)).
-    /// An element of minus infinity gets 0; if all are, there is no such distribution, and all get NaN.
+    /// `e^x / Σ e^x` along `dim` (PyTorch's
+    /// [`softmax`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html)). An element of
+    /// minus infinity gives 0. If all elements are minus infinity, all results are NaN.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
     /// let x = Tensor::new([1e4, 1e4, f64::NEG_INFINITY], [3], &Device::cpu());
     /// assert_eq!(x.softmax(0).to_vec::<f32>().unwrap(), [0.5, 0.5, 0.0]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32, or if `dim` is out of range.
     #[track_caller]
     pub fn softmax(&self, dim: i64) -> Tensor {
         check_operands("softmax", Accepts::Float, &[self]);
@@ -23,7 +28,11 @@ impl Tensor {
         Tensor::fused(FusedSoftmax { dim, log: false }, &[self]).remove(0)
     }
 
-    /// The logarithm of [`softmax`](Tensor::softmax), `x - log Σ e^x`, without loss of precision.
+    /// The logarithm of [`softmax`](Tensor::softmax), computed as `x - log Σ e^x` without loss of precision.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32, or if `dim` is out of range.
     #[track_caller]
     pub fn log_softmax(&self, dim: i64) -> Tensor {
         check_operands("log_softmax", Accepts::Float, &[self]);
@@ -32,7 +41,7 @@ impl Tensor {
     }
 }
 
-/// `x -> softmax of x`, or its logarithm.
+/// `x -> softmax of x`, or log-softmax.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FusedSoftmax {
     dim: usize,
@@ -67,7 +76,7 @@ impl Fused for FusedSoftmax {
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, dim) = (&inputs[0], self.dim as i64);
         if x.numel() == 0 {
-            return vec![x * 1.0]; // of nothing there is no maximum
+            return vec![x * 1.0]; // without elements there is no maximum
         }
         let shifted = x - x.amax(dim, true).detach();
         let exp = shifted.exp();
@@ -100,7 +109,7 @@ impl Fused for SoftmaxBackward {
     }
 
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
-        let [y, grad] = inputs else { unreachable!("built with two inputs") };
+        let [y, grad] = inputs else { unreachable!("its gradient has two inputs") };
         let sum = |x: &Tensor| x.sum_dim(self.0.dim as i64, true);
         vec![if self.0.log { grad - y.exp() * sum(grad) } else { y * (grad - sum(&(grad * y))) }]
     }
@@ -129,12 +138,12 @@ pub(super) fn samples() -> Vec<super::Sample> {
         (&[7, 5, 68], 2),
         (&[5, 260], 1),
     ];
-    // Exponentials and logarithms of numbers to 8, and sums of up to 65 terms: some roundings of 5e-7.
+    // Exponentials and logarithms of numbers up to 8, and sums with up to 65 terms: some rounding errors of 5e-7.
     let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };
     let both = |(shape, dim): (&[usize], usize), log| {
         let op = FusedSoftmax { dim, log };
         let x = Draw::Floats(shape.into(), -4.0..4.0);
-        // A softmax, or its logarithm.
+        // A result of softmax or log-softmax.
         let y = Draw::Floats(shape.into(), if log { -4.0..0.0 } else { 0.0..1.0 });
         let grad = Draw::Floats(shape.into(), -1.0..1.0);
         [

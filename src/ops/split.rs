@@ -1,5 +1,5 @@
-//! A tensor taken apart into many, which are views and cost nothing. Their gradients are put together at once: one by one,
-//! padded and added up, each would be looked at for every element.
+//! Splitting a tensor into many parts, which are views and copy nothing. The gradients of many parts are concatenated
+//! in one operation. As a sum of padded gradients, each element would read all of them.
 
 use super::cat::FEW;
 use super::{Fused, Io};
@@ -7,25 +7,34 @@ use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Pieces of `size` elements along `dim`; the last may be smaller.
+    /// Splits the tensor into chunks of `size` elements along `dim`. The last one may be smaller.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, or if `size` is 0 and the dim is not empty.
     #[track_caller]
     pub fn split(&self, size: usize, dim: i64) -> Vec<Tensor> {
         let at = self.dim_of("split", dim);
         let length = self.shape()[at];
         if size == 0 && length != 0 {
-            refuse!("split", "pieces of 0 elements of dim {dim} of {}", self.spec());
+            refuse!("split", "size must be >= 1 to split dim {dim} of {}", self.spec());
         }
         let count = if size == 0 { 1 } else { length.div_ceil(size).max(1) };
         let sizes: Vec<usize> = (0..count).map(|i| size.min(length - i * size)).collect();
         self.split_with_sizes(&sizes, dim)
     }
 
-    /// Pieces of the sizes given along `dim`; their sum is the dim's.
+    /// Splits the tensor into chunks of the given sizes along `dim`. The sizes must add up to the size of the dim.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, or if the sizes do not add up to the size of the
+    /// dim.
     #[track_caller]
     pub fn split_with_sizes(&self, sizes: &[usize], dim: i64) -> Vec<Tensor> {
         let at = self.dim_of("split_with_sizes", dim);
         if sizes.iter().sum::<usize>() != self.shape()[at] {
-            refuse!("split_with_sizes", "pieces of {sizes:?} are not dim {dim} of {}", self.spec());
+            refuse!("split_with_sizes", "the sizes {sizes:?} do not add up to dim {dim} of {}", self.spec());
         }
         self.pieces(sizes, at)
     }
@@ -44,7 +53,7 @@ impl Tensor {
         parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
     }
 
-    /// One [`narrow`](Tensor::narrow) after the other.
+    /// Applies [`narrow`](Tensor::narrow) repeatedly.
     #[track_caller]
     fn narrows(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
         let mut start = 0;
@@ -55,9 +64,9 @@ impl Tensor {
         sizes.iter().map(|&size| piece(size)).collect()
     }
 
-    /// The slices along `dim`, which goes away (PyTorch's
-    /// [`unbind`](https://docs.pytorch.org/docs/stable/generated/torch.unbind.html)): [`stack`](Tensor::stack) puts them
-    /// together again.
+    /// Splits the tensor into its slices along `dim`, without that dim (PyTorch's
+    /// [`unbind`](https://docs.pytorch.org/docs/stable/generated/torch.unbind.html)). [`stack`](Tensor::stack) is the
+    /// inverse.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -66,6 +75,10 @@ impl Tensor {
     /// assert_eq!(columns[0].to_vec::<f32>().unwrap(), [1.0, 3.0]);
     /// assert_eq!(columns[1].to_vec::<f32>().unwrap(), [2.0, 4.0]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, or if `dim` is out of range.
     #[track_caller]
     pub fn unbind(&self, dim: i64) -> Vec<Tensor> {
         let at = self.dim_of("unbind", dim);
@@ -73,11 +86,15 @@ impl Tensor {
         slices.iter().map(|slice| slice.squeeze(at as i64)).collect()
     }
 
-    /// At most `chunks` pieces of equal size along `dim`; the last may be smaller.
+    /// Splits the tensor into at most `chunks` parts of equal size along `dim`. The last one may be smaller.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `chunks` is 0, if the tensor is a scalar, or if `dim` is out of range.
     #[track_caller]
     pub fn chunk(&self, chunks: usize, dim: i64) -> Vec<Tensor> {
         if chunks == 0 {
-            refuse!("chunk", "{} in 0 pieces", self.spec());
+            refuse!("chunk", "chunks must be >= 1 to split {}", self.spec());
         }
         let at = self.dim_of("chunk", dim);
         match self.shape()[at] {
@@ -87,7 +104,7 @@ impl Tensor {
     }
 }
 
-/// `x -> pieces of these sizes along dim`
+/// `x -> parts of these sizes along dim`
 #[derive(Clone, Debug)]
 pub(crate) struct Split {
     pub dim: usize,
@@ -95,7 +112,7 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// The outputs of a node are numbered by a `u8`.
+    /// The outputs of a node are numbered with a `u8`.
     pub const MOST: usize = u8::MAX as usize;
 }
 
@@ -118,7 +135,7 @@ impl Fused for Split {
         inputs[0].narrows(&self.sizes, self.dim)
     }
 
-    /// Of few pieces the sum of the padded ones is as good, and can be part of another kernel.
+    /// For few parts the sum of padded gradients is as fast, and it can be fused with other operations.
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         if grads.iter().flatten().count() <= FEW {
             return None;

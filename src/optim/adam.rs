@@ -1,18 +1,19 @@
-//! Adam, and AdamW with its decay apart from the gradient: one formula.
+//! Adam, and AdamW with decoupled weight decay. Both use the same rule.
 
 use super::{Optim, Rule, Slots, check_positive, check_shares};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Adam (Kingma and Ba, 2015; [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html)).
-/// Weight decay, 0 unless set, acts on the gradient.
+/// Adam (Kingma and Ba, 2015;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Adam.html)). Weight decay is added to the
+/// gradient; it is 0 by default.
 pub type Adam = Optim<Moments<false>>;
 
-/// Adam with decoupled weight decay, 0.01 unless set
-/// (Loshchilov and Hutter, 2019; [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html)).
+/// Adam with decoupled weight decay, 0.01 by default (Loshchilov and Hutter, 2019;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.AdamW.html)).
 pub type AdamW = Optim<Moments<true>>;
 
-/// The rule of [`Adam`] and of [`AdamW`].
+/// The update rule of [`Adam`] and [`AdamW`].
 #[derive(Debug)]
 pub struct Moments<const DECOUPLED: bool> {
     betas: (f64, f64),
@@ -21,14 +22,22 @@ pub struct Moments<const DECOUPLED: bool> {
 }
 
 impl<const DECOUPLED: bool> Optim<Moments<DECOUPLED>> {
-    /// With betas 0.9 and 0.999, and eps 1e-8.
+    /// Creates the optimizer with betas 0.9 and 0.999, and eps 1e-8.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `lr` is negative or NaN, or if a parameter is listed twice.
     #[track_caller]
     pub fn new(params: Vec<Var>, lr: f64) -> Self {
         let rule = Moments { betas: (0.9, 0.999), eps: 1e-8, amsgrad: false };
         Optim::with(rule, params, lr).weight_decay(if DECOUPLED { 0.01 } else { 0.0 })
     }
 
-    /// How much of the running means of the gradient and of its square each step keeps.
+    /// Sets the decay rates of the running means of the gradient and of its square.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a beta is not in [0, 1).
     #[track_caller]
     pub fn betas(mut self, first: f64, second: f64) -> Self {
         check_shares(Moments::<DECOUPLED>::NAME, "betas", &[first, second]);
@@ -36,7 +45,11 @@ impl<const DECOUPLED: bool> Optim<Moments<DECOUPLED>> {
         self
     }
 
-    /// Added to the root, so that nothing is divided by 0.
+    /// Sets the number that is added to the root, to avoid a division by 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `eps` is negative or NaN.
     #[track_caller]
     pub fn eps(mut self, eps: f64) -> Self {
         check_positive(Moments::<DECOUPLED>::NAME, &[("eps", eps)]);
@@ -44,8 +57,8 @@ impl<const DECOUPLED: bool> Optim<Moments<DECOUPLED>> {
         self
     }
 
-    /// Divides by the largest mean square so far, so that a rate never grows again (Reddi et al., 2018).
-    /// To be said before the first step.
+    /// Divides by the maximum of the mean squares so far, so that the effective learning rate does not increase (Reddi
+    /// et al., 2018). Call it before the first step.
     pub fn amsgrad(mut self, amsgrad: bool) -> Self {
         self.rule.amsgrad = amsgrad;
         self

@@ -1,13 +1,13 @@
-//! Clipping: gradients that are too large are made smaller, together or each element by itself.
+//! Gradient clipping: by the norm of all gradients together, or by the value of each element.
 
 use crate::core::grad_mode::no_grad;
 use crate::core::shape::refuse;
 use crate::tensor::var::Var;
 use crate::tensor::{Const, Tensor};
 
-/// Multiplies all gradients so that their norm together is at most `max_norm` (but for a 1e-6 that is added to the
-/// norm, as in PyTorch), and gives the norm before, which nothing has to wait for. `norm_type` is 1, 2, infinity or
-/// another positive number (Pascanu et al., 2013; PyTorch's `clip_grad_norm_`).
+/// Scales all gradients so that their total norm is at most `max_norm` (as in PyTorch, 1e-6 is added to the norm).
+/// Returns the norm before clipping, without waiting for it. `norm_type` is 1, 2, infinity or another positive number
+/// (Pascanu et al., 2013; PyTorch's `clip_grad_norm_`).
 ///
 /// ```
 /// use wgrad::{Device, Tensor, Var, optim};
@@ -17,12 +17,17 @@ use crate::tensor::{Const, Tensor};
 /// assert_eq!(norm.item().unwrap(), 5.0);
 /// assert!((w.grad().unwrap().to_vec::<f64>().unwrap()[0] - 0.6).abs() < 1e-6);
 /// ```
+///
+/// # Panics
+///
+/// Panics if `max_norm` is negative or NaN, if `norm_type` is not positive, if `params` is empty, or if the gradients
+/// are on different devices.
 #[track_caller]
 pub fn clip_grad_norm(params: &[Var], max_norm: f64, norm_type: f64) -> Tensor {
     if norm_type.is_nan() || norm_type <= 0.0 || max_norm.is_nan() || max_norm < 0.0 {
-        refuse!("clip_grad_norm", "max_norm {max_norm} and norm_type {norm_type} must be positive");
+        refuse!("clip_grad_norm", "expects max_norm >= 0 and norm_type > 0, got {max_norm} and {norm_type}");
     }
-    let Some(first) = params.first() else { refuse!("clip_grad_norm", "there are no parameters") };
+    let Some(first) = params.first() else { refuse!("clip_grad_norm", "expects at least one parameter") };
     no_grad(|| {
         let gradients: Vec<(&Var, Tensor)> =
             params.iter().filter_map(|p| Some((p, p.take_grad()?))).collect();
@@ -50,7 +55,7 @@ pub fn clip_grad_norm(params: &[Var], max_norm: f64, norm_type: f64) -> Tensor {
     })
 }
 
-/// Cuts every element of every gradient to `[-clip_value, clip_value]` (PyTorch's `clip_grad_value_`).
+/// Limits every element of every gradient to `[-clip_value, clip_value]` (PyTorch's `clip_grad_value_`).
 ///
 /// ```
 /// use wgrad::{Device, Tensor, Var, optim};
@@ -59,6 +64,10 @@ pub fn clip_grad_norm(params: &[Var], max_norm: f64, norm_type: f64) -> Tensor {
 /// optim::clip_grad_value(&[w.clone()], 1.0);
 /// assert_eq!(w.grad().unwrap().to_vec::<f32>().unwrap(), [1.0, -0.5]);
 /// ```
+///
+/// # Panics
+///
+/// Panics if `clip_value` is negative or NaN.
 #[track_caller]
 pub fn clip_grad_value(params: &[Var], clip_value: f64) {
     if clip_value.is_nan() || clip_value < 0.0 {

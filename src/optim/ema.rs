@@ -1,4 +1,4 @@
-//! The running mean of weights.
+//! Exponential moving averages of weights.
 
 use super::check_shares;
 use crate::core::error::Error;
@@ -6,8 +6,8 @@ use crate::core::grad_mode::no_grad;
 use crate::io::{State, Stateful};
 use crate::tensor::var::Var;
 
-/// An exponential moving average of parameters (Polyak and Juditsky, 1992; PyTorch's `get_ema_multi_avg_fn`): often
-/// better weights to evaluate and to keep than the last ones. It starts with the parameters as they are.
+/// An exponential moving average of parameters (Polyak and Juditsky, 1992; PyTorch's `get_ema_multi_avg_fn`). It often
+/// generalizes better than the last weights. It starts with the current parameters.
 ///
 /// ```
 /// use wgrad::optim::Ema;
@@ -29,7 +29,11 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// `decay`: the share of the mean that each update keeps, in [0, 1).
+    /// Creates an average. Each update keeps the fraction `decay` of the mean, in [0, 1).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `decay` is not in [0, 1).
     #[track_caller]
     pub fn new(params: Vec<Var>, decay: f64) -> Ema {
         check_shares("Ema", "decay", &[decay]);
@@ -37,7 +41,8 @@ impl Ema {
         Ema { decay, averages: averages.collect() }
     }
 
-    /// Takes the parameters as they are into the mean: once after each step. It is computed with the next one.
+    /// Updates the means with the current parameters. Call it after each step; the means are computed with the next
+    /// step.
     pub fn update(&mut self) {
         no_grad(|| {
             for (param, mean) in &self.averages {
@@ -46,7 +51,7 @@ impl Ema {
         });
     }
 
-    /// Puts the means into the parameters and keeps the parameters meanwhile; a second call undoes it.
+    /// Swaps the means with the parameters. A second call swaps them back.
     pub fn swap(&mut self) {
         for (param, mean) in &self.averages {
             let tensor = param.tensor();
@@ -56,7 +61,7 @@ impl Ema {
     }
 }
 
-/// The means: `0`, `1`.
+/// The means, named `0`, `1` and so on.
 impl Stateful for Ema {
     fn state(&self) -> State {
         let mut state = State::default();

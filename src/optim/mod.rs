@@ -1,9 +1,9 @@
-//! Optimizers: each is a formula over a parameter, its gradient and some state, written as ordinary graph. A step is
-//! one plan with the forward and the backward pass; rates and step counts are uniforms, so that changing them plans
-//! and compiles nothing.
+//! Optimizers. Each is a formula of a parameter, its gradient and some state, built as ordinary graph. A step is
+//! computed in one plan together with the forward and the backward pass. Learning rates and step counts are uniforms,
+//! so changing them does not cause new plans or kernels.
 //!
-//! Gradients that several `backward` calls add up before one [`step`](Optimizer::step) are accumulated: divide each
-//! loss by their number, and it is the step of the larger batch.
+//! Gradients of several `backward` calls before one [`step`](Optimizer::step) are accumulated. Divide each loss by the
+//! number of calls, and the step equals that of the larger batch.
 //!
 //! ```
 //! use wgrad::optim::{Optimizer, SGD};
@@ -13,7 +13,7 @@
 //! for x in [2.0, 4.0] {
 //!     (w.tensor() * x / 2.0).sum().backward();
 //! }
-//! opt.step(); // by the mean gradient, 3
+//! opt.step(); // uses the mean gradient, 3
 //! assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [-0.5]);
 //! ```
 
@@ -47,23 +47,23 @@ use std::fmt::Debug;
 use crate::io::Stateful;
 use crate::tensor::var::Var;
 
-/// Changes parameters by their gradients.
+/// Updates parameters with their gradients.
 pub trait Optimizer: Stateful + Debug {
-    /// Puts into every parameter that has a gradient what the optimizer makes of it, and takes the gradient (a new one
-    /// starts from nothing). Nothing is computed yet: [`step`](Optimizer::step) does both.
+    /// Sets every parameter that has a gradient to its updated value, and clears the gradient. Nothing is computed yet;
+    /// [`step`](Optimizer::step) does both.
     fn update(&mut self);
 
-    /// The places it trains, of all its groups.
+    /// The parameters of all groups.
     fn params(&self) -> Vec<Var>;
 
-    /// The learning rate: the first group's, where there are several.
+    /// The learning rate of the first group.
     fn lr(&self) -> f64;
 
-    /// Changes the learning rate from the next step on; the other groups' in proportion.
+    /// Sets the learning rate for the next steps. The rates of the other groups change by the same factor.
     fn set_lr(&mut self, lr: f64);
 
-    /// Updates the parameters, and has the device compute what is pending. It does not wait; a failure comes out of the
-    /// next read.
+    /// Updates the parameters and submits everything pending to the device. It does not wait; the next read returns an
+    /// error if the step fails.
     fn step(&mut self) {
         self.update();
         if let Some(param) = self.params().first() {
@@ -71,13 +71,13 @@ pub trait Optimizer: Stateful + Debug {
         }
     }
 
-    /// Forgets all gradients. Needed only where gradients were computed that no step shall use.
+    /// Clears all gradients. This is needed only for gradients that no step should use.
     fn zero_grad(&self) {
         self.params().iter().for_each(Var::zero_grad);
     }
 }
 
-/// Panics unless every number is at least 0: the message names the optimizer and the argument.
+/// Panics if a number is negative or NaN. The message names the optimizer and the argument.
 #[track_caller]
 fn check_positive(optimizer: &str, arguments: &[(&str, f64)]) {
     for (name, value) in arguments {
@@ -87,7 +87,7 @@ fn check_positive(optimizer: &str, arguments: &[(&str, f64)]) {
     }
 }
 
-/// Panics unless every number is in [0, 1).
+/// Panics if a number is not in [0, 1).
 #[track_caller]
 fn check_shares(optimizer: &str, name: &str, shares: &[f64]) {
     if let Some(wrong) = shares.iter().find(|share| !(0.0..1.0).contains(*share)) {

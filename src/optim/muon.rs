@@ -4,13 +4,13 @@ use super::{Optim, Rule, Slots, check_shares};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Of the quintic iteration, chosen by Jordan et al. for its slope at 0.
+/// The coefficients of the quintic iteration, chosen by Jordan et al. for a steep slope at 0.
 const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
 
-/// Momentum whose matrix is made about orthogonal, all singular values near 1, by Newton-Schulz iterations
-/// (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon>;
-/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html), but in f32). For the
-/// weights of hidden layers, `[rows, columns]`; what else there is goes into a group of its own.
+/// Muon: orthogonalizes the momentum of a matrix approximately (all singular values near 1) with Newton-Schulz
+/// iterations (Jordan et al., 2024, <https://kellerjordan.github.io/posts/muon>;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.Muon.html), but in f32). Use it for the
+/// weights of hidden layers, `[rows, columns]`, and put the other parameters into another group.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module};
@@ -21,7 +21,7 @@ const COEFFICIENTS: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
 /// ```
 pub type Muon = Optim<Orthogonal>;
 
-/// The rule of [`Muon`].
+/// The update rule of [`Muon`].
 #[derive(Debug)]
 pub struct Orthogonal {
     momentum: f64,
@@ -30,18 +30,22 @@ pub struct Orthogonal {
 }
 
 impl Muon {
-    /// With Nesterov's momentum of 0.95, 5 iterations, and a decay of 0.1.
+    /// Creates the optimizer with Nesterov momentum of 0.95, 5 iterations, and weight decay 0.1.
     ///
     /// # Panics
     ///
-    /// If a parameter is no matrix.
+    /// Panics if a parameter is not a matrix or is listed twice, or if `lr` is negative or NaN.
     #[track_caller]
     pub fn new(params: Vec<Var>, lr: f64) -> Muon {
         let rule = Orthogonal { momentum: 0.95, nesterov: true, iterations: 5 };
         Optim::with(rule, params, lr).weight_decay(0.1)
     }
 
-    /// How much of the running mean of the gradient each step keeps.
+    /// Sets the decay rate of the running mean of the gradient.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `momentum` is not in [0, 1).
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> Muon {
         check_shares("Muon", "momentum", &[momentum]);
@@ -49,13 +53,13 @@ impl Muon {
         self
     }
 
-    /// Looks ahead along the momentum.
+    /// Whether to use Nesterov momentum.
     pub fn nesterov(mut self, nesterov: bool) -> Muon {
         self.rule.nesterov = nesterov;
         self
     }
 
-    /// Newton-Schulz iterations.
+    /// Sets the number of Newton-Schulz iterations.
     pub fn iterations(mut self, iterations: usize) -> Muon {
         self.rule.iterations = iterations;
         self
@@ -73,7 +77,10 @@ impl Rule for Orthogonal {
     fn accepts(&self, param: &Tensor) -> Result<(), String> {
         match param.rank() {
             2 => Ok(()),
-            _ => Err(format!("{} is no matrix: it belongs into a group of another optimizer", param.spec())),
+            _ => Err(format!(
+                "expects matrices, got {}: put it into a group with another optimizer",
+                param.spec()
+            )),
         }
     }
 
@@ -88,8 +95,8 @@ impl Rule for Orthogonal {
     }
 }
 
-/// `U V^T` of the matrix's singular value decomposition `U S V^T`, roughly: each iteration sends every singular value
-/// `s` through `a s + b s³ + c s⁵`.
+/// Approximates `U V^T` for the singular value decomposition `U S V^T` of the matrix. Each iteration maps every
+/// singular value `s` to `a s + b s³ + c s⁵`.
 fn orthogonal(matrix: &Tensor, iterations: usize) -> Tensor {
     let tall = matrix.size(0) > matrix.size(1);
     let wide = if tall { matrix.t() } else { matrix.clone() };

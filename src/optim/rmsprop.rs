@@ -4,11 +4,11 @@ use super::{Optim, Rule, Slots, check_positive};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Gradient descent divided by a running root mean square of the gradient
+/// RMSprop: the gradient divided by the root of a running mean of its square
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.RMSprop.html); Hinton, 2012).
 pub type RMSprop = Optim<MeanSquare>;
 
-/// The rule of [`RMSprop`].
+/// The update rule of [`RMSprop`].
 #[derive(Debug)]
 pub struct MeanSquare {
     alpha: f64,
@@ -18,13 +18,21 @@ pub struct MeanSquare {
 }
 
 impl RMSprop {
-    /// With alpha 0.99, eps 1e-8, no momentum.
+    /// Creates the optimizer with alpha 0.99, eps 1e-8, and no momentum.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `lr` is negative or NaN, or if a parameter is listed twice.
     #[track_caller]
     pub fn new(params: Vec<Var>, lr: f64) -> RMSprop {
         Optim::with(MeanSquare { alpha: 0.99, eps: 1e-8, momentum: 0.0, centered: false }, params, lr)
     }
 
-    /// How much of the running mean of the gradient's square each step keeps.
+    /// Sets the decay rate of the running mean of the squared gradient.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `alpha` is negative or NaN.
     #[track_caller]
     pub fn alpha(mut self, alpha: f64) -> RMSprop {
         check_positive("RMSprop", &[("alpha", alpha)]);
@@ -32,7 +40,11 @@ impl RMSprop {
         self
     }
 
-    /// Added to the root, so that nothing is divided by 0.
+    /// Sets the number that is added to the root, to avoid a division by 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `eps` is negative or NaN.
     #[track_caller]
     pub fn eps(mut self, eps: f64) -> RMSprop {
         check_positive("RMSprop", &[("eps", eps)]);
@@ -40,7 +52,11 @@ impl RMSprop {
         self
     }
 
-    /// The share of the last update that each step keeps. To be said before the first step.
+    /// Sets the momentum: the fraction of the last update that each step keeps. Call it before the first step.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `momentum` is negative or NaN.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> RMSprop {
         check_positive("RMSprop", &[("momentum", momentum)]);
@@ -48,7 +64,7 @@ impl RMSprop {
         self
     }
 
-    /// Divides by the deviation of the gradient instead. To be said before the first step.
+    /// Divides by the standard deviation of the gradient instead. Call it before the first step.
     pub fn centered(mut self, centered: bool) -> RMSprop {
         self.rule.centered = centered;
         self

@@ -1,4 +1,5 @@
-//! What all optimizers share: groups of parameters, their state, rates and decay. An optimizer is a rule in this frame.
+//! The parts shared by all optimizers: groups of parameters, their state, learning rates and weight decay. An optimizer
+//! is a [`Rule`] inside an [`Optim`].
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,7 +12,7 @@ use crate::io::{State, Stateful, load_parts};
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// The formula of an optimizer, and its options: what becomes of one parameter at one step.
+/// The formula of an optimizer and its options: it computes the update of one parameter in one step.
 ///
 /// ```
 /// use wgrad::optim::{Optim, Optimizer, Rule, Slots};
@@ -38,24 +39,30 @@ pub trait Rule: Debug {
     /// The name in messages.
     const NAME: &'static str;
 
-    /// Whether weight decay acts on the parameter (Loshchilov and Hutter, 2019) instead of on the gradient.
+    /// Whether weight decay is decoupled: it acts on the parameter (Loshchilov and Hutter, 2019) instead of on the
+    /// gradient.
     const DECOUPLED: bool = false;
 
-    /// The names of the tensors that it keeps for each parameter, of the parameter's shape: zeros at first.
+    /// The names of the tensors that the rule keeps for each parameter. They have the parameter's shape and start with
+    /// zeros.
     fn slots(&self) -> Vec<&'static str> {
         Vec::new()
     }
 
-    /// What can be trained by it; the message says why not.
+    /// Whether the rule can train this parameter.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason if it cannot.
     fn accepts(&self, _param: &Tensor) -> Result<(), String> {
         Ok(())
     }
 
-    /// The parameter's next value.
+    /// Computes the next value of the parameter.
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor;
 }
 
-/// What an optimizer keeps for one parameter, from its first gradient on.
+/// The state of one parameter, kept from its first gradient.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     steps: u32,
@@ -63,7 +70,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Number of this step, from 1 on: how often the parameter has had a gradient.
+    /// The number of this step, counted from 1: how many gradients the parameter has had.
     pub fn steps(&self) -> u32 {
         self.steps
     }
@@ -73,13 +80,13 @@ impl Slots {
         self.state.get(name).map(Var::tensor)
     }
 
-    /// Moves the mean of this name on to a new value, of which it takes the share `1 - decay`.
+    /// Updates the running mean of this name: `keep * mean + (1 - keep) * value`. Returns the new mean.
     pub fn ema_update(&mut self, name: &str, value: &Tensor, decay: f64) -> Tensor {
         let mean = self.state[name].tensor() * decay + value * (1.0 - decay);
         self.put(name, mean)
     }
 
-    /// Keeps a tensor, and gives it back.
+    /// Stores a tensor under this name and returns it.
     pub fn put(&mut self, name: &str, tensor: Tensor) -> Tensor {
         self.state[name].set(tensor.clone());
         tensor
@@ -94,19 +101,23 @@ impl Slots {
     }
 }
 
-/// An optimizer: a [`Rule`] for some parameters, and the groups that were joined to it.
+/// An optimizer: a [`Rule`] for some parameters, and the groups added to it.
 #[derive(Debug)]
 pub struct Optim<R> {
     pub(super) rule: R,
     lr: f64,
     weight_decay: f64,
     params: Vec<(Var, Slots)>,
-    /// Each with its rate as a multiple of this one's.
+    /// Each group with the ratio of its learning rate to the first group's.
     groups: Vec<(f64, Box<dyn Optimizer>)>,
 }
 
 impl<R: Rule> Optim<R> {
-    /// An optimizer of this rule, with no weight decay.
+    /// Creates an optimizer with this rule and without weight decay.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `lr` is negative or NaN, if the rule does not accept a parameter, or if a parameter is listed twice.
     #[track_caller]
     pub fn with(rule: R, params: Vec<Var>, lr: f64) -> Optim<R> {
         check_positive(R::NAME, &[("lr", lr)]);
@@ -120,8 +131,12 @@ impl<R: Rule> Optim<R> {
         Optim { rule, lr, weight_decay: 0.0, params, groups: Vec::new() }
     }
 
-    /// The multiple of the parameter that is added to its gradient; where decay is decoupled (AdamW, Lion, Muon), the
-    /// share of the parameter that a step takes away for a learning rate of 1.
+    /// Sets the weight decay. It is the multiple of the parameter that is added to the gradient. If it is decoupled
+    /// (AdamW, Lion, Muon), each step subtracts `lr * weight_decay` times the parameter.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `weight_decay` is negative or NaN.
     #[track_caller]
     pub fn weight_decay(mut self, weight_decay: f64) -> Optim<R> {
         check_positive(R::NAME, &[("weight_decay", weight_decay)]);
@@ -129,8 +144,8 @@ impl<R: Rule> Optim<R> {
         self
     }
 
-    /// Joins another optimizer to this one: a group of parameters with a rate, a decay and a rule of its own. One step
-    /// updates all of them, one state holds all of them, and a schedule moves all rates in proportion.
+    /// Adds another optimizer as a group of parameters with its own learning rate, weight decay and rule. One step
+    /// updates all groups, one state holds all of them, and a schedule scales all learning rates by the same factor.
     ///
     /// ```
     /// use wgrad::optim::{AdamW, Muon, Optimizer};
@@ -144,13 +159,17 @@ impl<R: Rule> Optim<R> {
     ///
     /// # Panics
     ///
-    /// If a parameter is in both, or if this one's rate is 0 and the other's is not.
+    /// Panics if a parameter is in both, or if the learning rate of this optimizer is 0 and that of the other is not.
     #[track_caller]
     pub fn group(mut self, other: impl Optimizer + 'static) -> Optim<R> {
         let own = self.params();
         other.params().iter().for_each(|param| check_new(R::NAME, &own, param));
         if self.lr == 0.0 && other.lr() != 0.0 {
-            refuse!(R::NAME, "a rate of {} is no multiple of the first group's, which is 0", other.lr());
+            refuse!(
+                R::NAME,
+                "the first group's learning rate must not be 0 if another group's is {}",
+                other.lr()
+            );
         }
         let ratio = if other.lr() == self.lr { 1.0 } else { other.lr() / self.lr };
         self.groups.push((ratio, Box::new(other)));
@@ -158,11 +177,11 @@ impl<R: Rule> Optim<R> {
     }
 }
 
-/// Panics if a parameter would be trained twice.
+/// Panics if a parameter is listed twice.
 #[track_caller]
 fn check_new(optimizer: &str, known: &[Var], param: &Var) {
     if known.iter().any(|other| other.same(param)) {
-        refuse!(optimizer, "{param:?} is given twice");
+        refuse!(optimizer, "{param:?} is listed twice");
     }
 }
 
@@ -201,8 +220,8 @@ impl<R: Rule> Optimizer for Optim<R> {
     }
 }
 
-/// The rate, and for each parameter its number of steps and what the rule keeps: `0.mean`. A group's names begin with
-/// `group0.`.
+/// The learning rate, and for each parameter its number of steps and the rule's tensors, such as `0.mean`. The names of
+/// a group begin with `group0.`.
 impl<R: Rule> Stateful for Optim<R> {
     fn state(&self) -> State {
         let mut state = State::default();

@@ -5,7 +5,7 @@ use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Gradient descent with momentum, Nesterov's variant and weight decay
+/// SGD: gradient descent with momentum, Nesterov momentum and weight decay
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html); Sutskever et al., 2013).
 ///
 /// ```
@@ -19,7 +19,7 @@ use crate::tensor::var::Var;
 /// ```
 pub type SGD = Optim<Descent>;
 
-/// The rule of [`SGD`].
+/// The update rule of [`SGD`].
 #[derive(Debug, Default)]
 pub struct Descent {
     momentum: f64,
@@ -28,13 +28,21 @@ pub struct Descent {
 }
 
 impl SGD {
-    /// Plain gradient descent.
+    /// Creates plain gradient descent.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `lr` is negative or NaN, or if a parameter is listed twice.
     #[track_caller]
     pub fn new(params: Vec<Var>, lr: f64) -> SGD {
         Optim::with(Descent::default(), params, lr)
     }
 
-    /// The share of the running mean of the gradients that each step keeps. To be said before the first step.
+    /// Sets the momentum: the fraction of the momentum buffer that each step keeps. Call it before the first step.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `momentum` is negative or NaN.
     #[track_caller]
     pub fn momentum(mut self, momentum: f64) -> SGD {
         check_positive("SGD", &[("momentum", momentum)]);
@@ -42,17 +50,21 @@ impl SGD {
         self
     }
 
-    /// The share of a new gradient that momentum leaves out.
+    /// Sets the dampening: each step adds `1 - dampening` times the gradient to the momentum buffer.
     pub fn dampening(mut self, dampening: f64) -> SGD {
         self.rule.dampening = dampening;
         self
     }
 
-    /// Looks ahead along the momentum.
+    /// Whether to use Nesterov momentum.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `nesterov` is set without momentum or with dampening.
     #[track_caller]
     pub fn nesterov(mut self, nesterov: bool) -> SGD {
         if nesterov && (self.rule.momentum == 0.0 || self.rule.dampening != 0.0) {
-            refuse!("SGD", "nesterov wants a momentum, and no dampening");
+            refuse!("SGD", "nesterov needs momentum > 0 and dampening 0");
         }
         self.rule.nesterov = nesterov;
         self

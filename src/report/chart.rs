@@ -1,4 +1,4 @@
-//! Charts as SVG: lines and points in panels that stand side by side; and pictures of grey levels.
+//! Charts as SVG: panels with lines and points, and grids of grey-level images.
 
 use std::ops::Range;
 use std::path::Path;
@@ -10,7 +10,8 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use crate::core::shape::refuse;
 
-/// By place among the series, beginning anew after the last: seen apart with any eyes (Okabe and Ito, 2008).
+/// The colors of the series, in order and repeated after the last. They are distinguishable with color blindness (Okabe
+/// and Ito, 2008).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xe6, 0x9f, 0x00),
@@ -20,7 +21,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(0x56, 0xb4, 0xe9),
 ];
 
-/// Axes with what is drawn between them.
+/// A pair of axes with lines and points.
 ///
 /// ```
 /// # fn main() -> Result<(), wgrad::Error> {
@@ -50,17 +51,17 @@ struct Series {
 }
 
 impl Panel {
-    /// Says what the axes mean.
+    /// Creates a panel with these axis labels.
     pub fn new(x: &str, y: &str) -> Panel {
         Panel { x: x.to_owned(), y: y.to_owned(), series: Vec::new() }
     }
 
-    /// With a line from point to point. Numbers that are not finite have no place.
+    /// Adds a line through points. Points that are not finite are left out.
     pub fn line(self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Panel {
         self.with(name, points, true)
     }
 
-    /// With points alone.
+    /// Adds points without a line.
     pub fn points(self, name: &str, points: impl IntoIterator<Item = (f64, f64)>) -> Panel {
         self.with(name, points, false)
     }
@@ -119,7 +120,7 @@ type Drawn = Result<(), Box<dyn std::error::Error>>;
 ///
 /// # Errors
 ///
-/// If the file cannot be written.
+/// Returns [`Error::File`] if the file cannot be written.
 pub fn draw(path: impl AsRef<Path>, title: &str, panels: &[Panel]) -> Result<(), Error> {
     let size = (500 * panels.len().max(2) as u32, 440);
     on_paper(path.as_ref(), size, |paper| {
@@ -128,11 +129,15 @@ pub fn draw(path: impl AsRef<Path>, title: &str, panels: &[Panel]) -> Result<(),
     })
 }
 
-/// Draws grey levels, from 0 (paper) to 1 (ink), as pictures of `[height, width]` in rows of `columns`.
+/// Draws grey-level images `[height, width]`, with values from 0 (white) to 1 (black), in a grid of `columns` columns.
 ///
 /// # Errors
 ///
-/// If the file cannot be written.
+/// Returns [`Error::File`] if the file cannot be written.
+///
+/// # Panics
+///
+/// Panics if a size or `columns` is 0, or if `levels.len()` is not a multiple of `height * width`.
 #[track_caller]
 pub fn draw_pictures(
     path: impl AsRef<Path>,
@@ -144,7 +149,7 @@ pub fn draw_pictures(
     if height * width * columns == 0 || !levels.len().is_multiple_of(height * width) {
         refuse!(
             "draw_pictures",
-            "{} levels are no rows of {columns} pictures of {height} by {width}",
+            "{} levels do not fill a grid with {columns} columns of {height} x {width} images",
             levels.len()
         );
     }
@@ -172,7 +177,7 @@ fn on_paper(
     drawn.and_then(|()| Ok(paper.present()?)).map_err(|error| file_error(path, error))
 }
 
-/// From the least to the largest, with a margin of this share at either end.
+/// The range from the minimum to the maximum, with a margin of this fraction at both ends.
 fn range(values: impl Iterator<Item = f64>, margin: f64) -> Range<f64> {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
     let room = if high > low { margin * (high - low) } else { 0.5 };
@@ -202,7 +207,7 @@ mod tests {
     fn pictures_stand_in_rows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pictures.svg");
-        // Of 1 by 2: three pictures in two columns, of which the last has ink on its right.
+        // Images of 1 x 2: three images in two columns. The right pixel of the last one is black.
         draw_pictures(&path, &[0.0, 0.0, 0.0, 0.0, 0.0, 1.0], [1, 2], 2).unwrap();
         let svg = fs::read_to_string(&path).unwrap();
         assert!(svg.contains(r#"width="36" height="24""#), "{svg}");

@@ -1,4 +1,4 @@
-//! What a run showed, as rows of a CSV file.
+//! The log of a run as a CSV file.
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use crate::core::error::Error;
 use crate::core::files::{file_error, write_whole};
 use crate::core::shape::refuse;
 
-/// Numbers by the step or the epoch, which is the first column: a CSV file, from which any tool draws, and from which a
-/// resumed run still knows what was before it.
+/// Numbers per step or epoch in a CSV file. The first column is the step or the epoch. Any tool can plot the file, and
+/// a resumed run continues it.
 ///
 /// ```
 /// # fn main() -> Result<(), wgrad::Error> {
@@ -36,12 +36,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of a run that has come so far: of an earlier one's rows those are kept whose first number is not beyond
-    /// `done`. With 0 the file is begun, whatever it was.
+    /// Opens the log of a run that has finished `done` steps or epochs. Rows of an existing file are kept if their
+    /// first number is at most `done`. If `done` is 0, the file is overwritten.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or written, or has other columns.
+    /// Returns [`Error::File`] if the file cannot be read or written, or if it has other columns.
     pub fn new(path: impl AsRef<Path>, columns: &[&str], done: usize) -> Result<Log, Error> {
         let path = path.as_ref();
         let mut rows = if done > 0 && path.exists() { read(path, columns)? } else { Vec::new() };
@@ -58,15 +58,24 @@ impl Log {
         Ok(Log { path: path.to_owned(), columns, rows, file })
     }
 
-    /// A number for each column. They are in the file from now on.
+    /// Appends a row with one number per column and flushes it to the file.
     ///
     /// # Errors
     ///
-    /// If the file cannot be written.
+    /// Returns [`Error::File`] if the file cannot be written.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the number of numbers differs from the number of columns.
     #[track_caller]
     pub fn row(&mut self, numbers: &[f64]) -> Result<(), Error> {
         if numbers.len() != self.columns.len() {
-            refuse!("Log", "{} numbers for the columns {:?}", numbers.len(), self.columns);
+            refuse!(
+                "Log",
+                "expects one number per column, got {} numbers for {:?}",
+                numbers.len(),
+                self.columns
+            );
         }
         let written = self.file.write_record(numbers.iter().map(f64::to_string));
         let written = written.and_then(|()| Ok(self.file.flush()?));
@@ -74,7 +83,11 @@ impl Log {
         written.map_err(|error| file_error(&self.path, error))
     }
 
-    /// One column against another, from the first row on: what a curve is drawn from.
+    /// The points of a curve: one column against another, from the first row.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such column.
     #[track_caller]
     pub fn points(&self, x: &str, y: &str) -> Vec<(f64, f64)> {
         let (x, y) = (self.place(x), self.place(y));
@@ -85,12 +98,12 @@ impl Log {
     fn place(&self, name: &str) -> usize {
         match self.columns.iter().position(|column| column == name) {
             Some(place) => place,
-            None => refuse!("Log", "there is no column {name:?} among {:?}", self.columns),
+            None => refuse!("Log", "there is no column {name:?}, only {:?}", self.columns),
         }
     }
 }
 
-/// The rows of a file with these columns.
+/// Reads the rows of a file with these columns.
 fn read(path: &Path, columns: &[&str]) -> Result<Vec<Vec<f64>>, Error> {
     let in_file = |error: csv::Error| file_error(path, error);
     let mut reader = csv::Reader::from_path(path).map_err(in_file)?;
@@ -128,7 +141,7 @@ mod tests {
         let steps: Vec<f64> = log.points("step", "loss, in nats").iter().map(|(step, _)| *step).collect();
         assert_eq!(steps, [1.0, 2.0, 3.0]);
 
-        // There is nothing to go on with.
+        // There is no file to continue.
         fs::remove_file(&path).unwrap();
         assert_eq!(Log::new(&path, &["step", "loss"], 3).unwrap().points("step", "loss"), []);
     }

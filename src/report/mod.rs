@@ -1,6 +1,7 @@
-//! What a run shows of itself: a progress bar in the terminal, a log as CSV, curves as SVG. Each is a feature.
+//! Progress reports of a run: a progress bar in the terminal, a log as CSV, curves as SVG. Each is a feature.
 //!
-//! In: numbers on the host, which [`metrics`](crate::metrics) gather. Out: lines and files. Knows no tensor.
+//! Input: numbers on the host, from [`metrics`](crate::metrics). Output: lines and files. This module does not use
+//! tensors.
 
 #[cfg(feature = "plots")]
 mod chart;

@@ -1,11 +1,11 @@
-//! A bar for the terminal.
+//! A progress bar for the terminal.
 
 use std::fmt::Display;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of the steps that are done, their pace, and the time that is left. Where the output is no terminal it is not
-/// to be seen, and what is said is.
+/// A progress bar with the finished steps, their rate, and the remaining time. If the output is not a terminal, the bar
+/// is hidden, but the lines of [`say`](Progress::say) are printed.
 ///
 /// ```
 /// let bar = wgrad::report::Progress::new(0, 100);
@@ -21,24 +21,24 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of a run of so many steps, of which some are done: those of an earlier run that is resumed.
+    /// Creates a bar for `steps` steps, of which `done` are finished (by an earlier run that is resumed).
     pub fn new(done: usize, steps: usize) -> Progress {
         let style = ProgressStyle::with_template("{bar:40} step {pos}/{len}, {per_sec}, {eta} left");
-        let bar = ProgressBar::new(steps as u64).with_style(style.expect("the template is well formed"));
+        let bar = ProgressBar::new(steps as u64).with_style(style.expect("the template is valid"));
         Progress(bar.with_position(done as u64))
     }
 
-    /// One step more is done.
+    /// Counts one more finished step.
     pub fn step(&self) {
         self.0.inc(1);
     }
 
-    /// A line above the bar.
+    /// Prints a line above the bar.
     pub fn say(&self, line: impl Display) {
         self.0.suspend(|| println!("{line}"));
     }
 
-    /// Takes the bar away, as dropping it does.
+    /// Removes the bar. Dropping it does the same.
     pub fn finish(self) {}
 }
 

@@ -74,12 +74,22 @@ fn kind_from_environment() -> Option<AdapterKind> {
 impl Device {
     /// The GPU: a discrete one, else an integrated one, else a software adapter. `WGPU_BACKEND` (`vulkan`, `metal`,
     /// `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose another. All calls share one device.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no adapter is found ([`Error::NoAdapter`], [`Error::AdapterNotFound`]), or if the driver
+    /// does not open it.
     pub fn gpu() -> Result<Device, Error> {
         static GPU: OnceLock<Result<Device, Error>> = OnceLock::new();
         GPU.get_or_init(|| Device::gpu_with(&GpuOptions::default())).clone()
     }
 
     /// A GPU device of its own, opened with other options.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if no adapter is found ([`Error::NoAdapter`], [`Error::AdapterNotFound`]), or if the driver
+    /// does not open it.
     pub fn gpu_with(options: &GpuOptions) -> Result<Device, Error> {
         let gpu = Gpu::new(gpu::Options {
             adapter: None,

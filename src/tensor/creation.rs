@@ -1,4 +1,4 @@
-//! Where tensors come from: the host's data, fills, ranges, random draws.
+//! Constructors of tensors: from host data, constants, ranges and random numbers.
 
 use super::Tensor;
 use crate::core::array::Array;
@@ -11,18 +11,23 @@ use crate::graph::Device;
 use crate::graph::{Move, Node, Op};
 
 impl Tensor {
-    /// A tensor of the host's data, row-major: `data.len()` is the product of the sizes.
+    /// Creates a tensor from host data in row-major order.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
     /// let x = Tensor::new([1, 2, 3, 4], [2, 2], &Device::cpu());
     /// assert_eq!(x.to_string(), "i32[2, 2]");
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, if `data.len()` is not the product of the sizes, or if the tensor exceeds the
+    /// device's storage binding limit.
     #[track_caller]
     pub fn new<T: Element>(data: impl AsRef<[T]>, shape: impl Into<Dims>, device: &Device) -> Tensor {
         let (data, shape) = (data.as_ref(), shape.into().sizes("tensor"));
         if data.len() != shape.numel() {
-            refuse!("tensor", "{} elements do not make the shape {shape} ({})", data.len(), shape.numel());
+            refuse!("tensor", "{} elements do not fill the shape {shape} ({})", data.len(), shape.numel());
         }
         let spec = Spec { shape, dtype: T::DTYPE };
         spec.check_size("tensor", device);
@@ -34,25 +39,37 @@ impl Tensor {
         Tensor::from_node(Node::input(spec, device.upload(data), extremes, device), 0)
     }
 
-    /// A scalar.
+    /// Creates a scalar: a tensor of rank 0.
     #[track_caller]
     pub fn scalar<T: Element>(value: T, device: &Device) -> Tensor {
         Tensor::new([value], (), device)
     }
 
-    /// Every element is `value`.
+    /// Creates an f32 tensor with every element equal to `value`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, or if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn full(shape: impl Into<Dims>, value: f64, device: &Device) -> Tensor {
         Tensor::fill(Op::Scalar(value), shape.into().sizes("full"), device)
     }
 
-    /// Every element is 0.
+    /// Creates an f32 tensor of zeros.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, or if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn zeros(shape: impl Into<Dims>, device: &Device) -> Tensor {
         Tensor::fill(Op::Const(0.0), shape.into().sizes("zeros"), device)
     }
 
-    /// Every element is 1.
+    /// Creates an f32 tensor of ones.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, or if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn ones(shape: impl Into<Dims>, device: &Device) -> Tensor {
         Tensor::fill(Op::Const(1.0), shape.into().sizes("ones"), device)
@@ -63,13 +80,21 @@ impl Tensor {
         Tensor::leaf(op, Spec { shape, dtype: DType::F32 }, device)
     }
 
-    /// Zeros of this shape, dtype and device.
+    /// Creates zeros with the shape, dtype and device of this tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn zeros_like(&self) -> Tensor {
         self.const_like(0.0)
     }
 
-    /// Ones of this shape, dtype and device.
+    /// Creates ones with the shape, dtype and device of this tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn ones_like(&self) -> Tensor {
         self.const_like(1.0)
@@ -80,20 +105,28 @@ impl Tensor {
         Tensor::leaf(Op::Const(value), self.spec().clone(), self.device())
     }
 
-    /// The integers 0 to n - 1, as i32.
+    /// The integers `0..n`, as an i32 tensor of shape `[n]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn arange(n: usize, device: &Device) -> Tensor {
         Tensor::iota([n].into(), 0, device)
     }
 
-    /// The index along `dim`, everywhere in `shape`.
+    /// For each element of `shape`, its index along `dim`.
     #[track_caller]
     pub(crate) fn iota(shape: Shape, dim: usize, device: &Device) -> Tensor {
         Tensor::leaf(Op::Iota(dim), Spec { shape, dtype: DType::I32 }, device)
     }
 
-    /// Uniform in [0, 1), drawn on the device: the same numbers on every device for the same
-    /// [`manual_seed`](crate::manual_seed).
+    /// Draws f32 numbers uniformly from [0, 1), on the device. The same [`manual_seed`](crate::manual_seed) gives the
+    /// same numbers on every device.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, or if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn rand(shape: impl Into<Dims>, device: &Device) -> Tensor {
         let stream = random::next_stream();
@@ -101,7 +134,12 @@ impl Tensor {
         Tensor::fill(op, shape.into().sizes("rand"), device)
     }
 
-    /// Normal with mean 0 and deviation 1, drawn on the host, so the same numbers on every device.
+    /// Draws f32 numbers from the normal distribution with mean 0 and standard deviation 1. They are drawn on the host,
+    /// so they are the same on every device.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a size is negative, or if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn randn(shape: impl Into<Dims>, device: &Device) -> Tensor {
         let shape = shape.into().sizes("randn");
@@ -109,7 +147,16 @@ impl Tensor {
         Tensor::new(data, shape, device)
     }
 
-    /// A copy on another device. Waits for the value.
+    /// Copies the tensor to another device. Waits for its value.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value cannot be computed or read, for example because its device is lost or out of
+    /// memory.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the storage binding limit of `device`.
     pub fn to_device(&self, device: &Device) -> Result<Tensor, crate::Error> {
         let shape = self.shape().clone();
         Ok(match self.dtype() {
@@ -120,13 +167,17 @@ impl Tensor {
         })
     }
 
-    /// The same value on a node of its own, with its history.
+    /// The same value on a new node that keeps the history.
     #[track_caller]
     pub(crate) fn alias(&self) -> Tensor {
         Tensor::build(Op::Move(Move::Reshape(self.shape().clone())), &[self], self.spec().clone())
     }
 
-    /// The same value with no history: gradients stop here.
+    /// The same value without history: no gradient flows through the result.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the device's storage binding limit (a tensor that `expand` made can).
     #[track_caller]
     pub fn detach(&self) -> Tensor {
         no_grad(|| self.alias())

@@ -1,4 +1,4 @@
-//! Elementwise methods: broadcasting, the operators, and everything that the table's rows compose into.
+//! Elementwise methods: broadcasting, the operators, and methods composed of the table's rows.
 
 use std::ops;
 
@@ -7,23 +7,24 @@ use crate::core::dtype::DType;
 use crate::core::shape::{Shape, Spec, refuse};
 use crate::graph::{Accepts, Binary, Op, Unary, binary_rows, unary_rows};
 
-/// What an elementwise method takes beside its tensor: another tensor, or a number.
+/// The second operand of an elementwise method: a tensor or a number.
 #[derive(Clone, Debug)]
 pub enum Operand {
-    /// Broadcasts against the other operand.
+    /// A tensor. It broadcasts with the other operand.
     Tensor(Tensor),
-    /// A number of the user's: it may change from step to step without anything being planned or compiled anew.
+    /// A number from the user. It is passed to kernels as a uniform, so a new value needs no new plan and no new
+    /// kernel.
     Scalar(f64),
     #[doc(hidden)]
     Const(f64),
 }
 
-/// A number that the library itself writes: unlike a user's scalar it is part of a plan, and is folded.
+/// A constant written by the library. Unlike a user's number it is part of the plan and can be folded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Const(pub f64);
 
 impl Operand {
-    /// This operand as a tensor of the shape, dtype and device of `like`.
+    /// This operand as a tensor. A number becomes a tensor with the shape, dtype and device of `like`.
     #[track_caller]
     fn like(self, op: &str, like: &Tensor) -> Tensor {
         let (leaf, number) = match self {
@@ -36,7 +37,7 @@ impl Operand {
             dtype if dtype.is_float() || (dtype != DType::Bool && whole) => {
                 Tensor::leaf(leaf, like.spec().clone(), like.device())
             }
-            _ => refuse!(op, "the number {number} has no place in {}", like.spec()),
+            _ => refuse!(op, "the number {number} is not representable in {}", like.spec()),
         }
     }
 }
@@ -70,7 +71,7 @@ macro_rules! operand_from {
 }
 operand_from!(f32 f64 i32 u32 usize);
 
-/// Builds the node of a row of one operand.
+/// Builds the node of a unary operation.
 #[track_caller]
 pub(crate) fn unary(op: Unary, x: &Tensor) -> Tensor {
     let row = op.row();
@@ -78,13 +79,13 @@ pub(crate) fn unary(op: Unary, x: &Tensor) -> Tensor {
     Tensor::build(Op::Unary(op), &[x], x.spec().clone())
 }
 
-/// Builds the node of a row of two operands, after broadcasting them.
+/// Broadcasts the operands and builds the node of a binary operation.
 #[track_caller]
 pub(crate) fn binary(op: Binary, a: Operand, b: Operand) -> Tensor {
     binary_as(op.row().name, op, a, b)
 }
 
-/// [`binary`] as a part of another method, which the messages name.
+/// [`binary`], with the name of the method that the panic messages show.
 #[track_caller]
 pub(crate) fn binary_as(name: &str, op: Binary, a: Operand, b: Operand) -> Tensor {
     let row = op.row();
@@ -98,9 +99,13 @@ pub(crate) fn binary_as(name: &str, op: Binary, a: Operand, b: Operand) -> Tenso
 
 macro_rules! unary_methods {
     ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident { $($row:tt)* })*) => {
-        /// Elementwise operations of one operand.
+        /// Elementwise operations with one operand.
         impl Tensor { $(
             $(#[$doc])*
+            ///
+            /// # Panics
+            ///
+            /// Panics if the operation does not support the tensor's dtype.
             #[track_caller]
             pub fn $method(&self) -> Tensor {
                 unary(Unary::$op, self)
@@ -112,9 +117,14 @@ unary_rows!(unary_methods);
 
 macro_rules! binary_methods {
     ($($(#[$doc:meta])* $op:ident $method:ident $accepts:ident compares $compares:literal { $($row:tt)* })*) => {
-        /// Elementwise operations of two operands, which broadcast; the second may be a number.
+        /// Elementwise operations with two operands, which broadcast. The second operand may be a number.
         impl Tensor { $(
             $(#[$doc])*
+            ///
+            /// # Panics
+            ///
+            /// Panics if the shapes do not broadcast, if the dtypes differ or are not supported by the operation, if a
+            /// number is not representable in the tensor's dtype, or if the tensors are on different devices.
             #[track_caller]
             pub fn $method(&self, other: impl Into<Operand>) -> Tensor {
                 binary(Binary::$op, self.into(), other.into())
@@ -124,13 +134,13 @@ macro_rules! binary_methods {
 }
 binary_rows!(binary_methods);
 
-/// `a <= b`, as a part of the method that the messages name.
+/// `a <= b`. `name` is the method that the panic messages show.
 #[track_caller]
 fn at_most(name: &str, a: Operand, b: Operand) -> Tensor {
     binary_as(name, Binary::Lt, a.clone(), b.clone()).logical_or(binary_as(name, Binary::Eq, a, b))
 }
 
-/// Two operands of one dtype on one device.
+/// Both operands as tensors. Checks that they have the same dtype and device.
 #[track_caller]
 fn pair(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     let (a, b) = match (a, b) {
@@ -139,7 +149,7 @@ fn pair(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
             (a, b)
         }
         (a, Operand::Tensor(b)) => (a.like(op, &b), b),
-        _ => unreachable!("one operand of every method is a tensor"),
+        _ => unreachable!("every method has at least one tensor operand"),
     };
     same_device(op, &[&a, &b]);
     if a.dtype() != b.dtype() {
@@ -148,7 +158,7 @@ fn pair(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     (a, b)
 }
 
-/// [`pair`], stretched to one shape.
+/// [`pair`], broadcast to one shape.
 #[track_caller]
 fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     let (a, b) = pair(op, a, b);
@@ -157,49 +167,73 @@ fn broadcast(op: &str, a: Operand, b: Operand) -> (Tensor, Tensor) {
     (a.broadcast_to(&shape), b.broadcast_to(&shape))
 }
 
-/// Comparisons and choices.
+/// Comparisons and selection.
 impl Tensor {
-    /// `self > other`, a bool.
+    /// `self > other`, as a bool tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes do not broadcast, if the dtypes differ or are bool, or if the tensors are on different
+    /// devices.
     #[track_caller]
     pub fn gt(&self, other: impl Into<Operand>) -> Tensor {
         binary_as("gt", Binary::Lt, other.into(), self.into())
     }
 
-    /// `self >= other`, a bool; false where either is NaN.
+    /// `self >= other`, as a bool tensor; false where an operand is NaN.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes do not broadcast, if the dtypes differ or are bool, or if the tensors are on different
+    /// devices.
     #[track_caller]
     pub fn ge(&self, other: impl Into<Operand>) -> Tensor {
         at_most("ge", other.into(), self.into())
     }
 
-    /// `self <= other`, a bool; false where either is NaN.
+    /// `self <= other`, as a bool tensor; false where an operand is NaN.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes do not broadcast, if the dtypes differ or are bool, or if the tensors are on different
+    /// devices.
     #[track_caller]
     pub fn le(&self, other: impl Into<Operand>) -> Tensor {
         at_most("le", self.into(), other.into())
     }
 
-    /// `self != other`, a bool; true where either is NaN.
+    /// `self != other`, as a bool tensor; true where an operand is NaN.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shapes do not broadcast, if the dtypes differ, or if the tensors are on different devices.
     #[track_caller]
     pub fn ne(&self, other: impl Into<Operand>) -> Tensor {
         binary_as("ne", Binary::Eq, self.into(), other.into()).logical_not()
     }
 
-    /// `a` where this bool tensor is true, `b` where it is false. All three broadcast.
+    /// Selects `a` where this bool tensor is true and `b` where it is false. All three broadcast.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
     /// let x = Tensor::new([-1.0, 2.0], [2], &Device::cpu());
     /// assert_eq!(x.gt(0.0).where_(&x, 0.5).to_vec::<f32>().unwrap(), [0.5, 2.0]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if this tensor is not bool, if the shapes do not broadcast, if the dtypes of `a` and `b` differ, or if
+    /// the tensors are on different devices.
     #[track_caller]
     pub fn where_(&self, a: impl Into<Operand>, b: impl Into<Operand>) -> Tensor {
         self.choose("where", a.into(), b.into())
     }
 
-    /// [`where_`](Tensor::where_), also as a part of another method, which the messages name.
+    /// [`where_`](Tensor::where_). `op` is the method that the panic messages show.
     #[track_caller]
     pub(crate) fn choose(&self, op: &str, a: Operand, b: Operand) -> Tensor {
         if self.dtype() != DType::Bool {
-            refuse!(op, "the condition must be bool, not {}", self.spec());
+            refuse!(op, "the condition must be bool, but is {}", self.spec());
         }
         let (a, b) = match (a, b) {
             (a @ (Operand::Scalar(_) | Operand::Const(_)), b @ (Operand::Scalar(_) | Operand::Const(_))) => {
@@ -213,7 +247,7 @@ impl Tensor {
         let fits = [(self, &a), (self, &b), (&a, &b)];
         if !fits.iter().all(|(x, y)| Shape::broadcasts(x.shape(), y.shape())) {
             let [condition, a, b] = [self, &a, &b].map(|x| x.shape());
-            refuse!(op, "shapes do not broadcast: the condition's {condition}, {a} and {b}");
+            refuse!(op, "shapes do not broadcast: condition {condition}, {a} and {b}");
         }
         let shape = Shape::broadcast(op, &Shape::broadcast(op, self.shape(), a.shape()), b.shape());
         Spec::new(shape.clone(), a.dtype()).check_size(op, self.device());
@@ -221,13 +255,23 @@ impl Tensor {
         Tensor::build(Op::Where, &[&condition, &a, &b], a.spec().clone())
     }
 
-    /// A copy with `value` where `mask` is true; the mask broadcasts.
+    /// A copy of the tensor with `value` where `mask` is true. The mask broadcasts.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `mask` is not bool, if the shapes do not broadcast, if `value` is not representable in the tensor's
+    /// dtype, or if the tensors are on different devices.
     #[track_caller]
     pub fn masked_fill(&self, mask: &Tensor, value: impl Into<Operand>) -> Tensor {
         mask.choose("masked_fill", value.into(), self.into())
     }
 
-    /// The elements converted. Floats are cut towards zero, bools are 0 and 1, and numbers are true unless 0.
+    /// Converts the elements to another dtype. Floats are rounded towards zero; a bool becomes 0 or 1; a number becomes
+    /// true unless it is 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the result exceeds the device's storage binding limit.
     #[track_caller]
     pub fn to_dtype(&self, dtype: DType) -> Tensor {
         if dtype == self.dtype() {
@@ -240,19 +284,34 @@ impl Tensor {
         Tensor::build(Op::Cast(dtype), &[self], Spec::new(self.shape().clone(), dtype))
     }
 
-    /// Limits the elements to `[min, max]`. The gradient passes where the element is inside, not at the limits.
+    /// Limits the elements to `[min, max]`. The gradient is 0 at the limits and outside them.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, if a limit is not representable in its dtype, or if a limit is a tensor that does
+    /// not broadcast with it.
     #[track_caller]
     pub fn clamp(&self, min: impl Into<Operand>, max: impl Into<Operand>) -> Tensor {
         self.raised("clamp", min.into()).lowered("clamp", max.into())
     }
 
-    /// `min` where an element is below it.
+    /// Replaces the elements below `min` with `min`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, if `min` is not representable in its dtype, or if `min` is a tensor that does not
+    /// broadcast with it.
     #[track_caller]
     pub fn clamp_min(&self, min: impl Into<Operand>) -> Tensor {
         self.raised("clamp_min", min.into())
     }
 
-    /// `max` where an element is above it.
+    /// Replaces the elements above `max` with `max`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, if `max` is not representable in its dtype, or if `max` is a tensor that does not
+    /// broadcast with it.
     #[track_caller]
     pub fn clamp_max(&self, max: impl Into<Operand>) -> Tensor {
         self.lowered("clamp_max", max.into())
@@ -272,19 +331,33 @@ impl Tensor {
 /// Powers.
 impl Tensor {
     /// `x * x`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool.
     #[track_caller]
     pub fn square(&self) -> Tensor {
         binary_as("square", Binary::Mul, self.into(), self.into())
     }
 
     /// `1 / √x`
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32.
     #[track_caller]
     pub fn rsqrt(&self) -> Tensor {
         check_operands("rsqrt", Accepts::Float, &[self]);
         self.sqrt().reciprocal()
     }
 
-    /// `x` to the power `exponent`: a small whole number is repeated multiplication, anything else [`powf`](Self::powf).
+    /// `x` to the power `exponent`. An integer with magnitude 1 to 16 is computed by repeated multiplication, any other
+    /// exponent by [`powf`](Self::powf).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, if it is an integer tensor and the exponent is not an integer from 1 to 16, or if
+    /// the exponent is a tensor that does not broadcast with it.
     #[track_caller]
     pub fn pow(&self, exponent: impl Into<Operand>) -> Tensor {
         match exponent.into() {
@@ -296,7 +369,7 @@ impl Tensor {
         }
     }
 
-    /// By squaring: `x^13 = x * x^4 * x^8`.
+    /// Repeated squaring: `x^13 = x * x^4 * x^8`.
     #[track_caller]
     fn powi(&self, n: i32) -> Tensor {
         if n < 0 {
@@ -316,7 +389,7 @@ impl Tensor {
     }
 }
 
-/// The operators, between tensors and tensors, and tensors and numbers.
+/// The operators, between two tensors and between a tensor and a number.
 macro_rules! operators {
     ($($trait:ident $method:ident $row:ident;)*) => {$(
         impl<T: Into<Operand>> ops::$trait<T> for &Tensor {
@@ -333,7 +406,8 @@ macro_rules! operators {
                 binary(Binary::$row, self.into(), other.into())
             }
         }
-        // Of floats f64 alone: then the 1.0 of `(1.0 - &x).square()` can be of one type only, and needs no suffix.
+        // f64 is the only float type here: so the 1.0 of `(1.0 - &x).square()` has one possible type and needs no
+        // suffix.
         operators!(@number $trait $method $row f64 i32 Const);
     )*};
     (@number $trait:ident $method:ident $row:ident $($number:ty)*) => {$(

@@ -1,7 +1,7 @@
-//! Fused operations: what one is, and how it becomes a node.
+//! Fused operations: the [`Fused`] trait, and how a fused operation becomes a node.
 //!
-//! In: an operation, the crate's own (`ops`) or a user's, and its operands. Out: a node of the graph. Operations, their
-//! shaders and their gradients are not known here.
+//! Input: an operation of the crate (`ops`) or of a user, and its operands. Output: a graph node. This module does not
+//! know any particular operation, shader or gradient.
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;
@@ -15,7 +15,7 @@ use crate::core::limits::Limits;
 use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::graph::{Edge, Edges, FusedOp, Launch, Node, Op};
 
-/// An operation with kernels of its own: WGSL, and its decomposition into primitives.
+/// An operation with its own WGSL kernels, and its decomposition into primitives.
 ///
 /// ```
 /// use wgrad::ops::{Buffer, Fused, Launch, Tolerance, Word, check};
@@ -70,56 +70,63 @@ pub trait Fused: Any + Debug + Send + Sync {
     /// The name in messages and profiles.
     fn name(&self) -> &'static str;
 
-    /// What changes the shapes or the kernel's text: part of a plan's key, beside the operation's type.
+    /// Numbers that determine the shapes or the kernel source. They are part of a plan's key, together with the
+    /// operation's type.
     fn attributes(&self) -> Vec<u64> {
         Vec::new()
     }
 
-    /// Numbers of the user's (a rate, eps, p): uniforms, in no key. A launch names them by position.
+    /// Numbers from the user (a learning rate, eps, p). They are passed as uniforms and are not part of the key. A
+    /// launch refers to them by index.
     fn scalars(&self) -> Vec<f64> {
         Vec::new()
     }
 
-    /// Shapes and dtypes: the results, then what backward wants saved. The method that builds the operation panics
-    /// with the mismatch in the user's line.
+    /// Shapes and dtypes of the outputs: the results, then the tensors saved for the backward pass.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message if the inputs do not fit the operation. [`Tensor::fused`] panics with it at the caller's line.
     fn outputs(&self, inputs: &[Spec]) -> Result<Vec<Spec>, ShapeError>;
 
-    /// Every output, the saved ones too, in primitives.
+    /// The decomposition: computes every output, including the saved ones, with primitives.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor>;
 
-    /// A gradient for each input; `None` as a whole: differentiate `decomposition`. A rule that is handed a gradient of a
-    /// saved output that it does not know returns `None`.
+    /// One gradient per input. Return `None` to differentiate `decomposition` instead, for example if a gradient of a saved
+    /// output arrives that the rule does not handle.
     fn backward(&self, _io: &Io, _grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         None
     }
 
-    /// This operation with one more operand, the last, that is added to its only result; `None`: adding is another
-    /// operation. A gradient rule's operation that can saves the pass that would add its gradient to others.
+    /// This operation with one more operand, the last, which is added to its single result. `None` means that the
+    /// addition is a separate operation. A gradient operation that supports it saves a pass over memory when gradients
+    /// are accumulated.
     fn with_addend(&self) -> Option<Arc<dyn Fused>> {
         None
     }
 
-    /// Dispatches in order, for inputs and outputs of these specs; `None`: run `decomposition`. Every buffer is contiguous,
-    /// and none is of size 0.
+    /// The dispatches, in order, for these inputs and outputs. `None` means that `decomposition` runs instead. Every buffer
+    /// is contiguous and not empty.
     fn launch(&self, _io: &[Spec], _limits: &Limits) -> Option<Vec<Launch>> {
         None
     }
 }
 
-/// What a gradient rule may use: the operation's inputs and outputs, as tensors.
+/// The inputs and outputs of an operation, for its gradient rule.
 pub struct Io<'a> {
-    /// Its operands. [`Tensor::needs_grad`] tells which need a gradient.
+    /// The operands. [`Tensor::needs_grad`] tells which of them need a gradient.
     pub inputs: &'a [Tensor],
-    /// Its results, then what it saved.
+    /// The results, then the saved tensors.
     pub outputs: &'a [Tensor],
 }
 
 impl Tensor {
-    /// An operation with kernels of its own: all its outputs, in order. See [`Fused`].
+    /// Applies a fused operation and returns all its outputs, in order. See [`Fused`].
     ///
     /// # Panics
     ///
-    /// With what [`Fused::outputs`] says, in the caller's line.
+    /// Panics with the message of [`Fused::outputs`] if the inputs do not fit, if there are no inputs, if the inputs
+    /// are on different devices, or if an output exceeds the device's storage binding limit.
     #[track_caller]
     pub fn fused(op: impl Fused, inputs: &[&Tensor]) -> Vec<Tensor> {
         Tensor::fused_shared(Arc::new(op), inputs)
@@ -144,7 +151,7 @@ impl Tensor {
     }
 }
 
-/// As a node of the graph has it.
+/// The interface that the scheduler sees.
 impl FusedOp for Arc<dyn Fused> {
     fn name(&self) -> &'static str {
         self.as_ref().name()

@@ -1,4 +1,4 @@
-//! Indexing by tensors of indices (i32 or u32), checked in the user's line where the host knows the indices.
+//! Indexing with index tensors (i32 or u32). An index that the host knows is checked at the caller's line.
 
 use super::{Tensor, same_device};
 use crate::core::dtype::DType;
@@ -6,23 +6,38 @@ use crate::core::shape::{Spec, refuse};
 use crate::graph::Op;
 
 impl Tensor {
-    /// Along `dim`, the elements that `index` names: `out[i][j] = self[index[i][j]][j]` for dim 0.
+    /// Gathers elements along `dim`: `out[i][j] = self[index[i][j]][j]` for dim 0.
     ///
-    /// `index` has as many dims as `self`, and is no larger in the other dims. An index out of range is refused here
-    /// where the host knows it; else it gives NaN (0 for integers) and an error at the next read.
+    /// `index` has the rank of `self` and is not larger than `self` in the other dims. An index out of range that only
+    /// the device knows gives NaN (0 for integers), and the next read returns [`Error::Index`](crate::Error::Index).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `dim` is out of range, if `index` is not i32 or u32, if its rank differs or it is larger in another
+    /// dim, if the host knows an index out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn gather(&self, dim: i64, index: &Tensor) -> Tensor {
         let at = self.indexed("gather", dim, index);
         index.check_indices("gather", self.shape()[at]);
         let fits = (0..self.rank()).all(|d| d == at || index.shape()[d] <= self.shape()[d]);
         if !fits {
-            refuse!("gather", "index {} is larger than {} beside dim {dim}", index.spec(), self.spec());
+            refuse!(
+                "gather",
+                "index {} is larger than {} in a dim other than {dim}",
+                index.spec(),
+                self.spec()
+            );
         }
         Tensor::build(Op::Gather(at), &[self, index], Spec::new(index.shape().clone(), self.dtype()))
     }
 
-    /// A copy with `src` added along `dim` where `index` says: `out[index[i][j]][j] += src[i][j]` for dim 0. Sums run
-    /// in the order of `i`: the same bits every time.
+    /// A copy of the tensor with `src` added at the indices along `dim`: `out[index[i][j]][j] += src[i][j]` for dim 0.
+    /// The terms are added in the order of `i`, so the result is deterministic.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `dim` is out of range, if `index` is not i32 or u32, if the ranks or sizes do not fit, if `src` has
+    /// another dtype or is bool, if the host knows an index out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn scatter_add(&self, dim: i64, index: &Tensor, src: &Tensor) -> Tensor {
         let at = self.indexed("scatter_add", dim, index);
@@ -54,20 +69,25 @@ impl Tensor {
         self + added.pad(room)
     }
 
-    /// The leading part of this shape.
+    /// The leading part of the tensor, with this shape.
     #[track_caller]
     fn corner(&self, shape: &crate::Shape) -> Tensor {
         (0..self.rank()).fold(self.clone(), |x, dim| x.narrow(dim as i64, 0, shape[dim]))
     }
 
-    /// The slices along `dim` that the 1-D `index` names, in its order.
+    /// Selects the slices along `dim` at the indices of the 1-D tensor `index`, in its order.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, if `index` is not i32 or u32 or has more than one
+    /// dim, if the host knows an index out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn index_select(&self, dim: i64, index: &Tensor) -> Tensor {
         self.check_index("index_select", index);
         if index.rank() > 1 || self.rank() == 0 {
             refuse!(
                 "index_select",
-                "wants a 1-D index into a dim, not {} into {}",
+                "expects a 1-D index and a tensor of rank >= 1, got {} into {}",
                 index.spec(),
                 self.spec()
             );
@@ -79,7 +99,13 @@ impl Tensor {
         self.gather(dim, &index.broadcast_to(&self.shape().with(at, index.numel())))
     }
 
-    /// Rows of `weight` `[classes, width]` that this tensor of indices names: `[.., width]` (PyTorch's `embedding`).
+    /// Looks up rows of `weight`, `[num_embeddings, embedding_dim]`, at the indices in this tensor. The result is
+    /// `[.., embedding_dim]` (PyTorch's `embedding`).
+    ///
+    /// # Panics
+    ///
+    /// Panics if this tensor is not i32 or u32, if `weight` is not a matrix, if the host knows an index out of range,
+    /// or if the tensors are on different devices.
     #[track_caller]
     pub fn embedding(&self, weight: &Tensor) -> Tensor {
         self.embedded("embedding", weight)
@@ -89,32 +115,41 @@ impl Tensor {
     fn embedded(&self, op: &str, weight: &Tensor) -> Tensor {
         weight.check_index(op, self);
         if weight.rank() != 2 {
-            refuse!(op, "the weight must be [classes, width], not {}", weight.spec());
+            refuse!(op, "the weight must be [num_embeddings, embedding_dim], but is {}", weight.spec());
         }
         self.check_indices(op, weight.size(0));
         let rows = weight.index_select(0, &self.reshape([-1]));
         rows.reshape(self.shape().insert(self.rank(), weight.shape()[1]))
     }
 
-    /// [`embedding`](Tensor::embedding) whose row `padding` learns nothing: its gradient is 0. A negative number counts
-    /// from the end.
+    /// [`embedding`](Tensor::embedding) where row `padding` receives no gradient (PyTorch's `padding_idx`). A negative
+    /// index counts from the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if this tensor is not i32 or u32, if `weight` is not a matrix, if `padding` or an index known to the host
+    /// is out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn embedding_padded(&self, weight: &Tensor, padding: i64) -> Tensor {
         let rows = self.embedded("embedding_padded", weight);
         let classes = weight.shape()[0] as i64;
         if padding < -classes || padding >= classes {
-            refuse!("embedding_padded", "there is no padding row {padding} in the weight {}", weight.spec());
+            refuse!(
+                "embedding_padded",
+                "padding row {padding} is out of range for the weight {}",
+                weight.spec()
+            );
         }
         let padded = self.eq(padding.rem_euclid(classes) as f64).unsqueeze(-1);
         padded.where_(rows.detach(), rows)
     }
 
-    /// The dim, after checking what every indexing method asks of its index.
+    /// Checks the index of an indexing method and returns the normalized dim.
     #[track_caller]
     fn indexed(&self, op: &str, dim: i64, index: &Tensor) -> usize {
         self.check_index(op, index);
         if self.rank() == 0 || index.rank() != self.rank() {
-            refuse!(op, "index {} must have as many dims as {}, and at least one", index.spec(), self.spec());
+            refuse!(op, "index {} must have the rank of {}, and rank >= 1", index.spec(), self.spec());
         }
         self.shape().dim(op, dim)
     }
@@ -123,24 +158,24 @@ impl Tensor {
     fn check_index(&self, op: &str, index: &Tensor) {
         same_device(op, &[self, index]);
         if !matches!(index.dtype(), DType::I32 | DType::U32) {
-            refuse!(op, "the index must be i32 or u32, not {}", index.spec());
+            refuse!(op, "the index must be i32 or u32, but is {}", index.spec());
         }
     }
 
-    /// Refuses indices outside `0..size` where the host knows them: those that it uploaded itself.
+    /// Panics if an index is outside `0..size`. Only indices that were uploaded from the host are checked.
     #[track_caller]
     pub(crate) fn check_indices(&self, op: &str, size: usize) {
         self.check_indices_but(op, size, i64::MIN);
     }
 
-    /// [`check_indices`](Tensor::check_indices), but for one value that may be anywhere.
+    /// [`check_indices`](Tensor::check_indices), with one value that is always allowed.
     #[track_caller]
     pub(crate) fn check_indices_but(&self, op: &str, size: usize, but: i64) {
         let Op::Input(Some(known)) = &self.node().op else { return };
         let Some((least, largest)) = known.min_max_excluding(but) else { return };
         if least < 0 || largest >= size as i64 {
             let wrong = if least < 0 { least } else { largest };
-            refuse!(op, "index {wrong} in {} is out of range: there are {size}", self.spec());
+            refuse!(op, "index {wrong} in {} is out of range: there are {size} entries", self.spec());
         }
     }
 }

@@ -7,7 +7,8 @@ use crate::core::shape::{Shape, Spec, refuse};
 use crate::graph::{Accepts, Move, Op};
 
 impl Tensor {
-    /// Matrix product, by PyTorch's rules: vectors are rows or columns, leading dims are batches and broadcast.
+    /// Matrix product with PyTorch's rules: a vector is a row on the left and a column on the right; leading dims are
+    /// batch dims and broadcast.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -16,21 +17,26 @@ impl Tensor {
     /// let b = Tensor::new([5.0, 6.0], [2], &dev);
     /// assert_eq!(a.matmul(&b).to_vec::<f32>().unwrap(), [17.0, 39.0]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32 or is a scalar, if the inner dims differ, if the batch dims do not broadcast, or
+    /// if the tensors are on different devices.
     #[track_caller]
     pub fn matmul(&self, other: &Tensor) -> Tensor {
         same_device("matmul", &[self, other]);
         let (a, b) = (self.spec(), other.spec());
         if !(a.dtype.is_float() && b.dtype == a.dtype) {
-            refuse!("matmul", "wants two float tensors, not {a} and {b}");
+            refuse!("matmul", "expects two f32 tensors, got {a} and {b}");
         }
         if self.rank() == 0 || other.rank() == 0 {
-            refuse!("matmul", "a scalar is no matrix: {a} x {b}");
+            refuse!("matmul", "expects rank >= 1: {a} x {b}");
         }
         let inner = (self.size(-1), if other.rank() == 1 { other.size(0) } else { other.size(-2) });
         if inner.0 != inner.1 {
             refuse!("matmul", "inner dims differ: {a} x {b} ({} against {})", inner.0, inner.1);
         }
-        // A vector is a row on the left and a column on the right; the dim it lends goes again afterwards.
+        // A vector gets a dim of size 1: in front on the left, at the end on the right. The result drops it again.
         let left = if self.rank() == 1 { self.unsqueeze(0) } else { self.clone() };
         let right = if other.rank() == 1 { other.unsqueeze(1) } else { other.clone() };
         let product = left.matmul_batched(&right);
@@ -44,11 +50,11 @@ impl Tensor {
         product.moved(Move::Reshape(shape))
     }
 
-    /// Both of rank 2 or more.
+    /// [`matmul`](Tensor::matmul) where both operands have rank >= 2.
     #[track_caller]
     fn matmul_batched(&self, other: &Tensor) -> Tensor {
         let (m, k, n) = (self.size(-2), self.size(-1), other.size(-1));
-        // A matrix on the right serves every batch: the batches are rows of one product.
+        // One matrix on the right is shared by all batches, so the batches become rows of one product.
         if other.rank() == 2 && self.rank() > 2 {
             let rows = self.shape()[..self.rank() - 1].iter().product();
             let product = self.moved(Move::Reshape([rows, k].into())).matmul_batched(other);
@@ -65,13 +71,19 @@ impl Tensor {
         spec.check_size("matmul", self.device());
         let (a, b) = (self.broadcast_to(&with(m, k)), other.broadcast_to(&with(k, n)));
         if k == 0 {
-            // Sums of nothing: zeros, with a history.
+            // The sum over an empty dim: zeros that keep the history.
             return a.sum_dim(-1, true) + b.sum_dim(-2, true);
         }
         Tensor::build(Op::MatMul, &[&a, &b], spec)
     }
 
-    /// `x W^T + b`: `weight` is `[out, in]`, `bias` `[out]`, the last dim of `x` is `in` (PyTorch's `linear`).
+    /// `x W^T + b`, where the last dim of `x` is `in`, `weight` is `[out, in]` and `bias` is `[out]` (PyTorch's
+    /// `linear`).
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if `weight` is not `[out, in]` or `bias` not `[out]`, or if the tensors are on
+    /// different devices.
     #[track_caller]
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
         let operands: SmallVec<[&Tensor; 3]> = [self, weight].into_iter().chain(bias).collect();

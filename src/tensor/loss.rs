@@ -1,5 +1,4 @@
-//! Losses: how far from the target. `Reduction` says what becomes of the elements. Those of classes are in
-//! `ops/cross_entropy`.
+//! Loss functions. `Reduction` says how the elements are reduced. Losses of class indices are in `ops/cross_entropy`.
 
 use smallvec::SmallVec;
 
@@ -8,35 +7,48 @@ use super::{Const, Tensor, check_operands};
 use crate::core::shape::{Shape, refuse};
 use crate::graph::{Accepts, Binary};
 
-/// What becomes of the losses of the elements.
+/// How a loss reduces its elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// They stay.
+    /// No reduction.
     None,
-    /// Their mean.
+    /// The mean of the elements.
     #[default]
     Mean,
-    /// Their sum.
+    /// The sum of the elements.
     Sum,
-    /// Their sum divided by the size of dim 0 ([`Tensor::kl_div`]).
+    /// The sum divided by the size of dim 0 ([`Tensor::kl_div`]).
     BatchMean,
 }
 
 impl Tensor {
-    /// Mean of squared differences.
+    /// Squared differences, reduced.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the shapes do not broadcast, or if the tensors are on different devices.
     #[track_caller]
     pub fn mse_loss(&self, target: &Tensor, reduction: Reduction) -> Tensor {
         self.difference("mse_loss", target).square().reduced(reduction)
     }
 
-    /// Mean of absolute differences.
+    /// Absolute differences, reduced.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the shapes do not broadcast, or if the tensors are on different devices.
     #[track_caller]
     pub fn l1_loss(&self, target: &Tensor, reduction: Reduction) -> Tensor {
         self.difference("l1_loss", target).abs().reduced(reduction)
     }
 
-    /// `d²/(2 beta)` for differences below `beta`, else `|d| - beta/2` (Girshick, 2015); a beta of 0 is
+    /// `d²/(2 beta)` where `|d| < beta`, else `|d| - beta/2` (Girshick, 2015), reduced. With `beta` 0 it is
     /// [`l1_loss`](Tensor::l1_loss).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `beta` is negative or NaN, if an operand is not f32, if the shapes do not broadcast, or if the tensors
+    /// are on different devices.
     #[track_caller]
     pub fn smooth_l1_loss(&self, target: &Tensor, beta: f64, reduction: Reduction) -> Tensor {
         if beta.is_nan() || beta < 0.0 {
@@ -51,7 +63,12 @@ impl Tensor {
         size.lt(beta).where_(square, &size - 0.5 * beta).reduced(reduction)
     }
 
-    /// `d²/2` for differences below `delta`, else `delta (|d| - delta/2)` (Huber, 1964).
+    /// `d²/2` where `|d| <= delta`, else `delta (|d| - delta/2)` (Huber, 1964), reduced.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `delta` is not positive, if an operand is not f32, if the shapes do not broadcast, or if the tensors
+    /// are on different devices.
     #[track_caller]
     pub fn huber_loss(&self, target: &Tensor, delta: f64, reduction: Reduction) -> Tensor {
         if delta.is_nan() || delta <= 0.0 {
@@ -63,8 +80,13 @@ impl Tensor {
         size.le(delta).where_(difference.square() * Const(0.5), line).reduced(reduction)
     }
 
-    /// Cross-entropy of a yes or no: `-w (p t log σ(x) + (1 - t) log(1 - σ(x)))` of logits `x`, targets `t` in [0, 1],
-    /// weights `w` and `pos_weight` `p`. Without overflow for any logit.
+    /// Binary cross-entropy with logits: `-w (p t log σ(x) + (1 - t) log(1 - σ(x)))` for logits `x`, targets `t` in [0,
+    /// 1], `weight` `w` and `pos_weight` `p`. It does not overflow for any logit.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if `target` has another shape, if a weight does not broadcast to the logits, or
+    /// if the tensors are on different devices.
     #[track_caller]
     pub fn binary_cross_entropy_with_logits(
         &self,
@@ -78,7 +100,12 @@ impl Tensor {
             [self, target].into_iter().chain(weight).chain(pos_weight).collect();
         check_operands(op, Accepts::Float, &operands);
         if self.spec() != target.spec() {
-            refuse!(op, "{} and the target {} differ", self.spec(), target.spec());
+            refuse!(
+                op,
+                "the logits {} and the target {} differ in shape or dtype",
+                self.spec(),
+                target.spec()
+            );
         }
         if let Some(wrong) = operands.iter().find(|x| !Shape::broadcasts(x.shape(), self.shape())) {
             refuse!(op, "the weight {} does not broadcast to {}", wrong.spec(), self.spec());
@@ -95,8 +122,12 @@ impl Tensor {
         loss.reduced(reduction)
     }
 
-    /// Divergence of the target from log-probabilities: `t (log t - self)`, with `0 log 0 = 0`; with `log_target` the
-    /// target is logarithms too (Kullback and Leibler, 1951).
+    /// Kullback-Leibler divergence of log-probabilities from a target: `t (log t - self)`, with `0 log 0 = 0`. With
+    /// `log_target` the target holds log-probabilities too (Kullback and Leibler, 1951).
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the shapes do not broadcast, or if the tensors are on different devices.
     #[track_caller]
     pub fn kl_div(&self, target: &Tensor, log_target: bool, reduction: Reduction) -> Tensor {
         check_operands("kl_div", Accepts::Float, &[self, target]);
@@ -110,7 +141,7 @@ impl Tensor {
         loss.reduced(reduction)
     }
 
-    /// `self - target`, broadcast; a mismatch names the loss.
+    /// `self - target`, broadcast. `op` is the loss that the panic messages show.
     #[track_caller]
     fn difference(&self, op: &str, target: &Tensor) -> Tensor {
         check_operands(op, Accepts::Float, &[self, target]);

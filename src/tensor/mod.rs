@@ -1,6 +1,6 @@
-//! `Tensor`: what users hold. Every shape, dim and dtype is checked here, in the user's line.
+//! [`Tensor`], the type that users hold. Shapes, dims and dtypes are checked here, at the caller's line.
 //!
-//! In: calls. Out: nodes. Nothing is computed until a value is read or a step is taken.
+//! Input: method calls. Output: graph nodes. Nothing is computed until a value is read or an optimizer steps.
 
 pub(crate) mod activation;
 pub(crate) mod creation;
@@ -31,10 +31,14 @@ use crate::core::grad_mode::is_grad_enabled;
 use crate::core::shape::{Shape, Spec, refuse};
 use crate::graph::{Accepts, Device, Edge, Handle, Move, Node, Op, print};
 
-/// An n-dimensional array on a device, or the promise of one: a handle on a node of the graph.
+/// An n-dimensional array on a device. It is a handle to a graph node, whose value may not be computed yet.
 ///
-/// Cloning is cheap and shares the value. Operations build the graph and return at once; a value is computed when it
-/// is read ([`item`](Tensor::item), [`to_vec`](Tensor::to_vec), [`realize`](Tensor::realize)) or an optimizer steps.
+/// Cloning is cheap and shares the value. Operations extend the graph and return at once. A value is computed when it
+/// is read ([`item`](Tensor::item), [`to_vec`](Tensor::to_vec), [`realize`](Tensor::realize)) or when an optimizer
+/// steps.
+///
+/// Methods panic at the caller's line if shapes, dims, dtypes or devices do not fit, or if the result exceeds the
+/// device's storage binding limit.
 ///
 /// ```
 /// use wgrad::{Device, Tensor};
@@ -60,7 +64,7 @@ impl Tensor {
         &self.0.node
     }
 
-    /// Which of the node's outputs it is.
+    /// The index of the output that this handle refers to.
     pub(crate) fn out(&self) -> u8 {
         self.0.out
     }
@@ -69,16 +73,16 @@ impl Tensor {
         self.0.edge()
     }
 
-    /// Whether both are handles on one output.
+    /// Whether both handles refer to the same output of the same node.
     pub(crate) fn same(&self, other: &Tensor) -> bool {
         Arc::ptr_eq(self.node(), other.node()) && self.out() == other.out()
     }
 
-    /// A pending node of one output.
+    /// Builds a pending node with one output.
     #[track_caller]
     pub(crate) fn build(op: Op, sources: &[&Tensor], spec: Spec) -> Tensor {
         let device = &sources[0].node().device;
-        // An operand that is only stretched is read through strides and not written; where strides cannot say it, the
+        // An expanded operand is read through strides and is not written to memory. If strides cannot express it, the
         // run fails with `Error::TooLarge`.
         if !matches!(op, Op::Move(Move::Expand(_))) {
             spec.check_size(op.name(), device);
@@ -88,7 +92,7 @@ impl Tensor {
         Tensor::from_node(Node::new(op, edges, [spec].into(), device, tracks), 0)
     }
 
-    /// A leaf without sources.
+    /// Builds a node without sources.
     #[track_caller]
     pub(crate) fn leaf(op: Op, spec: Spec, device: &Device) -> Tensor {
         spec.check_size("tensor", device);
@@ -96,12 +100,12 @@ impl Tensor {
         Tensor::from_node(node, 0)
     }
 
-    /// Whether a gradient flows to this tensor.
+    /// Whether the tensor needs a gradient: it is a leaf that requires one, or it depends on such a leaf.
     pub fn needs_grad(&self) -> bool {
         self.dtype().is_float() && self.node().needs_grad()
     }
 
-    /// The graph behind this tensor as text, oldest node first: what has been computed and forgotten is not in it.
+    /// The pending graph of this tensor as text, oldest node first. Nodes that were computed and freed are not shown.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -117,41 +121,45 @@ impl Tensor {
         &self.node().outs[self.out() as usize]
     }
 
-    /// Sizes of the dimensions, outermost first.
+    /// The sizes of the dims, outermost first.
     pub fn shape(&self) -> &Shape {
         self.node().shape(self.out())
     }
 
-    /// The size of one dim; negative dims count from the end.
+    /// The size of one dim. A negative dim counts from the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `dim` is out of range.
     #[track_caller]
     pub fn size(&self, dim: i64) -> usize {
         let dim = self.shape().dim("size", dim);
         self.shape().get(dim).copied().unwrap_or(1)
     }
 
-    /// Number of dimensions.
+    /// The number of dims.
     pub fn rank(&self) -> usize {
         self.shape().rank()
     }
 
-    /// Number of elements.
+    /// The number of elements.
     pub fn numel(&self) -> usize {
         self.shape().numel()
     }
 
-    /// Type of the elements.
+    /// The type of the elements.
     pub fn dtype(&self) -> DType {
         self.spec().dtype
     }
 
-    /// Where the tensor lives.
+    /// The device that holds the tensor.
     pub fn device(&self) -> &Device {
         &self.node().device
     }
 }
 
 impl Spec {
-    /// Refuses what no binding of the device can hold, when it is built rather than when it runs.
+    /// Panics if a tensor exceeds the device's storage binding limit: at the line that builds it, not when it runs.
     #[track_caller]
     pub(crate) fn check_size(&self, op: &str, device: &Device) {
         if let Some(limit) = device.binding_limit()
@@ -159,7 +167,7 @@ impl Spec {
         {
             refuse!(
                 op,
-                "{self} takes {} bytes, over the {limit} bytes that a storage binding of this adapter can hold \
+                "{self} takes {} bytes, more than the {limit} bytes of this adapter's storage binding limit \
                  (max_storage_buffer_binding_size)",
                 self.bytes()
             );
@@ -167,14 +175,14 @@ impl Spec {
     }
 }
 
-/// The one device that all operands live on.
+/// The device of all operands. Panics if there are no operands or if their devices differ.
 #[track_caller]
 pub(crate) fn same_device<'a>(op: &str, operands: &[&'a Tensor]) -> &'a Device {
-    let Some(first) = operands.first() else { refuse!(op, "no operands") };
+    let Some(first) = operands.first() else { refuse!(op, "expects at least one operand") };
     if let Some(other) = operands.iter().find(|x| x.device() != first.device()) {
         refuse!(
             op,
-            "operands live on different devices: {} on {} and {} on {}",
+            "operands are on different devices: {} on {} and {} on {}",
             first.spec(),
             first.device(),
             other.spec(),
@@ -184,7 +192,7 @@ pub(crate) fn same_device<'a>(op: &str, operands: &[&'a Tensor]) -> &'a Device {
     first.device()
 }
 
-/// Refuses operands on several devices, or of a dtype that the operation is not defined for.
+/// Panics if the operands are on different devices, or if the operation does not support a dtype.
 #[track_caller]
 pub(crate) fn check_operands(op: &str, accepts: Accepts, operands: &[&Tensor]) {
     same_device(op, operands);

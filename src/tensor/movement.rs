@@ -1,4 +1,5 @@
-//! Movement methods: other shapes over the same elements. They cost nothing until a kernel needs another layout.
+//! Movement operations: another shape over the same elements. They copy nothing, unless a kernel needs another memory
+//! layout.
 
 use smallvec::SmallVec;
 
@@ -8,7 +9,7 @@ use crate::core::shape::{Dims, Shape, Spec, refuse};
 use crate::graph::{Move, Op, WindowMove};
 
 impl Tensor {
-    /// Builds the node of a movement op, unless it would move nothing.
+    /// Builds the node of a movement operation, unless it changes nothing.
     #[track_caller]
     pub(crate) fn moved(&self, movement: Move) -> Tensor {
         let shape = movement.shape(self.shape());
@@ -24,19 +25,23 @@ impl Tensor {
         }
     }
 
-    /// What a method that changes nothing returns: this tensor, without its history where none is recorded.
+    /// The result of a method that changes nothing: this tensor, detached if gradients are disabled.
     #[track_caller]
     pub(crate) fn unchanged(&self) -> Tensor {
         if is_grad_enabled() || !self.needs_grad() { self.clone() } else { self.detach() }
     }
 
-    /// The same elements, in row-major order, under another shape. One size may be -1: it follows from the others.
+    /// The same elements in row-major order with another shape. One size may be -1; it is computed from the others.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
     /// let x = Tensor::zeros([2, 6], &Device::cpu());
     /// assert_eq!(x.reshape([4, -1]).shape()[..], [4, 3]);
     /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the number of elements differs, if more than one size is -1, or if another size is negative.
     #[track_caller]
     pub fn reshape(&self, shape: impl Into<Dims>) -> Tensor {
         let dims = shape.into();
@@ -49,13 +54,17 @@ impl Tensor {
             _ => false,
         };
         if !fits || dims.0.iter().any(|&size| size < -1) {
-            refuse!("reshape", "{} of {numel} elements does not fit the shape {dims}", self.spec());
+            refuse!("reshape", "{} with {numel} elements does not fit the shape {dims}", self.spec());
         }
         let size = |&size: &i64| if size == -1 { (numel / known) as usize } else { size as usize };
         self.moved(Move::Reshape(dims.0.iter().map(size).collect()))
     }
 
-    /// Dim `i` of the result is dim `dims[i]`.
+    /// Reorders the dims: dim `i` of the result is dim `dims[i]` of the tensor.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `dims` is not a permutation of the tensor's dims.
     #[track_caller]
     pub fn permute(&self, dims: impl Into<Dims>) -> Tensor {
         let dims = dims.into();
@@ -63,12 +72,16 @@ impl Tensor {
         let mut sorted = order.clone();
         sorted.sort_unstable();
         if !sorted.iter().copied().eq(0..self.rank()) {
-            refuse!("permute", "dims {dims} are not an order of the dims of {}", self.spec());
+            refuse!("permute", "dims {dims} are not a permutation of the dims of {}", self.spec());
         }
         self.moved(Move::Permute(order))
     }
 
     /// Swaps two dims.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a dim is out of range.
     #[track_caller]
     pub fn transpose(&self, dim0: i64, dim1: i64) -> Tensor {
         let (a, b) = (self.shape().dim("transpose", dim0), self.shape().dim("transpose", dim1));
@@ -79,16 +92,25 @@ impl Tensor {
         self.moved(Move::Permute(order))
     }
 
-    /// The transpose of a matrix: swaps the last two dims.
+    /// The transpose of a matrix. Swaps the last two dims.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor has fewer than two dims.
     #[track_caller]
     pub fn t(&self) -> Tensor {
         if self.rank() < 2 {
-            refuse!("t", "{} has no two dims to swap", self.spec());
+            refuse!("t", "expects rank >= 2, got {}", self.spec());
         }
         self.transpose(-2, -1)
     }
 
-    /// Dims of size 1 repeated to the sizes given, new dims in front; -1 keeps a size.
+    /// Expands dims of size 1 to the given sizes and adds new dims in front. A size of -1 keeps the dim.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor has more dims than `shape`, if a dim whose size is not 1 would change, or if the result
+    /// exceeds the device's storage binding limit.
     #[track_caller]
     pub fn expand(&self, shape: impl Into<Dims>) -> Tensor {
         let dims = shape.into();
@@ -108,7 +130,7 @@ impl Tensor {
         self.broadcast_to(&sizes)
     }
 
-    /// `expand` to a shape that this one is known to broadcast to.
+    /// [`expand`](Tensor::expand) to a shape that the tensor is known to broadcast to.
     #[track_caller]
     pub(crate) fn broadcast_to(&self, shape: &Shape) -> Tensor {
         if self.shape() == shape {
@@ -121,7 +143,11 @@ impl Tensor {
         self.moved(Move::Reshape(aligned)).moved(Move::Expand(shape.clone()))
     }
 
-    /// `length` elements along `dim` from `start` on; a negative start counts from the end.
+    /// `length` elements along `dim`, beginning at `start`. A negative start counts from the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, or if the range is not within the dim.
     #[track_caller]
     pub fn narrow(&self, dim: i64, start: i64, length: usize) -> Tensor {
         let at = self.dim_of("narrow", dim);
@@ -130,7 +156,7 @@ impl Tensor {
         if first < 0 || first + length as i64 > size {
             refuse!(
                 "narrow",
-                "{length} elements from {start} on are not within dim {dim} of {}",
+                "start {start} and length {length} are out of range for dim {dim} of {}",
                 self.spec()
             );
         }
@@ -138,7 +164,11 @@ impl Tensor {
         self.moved(Move::Slice(self.shape().iter().enumerate().map(range).collect()))
     }
 
-    /// The elements at `index` along `dim`, which goes away; a negative index counts from the end.
+    /// The slice at `index` along `dim`, without that dim. A negative index counts from the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, or if `dim` or `index` is out of range.
     #[track_caller]
     pub fn select(&self, dim: i64, index: i64) -> Tensor {
         let at = self.dim_of("select", dim);
@@ -149,12 +179,17 @@ impl Tensor {
         self.narrow(dim, index, 1).squeeze(at as i64)
     }
 
-    /// Python's `x[start:end:step]` along `dim`: bounds are cut to the size, negative ones count from the end.
+    /// Python's `x[start:end:step]` along `dim`: bounds are clamped to the size, and negative bounds count from the
+    /// end.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, or if `step` is 0.
     #[track_caller]
     pub fn slice(&self, dim: i64, start: Option<i64>, end: Option<i64>, step: usize) -> Tensor {
         let at = self.dim_of("slice", dim);
         if step == 0 {
-            refuse!("slice", "step 0 along dim {dim} of {}", self.spec());
+            refuse!("slice", "step 0 is not allowed (dim {dim} of {})", self.spec());
         }
         let size = self.shape()[at] as i64;
         let bound = |x: i64| if x < 0 { (x + size).max(0) } else { x.min(size) };
@@ -164,14 +199,15 @@ impl Tensor {
         if step == 1 || length == 0 {
             return taken;
         }
-        // Every step-th element: the first of each row of `step`, once the length is a multiple of it.
+        // Every `step`-th element: pads the length to a multiple of `step`, splits it into rows of `step`, and takes
+        // the first column.
         let count = length.div_ceil(step);
         let rows = taken.shape().with(at, count).insert(at + 1, step);
         let padded = taken.pad_dim(at, 0, count * step - length).moved(Move::Reshape(rows));
         padded.narrow(at as i64 + 1, 0, 1).squeeze(at as i64 + 1)
     }
 
-    /// A dim of the tensor that exists: a scalar has none.
+    /// The normalized dim. Panics for a scalar, which has no dims.
     #[track_caller]
     pub(crate) fn dim_of(&self, op: &str, dim: i64) -> usize {
         if self.rank() == 0 {
@@ -186,7 +222,7 @@ impl Tensor {
         self.moved(Move::Pad(pads))
     }
 
-    /// `step - 1` zeros after each element along `dim`.
+    /// Inserts `step - 1` zeros after each element along `dim`.
     #[track_caller]
     pub(crate) fn dilate(&self, dim: usize, step: usize) -> Tensor {
         if step == 1 {
@@ -196,45 +232,60 @@ impl Tensor {
         rows.moved(Move::Reshape(self.shape().with(dim, self.shape()[dim] * step)))
     }
 
-    /// As many elements along `dim` as `length`: zeros before, then these, cut or filled up with zeros.
+    /// Pads with zeros in front along `dim`, then pads or crops the end to `length` elements in total.
     #[track_caller]
     pub(crate) fn pad_or_crop(&self, dim: usize, before: usize, length: usize) -> Tensor {
         let kept = self.shape()[dim].min(length - before.min(length));
         self.narrow(dim as i64, 0, kept).pad_dim(dim, before.min(length), length - kept - before.min(length))
     }
 
-    /// The windows of `size` elements, `dilation` apart, that start `step` apart along `dim`: their elements are a new
-    /// last dim (PyTorch's `unfold`, with a dilation).
+    /// Windows of `size` elements along `dim`. The elements of a window are `dilation` apart, the windows start `step`
+    /// apart, and the elements of a window become a new last dim (PyTorch's `unfold`, with a dilation).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is a scalar, if `dim` is out of range, if `size`, `step` or `dilation` is 0, or if no
+    /// window fits.
     #[track_caller]
     pub fn unfold(&self, dim: i64, size: usize, step: usize, dilation: usize) -> Tensor {
         let at = self.dim_of("unfold", dim);
         if size == 0 || step == 0 || dilation == 0 {
-            refuse!("unfold", "size {size}, step {step} and dilation {dilation} must be at least 1");
+            refuse!("unfold", "size {size}, step {step} and dilation {dilation} must be >= 1");
         }
         let windows = WindowMove { dim: at, size, step, dilation };
         if windows.count(self.shape()[at]) == 0 {
             refuse!(
                 "unfold",
-                "no window of {size} elements, {dilation} apart, fits dim {dim} of {}",
+                "a window of size {size} and dilation {dilation} does not fit into dim {dim} of {}",
                 self.spec()
             );
         }
         self.moved(Move::Windows(windows))
     }
 
-    /// Zeros around the elements: pairs (before, after) from the last dim backwards, as PyTorch's `pad`; negative
-    /// numbers crop.
+    /// Pads with zeros. `pad` holds pairs (before, after), beginning with the last dim, as in PyTorch's `pad`. A
+    /// negative number crops.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `pad` has an odd length or more pairs than the tensor has dims, or if it crops more elements than a
+    /// dim has.
     #[track_caller]
     pub fn pad(&self, pad: impl Into<Dims>) -> Tensor {
         self.padded("pad", &pad.into())
     }
 
-    /// [`pad`](Tensor::pad), also as a part of another method, which the messages name.
+    /// [`pad`](Tensor::pad). `op` is the method that the panic messages show.
     #[track_caller]
     pub(crate) fn padded(&self, op: &str, pad: &Dims) -> Tensor {
         let pairs = pad.0.chunks(2);
         if pad.0.len() % 2 == 1 || pairs.len() > self.rank() {
-            refuse!(op, "{pad} is not a pair for each of up to {} dims of {}", self.rank(), self.spec());
+            refuse!(
+                op,
+                "{pad} does not hold pairs (before, after) for at most {} dims of {}",
+                self.rank(),
+                self.spec()
+            );
         }
         let mut ranges: SmallVec<[(usize, usize); 4]> = self.shape().iter().map(|&size| (0, size)).collect();
         let mut pads: SmallVec<[(usize, usize); 4]> = SmallVec::from_elem((0, 0), self.rank());
@@ -242,7 +293,7 @@ impl Tensor {
             let dim = self.rank() - 1 - i;
             let crop = |x: i64| (-x).max(0) as usize;
             let Some(left) = self.shape()[dim].checked_sub(crop(pair[0]) + crop(pair[1])) else {
-                refuse!(op, "{pad} crops more than there is of dim {dim} of {}", self.spec());
+                refuse!(op, "{pad} crops more elements than dim {dim} of {} has", self.spec());
             };
             ranges[dim] = (crop(pair[0]), left);
             pads[dim] = (pair[0].max(0) as usize, pair[1].max(0) as usize);
@@ -250,7 +301,11 @@ impl Tensor {
         self.moved(Move::Slice(ranges)).moved(Move::Pad(pads))
     }
 
-    /// Reverses the order along the dims.
+    /// Reverses the order of the elements along the dims. An empty list changes nothing.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a dim is out of range or listed twice.
     #[track_caller]
     pub fn flip(&self, dims: impl Into<Dims>) -> Tensor {
         let dims = dims.into();
@@ -260,7 +315,11 @@ impl Tensor {
         self.moved(Move::Flip(self.shape().dims("flip", &dims)))
     }
 
-    /// A new dim of size 1 at `dim`.
+    /// Inserts a dim of size 1 at `dim`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `dim` is out of range.
     #[track_caller]
     pub fn unsqueeze(&self, dim: i64) -> Tensor {
         let rank = self.rank() as i64 + 1;
@@ -276,7 +335,11 @@ impl Tensor {
         self.moved(Move::Reshape(self.shape().insert(dim.rem_euclid(rank) as usize, 1)))
     }
 
-    /// Without the dims listed that have size 1; an empty list means all of them.
+    /// Removes the listed dims that have size 1. An empty list means all dims.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a dim is out of range or listed twice.
     #[track_caller]
     pub fn squeeze(&self, dims: impl Into<Dims>) -> Tensor {
         let dims = self.shape().dims("squeeze", &dims.into());
@@ -284,12 +347,16 @@ impl Tensor {
         self.moved(Move::Reshape(self.shape().without(&ones)))
     }
 
-    /// One dim in place of the dims `start_dim` to `end_dim`.
+    /// Merges the dims `start_dim` to `end_dim`, inclusive, into one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a dim is out of range, or if `start_dim` comes after `end_dim`.
     #[track_caller]
     pub fn flatten(&self, start_dim: i64, end_dim: i64) -> Tensor {
         let (start, end) = (self.shape().dim("flatten", start_dim), self.shape().dim("flatten", end_dim));
         if start > end {
-            refuse!("flatten", "dim {start_dim} is behind dim {end_dim} in {}", self.spec());
+            refuse!("flatten", "start_dim {start_dim} comes after end_dim {end_dim} in {}", self.spec());
         }
         if self.rank() == 0 {
             return self.moved(Move::Reshape([1].into()));

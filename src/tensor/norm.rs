@@ -1,23 +1,28 @@
-//! Batch normalisation and dropout. Norms over rows have kernels: `ops/layer_norm`.
+//! Batch normalization and dropout. Layer norm and its relatives have kernels: `ops/layer_norm`.
 
 use super::{Const, Tensor, check_operands};
 use crate::core::shape::{Shape, refuse};
 use crate::graph::{Accepts, Move};
 
-/// What training makes of a batch: the output and the running statistics to go on with.
+/// The result of batch norm in training: the output and the new running statistics.
 #[derive(Clone, Debug)]
 pub struct BatchNorm {
-    /// The normalised batch.
+    /// The normalized batch.
     pub output: Tensor,
-    /// The running mean, moved towards the batch's.
+    /// The new running mean.
     pub running_mean: Tensor,
-    /// The running variance, moved towards the batch's (the unbiased one).
+    /// The new running variance. It is updated with the unbiased variance of the batch.
     pub running_var: Tensor,
 }
 
 impl Tensor {
-    /// Batch normalisation with statistics that are given: `(x - mean) / √(var + eps) * weight + bias` for each channel
-    /// (dim 1). What a trained model does.
+    /// Batch norm with given statistics, as in evaluation: `(x - mean) / √(var + eps) * weight + bias` for each channel
+    /// (dim 1).
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the tensor has fewer than two dims, if a parameter is not `[channels]`, or
+    /// if the tensors are on different devices.
     #[track_caller]
     pub fn batch_norm(
         &self,
@@ -28,13 +33,18 @@ impl Tensor {
         eps: f64,
     ) -> Tensor {
         self.check_channels("batch_norm", &[Some(running_mean), Some(running_var), weight, bias]);
-        let channel = |x: &Tensor| self.per_channel(Some(x)).expect("given");
+        let channel = |x: &Tensor| self.per_channel(Some(x)).expect("the parameter is Some");
         let normal = (self - channel(running_mean)) * (channel(running_var) + eps).rsqrt();
         normal.scaled(self.per_channel(weight).as_ref(), self.per_channel(bias).as_ref())
     }
 
-    /// Batch normalisation with the batch's own statistics (Ioffe and Szegedy, 2015), and the running ones moved
-    /// towards them by `momentum`.
+    /// Batch norm with the statistics of the batch, as in training (Ioffe and Szegedy, 2015). The new running
+    /// statistics are `(1 - momentum) * running + momentum * batch`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if an operand is not f32, if the tensor has fewer than two dims or fewer than two values per channel, if
+    /// a parameter is not `[channels]`, or if the tensors are on different devices.
     #[track_caller]
     pub fn batch_norm_train(
         &self,
@@ -50,7 +60,11 @@ impl Tensor {
         let dims: Vec<usize> = (0..self.rank()).filter(|&dim| dim != 1).collect();
         let count: usize = dims.iter().map(|&dim| self.shape()[dim]).product();
         if count < 2 {
-            refuse!(op, "{} has {count} values a channel: training wants more than one", self.spec());
+            refuse!(
+                op,
+                "expects more than one value per channel in training, got {count} in {}",
+                self.spec()
+            );
         }
         let mean = self.mean_dim(&dims[..], true);
         let centred = self - &mean;
@@ -67,13 +81,18 @@ impl Tensor {
         }
     }
 
-    /// Each element is 0 with probability `p`, and divided by `1 - p` otherwise (Srivastava et al., 2014). The mask is
-    /// drawn from this thread's generator; backward sees the same one. Without `training` nothing happens.
+    /// Sets each element to 0 with probability `p` and divides the others by `1 - p` (Srivastava et al., 2014). The
+    /// mask is drawn from this thread's generator, and the backward pass uses the same mask. Without `training` it
+    /// returns the tensor unchanged.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32, or if `p` is not in [0, 1].
     #[track_caller]
     pub fn dropout(&self, p: f64, training: bool) -> Tensor {
         check_operands("dropout", Accepts::Float, &[self]);
         if !(0.0..=1.0).contains(&p) {
-            refuse!("dropout", "p is no probability: {p}");
+            refuse!("dropout", "p must be in [0, 1], but is {p}");
         }
         if !training || p == 0.0 {
             return self.unchanged();
@@ -101,14 +120,19 @@ impl Tensor {
     pub(crate) fn check_channels(&self, op: &str, parameters: &[Option<&Tensor>]) {
         self.check_parameters(op, parameters);
         if self.rank() < 2 {
-            refuse!(op, "{} has no channels (dim 1)", self.spec());
+            refuse!(op, "expects rank >= 2 with channels in dim 1, got {}", self.spec());
         }
         if let Some(wrong) = parameters.iter().flatten().find(|x| x.shape()[..] != self.shape()[1..2]) {
-            refuse!(op, "{} is not one number for each channel (dim 1) of {}", wrong.spec(), self.spec());
+            refuse!(
+                op,
+                "expects one number per channel (dim 1) of the input: {} does not fit {}",
+                wrong.spec(),
+                self.spec()
+            );
         }
     }
 
-    /// `[channels]` so that it broadcasts along dim 1.
+    /// `[channels]`, reshaped to broadcast along dim 1.
     #[track_caller]
     pub(crate) fn per_channel(&self, parameter: Option<&Tensor>) -> Option<Tensor> {
         let shape: Shape = (0..self.rank()).map(|dim| if dim == 1 { self.shape()[1] } else { 1 }).collect();

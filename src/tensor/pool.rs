@@ -1,28 +1,28 @@
-//! Average pooling: a reduction over windows, which are views. Max pooling has kernels: `ops/max_pool`.
+//! Average pooling: a reduction over windows, which are views. Max pooling has its own kernels: `ops/max_pool`.
 
 use super::{Tensor, check_operands};
 use crate::core::shape::refuse;
 use crate::graph::{Accepts, Move};
 
-/// The windows of a pool over two dims.
+/// The options of a 2-D pooling operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
     /// Height and width of a window.
     pub kernel_size: [usize; 2],
-    /// Elements from one window to the next.
+    /// The distance between the starts of two windows.
     pub stride: [usize; 2],
-    /// Places on both sides that hold nothing.
+    /// The padding on both sides of each dim.
     pub padding: [usize; 2],
-    /// Elements from one place of a window to the next (only max).
+    /// The distance between two elements of a window (max pooling only).
     pub dilation: [usize; 2],
-    /// Also windows that reach over the end.
+    /// Whether to add windows that reach beyond the end of the input.
     pub ceil_mode: bool,
-    /// Whether the padding counts in a mean (only average).
+    /// Whether the mean counts the padding (average pooling only).
     pub count_include_pad: bool,
 }
 
 impl PoolOptions {
-    /// Windows side by side, PyTorch's defaults.
+    /// Windows that do not overlap, and PyTorch's defaults.
     pub fn new(kernel_size: [usize; 2]) -> PoolOptions {
         let (padding, dilation) = ([0, 0], [1, 1]);
         PoolOptions {
@@ -35,20 +35,21 @@ impl PoolOptions {
         }
     }
 
-    /// Windows along a dim of `length`.
+    /// The number of windows along a dim of size `length`, or `None` if no window fits.
     fn count(&self, dim: usize, length: usize) -> Option<usize> {
         let (stride, padding) = (self.stride[dim], self.padding[dim]);
         let reach = self.dilation[dim] * (self.kernel_size[dim] - 1) + 1;
         let room = (length + 2 * padding).checked_sub(reach)?;
         let mut count = room / stride + 1;
-        // A further window must start within the input or the padding before it.
+        // The last window must start inside the input or the padding in front of it.
         if self.ceil_mode && !room.is_multiple_of(stride) && count * stride < length + padding {
             count += 1;
         }
         Some(count)
     }
 
-    /// The elements of each window of the last two dims as a last dim, `[.., size.., window]`; 0 where there is none.
+    /// The elements of each window over the last two dims as a new last dim, `[.., size.., window]`; 0 outside the
+    /// input.
     pub(crate) fn windows(&self, x: &Tensor, size: [usize; 2]) -> Tensor {
         let first = x.rank() - 2;
         let after = |dim: usize| {
@@ -71,6 +72,11 @@ impl PoolOptions {
 
 impl Tensor {
     /// The mean of each window over the last two dims.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32 or has fewer than three dims, if a kernel size or stride is 0, if the padding is
+    /// more than half of the window, or if no window fits.
     #[track_caller]
     pub fn avg_pool2d(&self, pool: PoolOptions) -> Tensor {
         let pool = PoolOptions { dilation: [1, 1], ..pool };
@@ -93,14 +99,20 @@ impl Tensor {
         sums / Tensor::new(counts, [rows.len(), columns.len()], self.device())
     }
 
-    /// The mean of each of `output_size` parts of the last two dims, as equal as they can be; `None` keeps a size.
+    /// Divides the last two dims into `output_size` windows of nearly equal size and computes the mean of each. `None`
+    /// keeps the size of a dim.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32, or if it has fewer than three dims.
     #[track_caller]
     pub fn adaptive_avg_pool2d(&self, output_size: [Option<usize>; 2]) -> Tensor {
         check_operands("adaptive_avg_pool2d", Accepts::Float, &[self]);
         if self.rank() < 3 {
-            refuse!("adaptive_avg_pool2d", "wants [.., channels, height, width], not {}", self.spec());
+            refuse!("adaptive_avg_pool2d", "expects [.., channels, height, width], got {}", self.spec());
         }
-        // Part i of n is what lies between floor(i L / n) and ceil((i + 1) L / n): a matrix of shares for each dim.
+        // Window i of n covers floor(i L / n) up to ceil((i + 1) L / n). Each dim is a product with a matrix of
+        // weights.
         let shares = |dim: i64, parts: Option<usize>| {
             let length = self.size(dim);
             let parts = parts.unwrap_or(length);
@@ -116,22 +128,19 @@ impl Tensor {
         columns.transpose(-2, -1).matmul(&shares(-2, output_size[0])).transpose(-2, -1)
     }
 
-    /// Windows along the last two dims.
+    /// The number of windows along the last two dims.
     #[track_caller]
     pub(crate) fn pool_size(&self, op: &str, pool: &PoolOptions) -> [usize; 2] {
         check_operands(op, Accepts::Float, &[self]);
         if self.rank() < 3 {
-            refuse!(op, "wants [.., channels, height, width], not {}", self.spec());
+            refuse!(op, "expects [.., channels, height, width], got {}", self.spec());
         }
         let PoolOptions { kernel_size, stride, padding, dilation, .. } = *pool;
         if kernel_size.contains(&0) || stride.contains(&0) || dilation.contains(&0) {
-            refuse!(
-                op,
-                "kernel {kernel_size:?}, stride {stride:?} and dilation {dilation:?} must be at least 1"
-            );
+            refuse!(op, "kernel {kernel_size:?}, stride {stride:?} and dilation {dilation:?} must be >= 1");
         }
         if (0..2).any(|dim| 2 * padding[dim] > dilation[dim] * (kernel_size[dim] - 1) + 1) {
-            refuse!(op, "a padding of {padding:?} is more than half the window {kernel_size:?}");
+            refuse!(op, "the padding {padding:?} is more than half of the window {kernel_size:?}");
         }
         let first = self.rank() - 2;
         let [rows, columns] = [0, 1].map(|dim| pool.count(dim, self.shape()[first + dim]));

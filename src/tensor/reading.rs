@@ -1,4 +1,4 @@
-//! Reading values back: the only place where a program waits for the device, and where its failures come out.
+//! Reading values: the only methods that wait for the device, and that return its errors.
 
 use super::Tensor;
 use crate::core::dtype::{DType, Element};
@@ -8,29 +8,60 @@ use crate::core::shape::refuse;
 use crate::graph::{Op, Value};
 
 impl Tensor {
-    /// Computes the value if nothing has yet, without waiting for the GPU, and returns the tensor.
+    /// Computes the value, if it is not computed yet, and returns the tensor. It does not wait for the GPU.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value cannot be computed, for example because the device is lost or out of memory, or
+    /// because an earlier run failed.
     pub fn realize(&self) -> Result<&Tensor, Error> {
         self.device().realize(std::slice::from_ref(self.node()))?;
         Ok(self)
     }
 
-    /// The elements in row-major order. Waits for the device.
+    /// Copies the elements to the host, in row-major order. Waits for the device.
     ///
-    /// `T` must be the host's type of the tensor's dtype; `f64` reads an f32 tensor too, and sees every bit of what
-    /// the CPU reference computed.
+    /// `T` must be the host type of the tensor's dtype. An f32 tensor can also be read as `f64`, which shows every bit
+    /// of a value that the CPU reference computed.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value cannot be computed or read: the device is lost or out of memory, or an index was
+    /// out of range ([`Error::Index`]).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `T` is not the host type of the tensor's dtype.
     #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>, Error> {
         let tensor = self.readable::<T>("to_vec")?;
         self.device().read(&tensor.value())
     }
 
-    /// [`to_vec`](Tensor::to_vec) for an async executor, which is never blocked: the device's polling thread wakes it.
+    /// [`to_vec`](Tensor::to_vec) for an async executor. It does not block the executor: the device's polling thread
+    /// wakes the task.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`to_vec`](Tensor::to_vec).
+    ///
+    /// # Panics
+    ///
+    /// Panics if `T` is not the host type of the tensor's dtype.
     pub async fn to_vec_async<T: Element>(&self) -> Result<Vec<T>, Error> {
         let tensor = self.readable::<T>("to_vec_async")?;
         self.device().read_async(&tensor.value()).await
     }
 
     /// The value of a tensor with one element, of any dtype (a bool is 0 or 1). Waits for the device.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`to_vec`](Tensor::to_vec).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have exactly one element.
     #[track_caller]
     pub fn item(&self) -> Result<f64, Error> {
         self.check_one("item");
@@ -43,6 +74,14 @@ impl Tensor {
     }
 
     /// [`item`](Tensor::item) for an async executor.
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`to_vec`](Tensor::to_vec).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor does not have exactly one element.
     pub async fn item_async(&self) -> Result<f64, Error> {
         self.check_one("item_async");
         Ok(match self.dtype() {
@@ -56,11 +95,11 @@ impl Tensor {
     #[track_caller]
     fn check_one(&self, op: &str) {
         if self.numel() != 1 {
-            refuse!(op, "{} has {} elements, not one", self.spec(), self.numel());
+            refuse!(op, "expects one element, got {} with {}", self.spec(), self.numel());
         }
     }
 
-    /// This tensor with a value in row-major order from the start of its storage.
+    /// The same value, in row-major order from the start of its storage.
     #[track_caller]
     fn readable<T: Element>(&self, op: &str) -> Result<Tensor, Error> {
         if T::DTYPE != self.dtype() {
@@ -70,14 +109,14 @@ impl Tensor {
         if self.value().view.is_contiguous() {
             return Ok(self.clone());
         }
-        // A cast to its own dtype is a copy, and a kernel always writes row-major.
+        // A cast to the same dtype copies the tensor, and a kernel always writes row-major.
         let copy = no_grad(|| Tensor::build(Op::Cast(self.dtype()), &[self], self.spec().clone()));
         copy.realize()?;
         Ok(copy)
     }
 
-    /// The value, once realised.
+    /// The value of a realized tensor.
     pub(crate) fn value(&self) -> Value {
-        self.node().value(self.out()).expect("the tensor was realised")
+        self.node().value(self.out()).expect("the tensor is realized")
     }
 }

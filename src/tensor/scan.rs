@@ -1,17 +1,26 @@
-//! Products and running sums, from multiplications and additions alone: their gradients are right where elements are 0.
+//! Products and cumulative sums, built from multiplications and additions only. Their gradients are correct where
+//! elements are 0.
 
 use super::{Const, Tensor, check_operands};
 use crate::graph::{Accepts, Move};
 
 impl Tensor {
-    /// Product of all elements; of none, 1.
+    /// Product of all elements. The product of no elements is 1.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool.
     #[track_caller]
     pub fn prod(&self) -> Tensor {
         check_operands("prod", Accepts::Numeric, &[self]);
         self.moved(Move::Reshape([self.numel()].into())).prod_dim(0, false)
     }
 
-    /// Product along `dim`, by halves: `log2(n)` multiplications deep.
+    /// Product along `dim`. It multiplies the two halves repeatedly, in `log2(n)` steps.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, or if `dim` is out of range.
     #[track_caller]
     pub fn prod_dim(&self, dim: i64, keepdim: bool) -> Tensor {
         check_operands("prod_dim", Accepts::Numeric, &[self]);
@@ -30,14 +39,18 @@ impl Tensor {
             halves = part(0, half) * part(half, half);
         }
         if halves.shape()[at] == 0 {
-            halves = halves.sum_dim(at, true) + Const(1.0); // the product of nothing, with a history
+            halves = halves.sum_dim(at, true) + Const(1.0); // no elements: 1, with a history
         }
         let product = odd.map_or_else(|| halves.clone(), |odd| &halves * odd);
         if keepdim { product } else { product.squeeze(at as i64) }
     }
 
-    /// Running sum along `dim`: element `i` is the sum of the elements 0 to `i`. Shifted sums, twice as far each time
-    /// (Hillis and Steele, 1986).
+    /// Cumulative sum along `dim`: element `i` is the sum of the elements 0 to `i`. It adds shifted copies, doubling
+    /// the shift in each step (Hillis and Steele, 1986).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is bool, or if `dim` is out of range.
     #[track_caller]
     pub fn cumsum(&self, dim: i64) -> Tensor {
         check_operands("cumsum", Accepts::Numeric, &[self]);

@@ -1,4 +1,4 @@
-//! `Var`: the only thing in the crate that changes.
+//! [`Var`], the only mutable type.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,9 +9,9 @@ use crate::core::shape::refuse;
 use crate::core::sync::lock;
 use crate::graph::{Node, Pending, Variable};
 
-/// A named place that holds a tensor: a parameter, a running statistic, an optimizer's state.
+/// A mutable variable that holds a tensor: a parameter, a running statistic, or optimizer state.
 ///
-/// Tensors never change; a `Var` is given another one. Clones share the place.
+/// Tensors are immutable; a `Var` can be set to another tensor. Clones share the variable.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, Var};
@@ -31,13 +31,21 @@ pub(crate) struct VarCell {
 }
 
 impl Var {
-    /// A place whose tensor asks for a gradient: what optimizers train.
+    /// Creates a parameter: its tensor requires a gradient, and optimizers train it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor is not f32.
     #[track_caller]
     pub fn parameter(tensor: Tensor) -> Var {
         Var::new(tensor, true)
     }
 
-    /// A place without a gradient: statistics and other state.
+    /// Creates a buffer: its tensor requires no gradient (statistics and other state).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tensor exceeds the device's storage binding limit.
     #[track_caller]
     pub fn buffer(tensor: Tensor) -> Var {
         Var::new(tensor, false)
@@ -51,20 +59,24 @@ impl Var {
         var
     }
 
-    /// The tensor that the place holds now.
+    /// The current tensor.
     pub fn tensor(&self) -> Tensor {
         lock(&self.0.tensor).clone()
     }
 
-    /// Puts another tensor of the same shape and dtype in: detached from its history and with no gradient yet. It is
-    /// computed at the next `realize` of the device, whoever calls it.
+    /// Replaces the tensor with another one of the same shape and dtype. The new tensor is detached and has no
+    /// gradient. Its value is computed by the next `realize` on the device, whichever tensor that is called on.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the shape, dtype or device of `tensor` differs.
     #[track_caller]
     pub fn set(&self, tensor: Tensor) {
         let old = self.tensor();
         if tensor.spec() != old.spec() || tensor.device() != old.device() {
             refuse!(
                 "set",
-                "a place for {} on {} cannot hold {} on {}",
+                "a Var of {} on {} cannot hold {} on {}",
                 old.spec(),
                 old.device(),
                 tensor.spec(),
@@ -79,7 +91,7 @@ impl Var {
         self.register(is_first);
     }
 
-    /// Computed by the next realize of the device, so that no chain of pending values grows.
+    /// Adds the tensor to the next realize of the device, so that the pending graph does not grow from step to step.
     fn register(&self, initial: bool) {
         let tensor = self.tensor();
         tensor.device().register(match initial {
@@ -88,29 +100,28 @@ impl Var {
         });
     }
 
-    /// The gradient that backward passes have added up since the tensor was put in, or since
-    /// [`zero_grad`](Var::zero_grad).
+    /// The gradient accumulated by backward passes since the last [`set`](Var::set) or [`zero_grad`](Var::zero_grad).
     pub fn grad(&self) -> Option<Tensor> {
         self.tensor().grad()
     }
 
-    /// The gradient, which is gone from here afterwards: a handle on it would have to be given a value.
+    /// Takes the gradient out. A remaining handle would force the plan to write its value to memory.
     pub(crate) fn take_grad(&self) -> Option<Tensor> {
         self.tensor().node().state().grad.take().map(Tensor)
     }
 
-    /// Another gradient in place of the one that was taken.
+    /// Stores another gradient after [`take_grad`](Var::take_grad).
     pub(crate) fn put_grad(&self, gradient: Tensor) {
         let replaced = self.tensor().node().state().grad.replace(gradient.0);
         drop(replaced);
     }
 
-    /// Forgets the gradient.
+    /// Clears the gradient.
     pub fn zero_grad(&self) {
         self.tensor().zero_grad();
     }
 
-    /// Whether optimizers train it: it is a parameter, and not frozen.
+    /// Whether optimizers train the variable: it is a parameter and not frozen.
     pub fn trains(&self) -> bool {
         self.0.parameter && !self.0.frozen.load(Ordering::Relaxed)
     }
@@ -119,12 +130,12 @@ impl Var {
         self.0.parameter
     }
 
-    /// Takes a parameter from training: what is built with it from now on computes no gradient for it.
+    /// Freezes a parameter. Tensors built with it from now on compute no gradient for it.
     pub fn freeze(&self) {
         self.set_frozen(true);
     }
 
-    /// Gives a frozen parameter back to training.
+    /// Unfreezes a parameter.
     pub fn unfreeze(&self) {
         self.set_frozen(false);
     }
@@ -135,14 +146,14 @@ impl Var {
         }
     }
 
-    /// Whether two handles mean the same place.
+    /// Whether both handles refer to the same variable.
     pub fn same(&self, other: &Var) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
 impl VarCell {
-    /// The tensor's value on a node of the cell's own, where a gradient may gather.
+    /// The tensor's value on a new node, which can accumulate a gradient.
     #[track_caller]
     fn own(trains: bool, tensor: &Tensor) -> Tensor {
         let own = tensor.detach();

@@ -3,6 +3,7 @@
 mod check;
 #[path = "../../tests/common/mod.rs"]
 mod common;
+mod docs;
 mod extremes;
 mod fused;
 mod imports;

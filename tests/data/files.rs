@@ -54,14 +54,14 @@ fn damaged_idx_files_are_refused() {
     let mut flipped = packed.clone();
     flipped[packed.len() - 6] ^= 1; // in the checksum
     for (bytes, reason) in [
-        (vec![], "the header is not whole"),
-        (whole[..9].to_vec(), "the header is not whole"),
-        (b"P6 2 3 255".to_vec(), "as no IDX file does"),
-        ([&[0, 0, 0x0d, 1], &whole[4..]].concat(), "of type 0x0d, not bytes"),
-        (whole[..17].to_vec(), "6 bytes of shape [2, 3] are promised, 5 are there"),
-        ([&whole[..], &[0]].concat(), "goes on after the 6 bytes of shape [2, 3]"),
-        (idx(&[u32::MAX, u32::MAX], &[0; 8]), "are promised, 8 are there"),
-        (idx(&[u32::MAX; 3], &[0; 8]), "no file holds an array of shape"),
+        (vec![], "the header is incomplete"),
+        (whole[..9].to_vec(), "the header is incomplete"),
+        (b"P6 2 3 255".to_vec(), "is not an IDX file"),
+        ([&[0, 0, 0x0d, 1], &whole[4..]].concat(), "type is 0x0d, not unsigned byte"),
+        (whole[..17].to_vec(), "expected 6 bytes for shape [2, 3], found 5"),
+        ([&whole[..], &[0]].concat(), "more than the 6 bytes of shape [2, 3]"),
+        (idx(&[u32::MAX, u32::MAX], &[0; 8]), ", found 8"),
+        (idx(&[u32::MAX; 3], &[0; 8]), "is too large"),
         (packed[..packed.len() - 9].to_vec(), ""),
         (flipped, ""),
     ] {
@@ -91,10 +91,15 @@ fn a_damaged_mnist_folder_is_refused() {
     let (images, labels) = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte");
     let whole = idx(&[3, 2, 2], &[0; 12]);
     for (bytes, classes, culprit, reason) in [
-        (whole.clone(), idx(&[2], &[0; 2]), labels, "labels of shape [2] for 3 images"),
-        (whole, idx(&[3], &[0, 10, 1]), labels, "label 10 of sample 1 is none of the classes 0 to 9"),
-        (idx(&[12], &[0; 12]), idx(&[12], &[0; 12]), images, "shape [12] is not that of images"),
-        (idx(&[3, 0, 2], &[]), idx(&[3], &[0; 3]), images, "shape [3, 0, 2] is not that of images"),
+        (whole.clone(), idx(&[2], &[0; 2]), labels, "expected 3 labels, got shape [2]"),
+        (whole, idx(&[3], &[0, 10, 1]), labels, "label 10 of sample 1 is not in 0 to 9"),
+        (
+            idx(&[12], &[0; 12]),
+            idx(&[12], &[0; 12]),
+            images,
+            "expected images [count, height, width], got shape [12]",
+        ),
+        (idx(&[3, 0, 2], &[]), idx(&[3], &[0; 3]), images, "got shape [3, 0, 2]"),
     ] {
         let folder = folder(&[(images, bytes), (labels, classes)]);
         refused(mnist(folder.path()), &folder.path().join(culprit), reason);
@@ -118,8 +123,8 @@ fn cifar_comes_from_its_folder() {
     assert_eq!((test.len(), test.1.data()), (1, &[9][..]));
 
     for (bytes, reason) in [
-        (record(1, 0)[..3000].to_vec(), "3000 bytes are no records of 3073"),
-        (vec![], "0 bytes are no records of 3073"),
+        (record(1, 0)[..3000].to_vec(), "3000 bytes are not a multiple of 3073"),
+        (vec![], "0 bytes are not a multiple of 3073"),
         ([record(3, 0), record(10, 0)].concat(), "label 10 of sample 1"),
     ] {
         let path = whole.path().join("data_batch_3.bin");
@@ -139,9 +144,9 @@ fn damaged_tables_are_refused() {
     let table = read_csv(path("good")).unwrap();
     assert_eq!((table.names(), table.len()), (&["a".to_owned(), "b".to_owned()][..], 2));
     assert_eq!(table.numbers(&["a"]).unwrap().data(), [1.0, -25.0]);
-    refused(table.numbers(&["c"]), &path("good"), r#"no column "c" among ["a", "b"]"#);
+    refused(table.numbers(&["c"]), &path("good"), r#"there is no column "c", only ["a", "b"]"#);
     let word = read_csv(path("word")).unwrap();
-    refused(word.numbers(&["a", "b"]), &path("word"), r#"row 2, column "b": "four" is no number"#);
+    refused(word.numbers(&["a", "b"]), &path("word"), r#"row 2, column "b": "four" is not a number"#);
     refused(read_csv(path("ragged")), &path("ragged"), "found record with 1 fields");
     refused(read_csv(path("absent")), &path("absent"), "");
 }

@@ -85,13 +85,13 @@ fn a_loader_seeds_them() {
 }
 
 #[test]
-#[should_panic(expected = "crop: no window of [4, 4] fits into images of [3, 4]")]
+#[should_panic(expected = "crop: the window [4, 4] does not fit into images of [3, 4]")]
 fn a_window_that_does_not_fit_is_refused() {
     let _ = images().crop([4, 4]);
 }
 
 #[test]
-#[should_panic(expected = "images: 47 bytes are no images of shape [2, 3, 4]")]
+#[should_panic(expected = "images: 47 bytes are not a multiple of the image shape [2, 3, 4]")]
 fn half_an_image_is_refused() {
     let _ = Images::new(vec![0; 47], [2, 3, 4]);
 }

@@ -90,14 +90,14 @@ fn the_state_can_be_read_inside_the_loop() {
 }
 
 #[test]
-#[should_panic(expected = "load_state: position 6 in a dataset of 5 samples")]
+#[should_panic(expected = "load_state: position 6 is out of range for a dataset of 5 samples")]
 fn a_position_beyond_the_data_is_refused() {
     let state = LoaderState { seed: 0, epoch: 0, position: 6 };
     DataLoader::new(numbers(5), 2, &Device::cpu()).load_state(state);
 }
 
 #[test]
-#[should_panic(expected = "DataLoader: there is no batch of 4 samples")]
+#[should_panic(expected = "DataLoader: an epoch has no batch of 4 samples")]
 fn batches_without_end_need_a_batch() {
     let _ = DataLoader::new(numbers(3), 4, &Device::cpu()).drop_last().batches();
 }

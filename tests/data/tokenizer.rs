@@ -52,7 +52,7 @@ fn what_is_no_token_is_refused() {
     let tokenizer = Tokenizer::load(&path).unwrap();
     for unknown in [12, -1] {
         let refusal = refused(|| tokenizer.decode(&[0, unknown])).expect_err("it is no token");
-        assert!(refusal.message.contains(&format!("{unknown} among 12")), "{refusal:?}");
+        assert!(refusal.message.contains(&format!("{unknown} is out of range for 12")), "{refusal:?}");
         assert!(refusal.file.ends_with("tokenizer.rs"), "{refusal:?}");
     }
     let (_folder, path) = file(json!({"type": "WordLevel", "vocab": {"he": 0}, "unk_token": "[UNK]"}));

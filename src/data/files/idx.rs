@@ -1,5 +1,6 @@
-//! IDX, the format of MNIST and Fashion-MNIST (Y. LeCun, C. Cortes, C. Burges, *The MNIST database of handwritten digits*):
-//! two zero bytes, the type of the elements, the number of dims, each size as a big-endian u32, then the elements.
+//! IDX, the file format of MNIST and Fashion-MNIST (Y. LeCun, C. Cortes, C. Burges, *The MNIST database of handwritten
+//! digits*): two zero bytes, the type of the elements, the number of dims, each size as a big-endian u32, then the
+//! elements.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -12,26 +13,31 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use crate::data::{Column, Images};
 
-/// An array of bytes from a file.
+/// An array of bytes read from a file.
 #[derive(Clone, Debug)]
 pub struct Idx {
-    /// Sizes of the dims, outermost first.
+    /// The sizes of the dims, outermost first.
     pub shape: Vec<usize>,
-    /// The elements, row-major.
+    /// The elements in row-major order.
     pub data: Vec<u8>,
 }
 
-/// The element type "unsigned byte", the only one that images and labels have.
+/// The element type "unsigned byte". Images and labels have no other type.
 const UNSIGNED_BYTE: u8 = 0x08;
 
-/// Reads an IDX file of bytes, compressed by gzip or not.
+/// Reads an IDX file of bytes. It may be compressed with gzip.
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if the file cannot be read, is not an IDX file of bytes, or has another size than its header
+/// says.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Idx, Error> {
     let path = path.as_ref();
     let parsed = open(path).map_err(|error| error.to_string()).and_then(|mut file| parse(&mut file));
     parsed.map_err(|reason| file_error(path, reason))
 }
 
-/// The file's contents, unpacked if they begin as gzip does.
+/// The contents of the file, decompressed if it begins with the gzip magic number.
 fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::new(File::open(path)?);
     let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
@@ -39,14 +45,14 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
 }
 
 fn parse(file: &mut dyn Read) -> Result<Idx, String> {
-    let cut_off = |error: io::Error| format!("the header is not whole: {error}");
+    let cut_off = |error: io::Error| format!("the header is incomplete: {error}");
     let mut magic = [0; 4];
     file.read_exact(&mut magic).map_err(cut_off)?;
     let [0, 0, kind, dims] = magic else {
-        return Err(format!("it begins with {magic:02x?}, as no IDX file does"));
+        return Err(format!("it begins with {magic:02x?} and is not an IDX file"));
     };
     if kind != UNSIGNED_BYTE {
-        return Err(format!("its elements are of type {kind:#04x}, not bytes ({UNSIGNED_BYTE:#04x})"));
+        return Err(format!("the element type is {kind:#04x}, not unsigned byte ({UNSIGNED_BYTE:#04x})"));
     }
     let mut shape = Vec::new();
     for _ in 0..dims {
@@ -56,26 +62,34 @@ fn parse(file: &mut dyn Read) -> Result<Idx, String> {
     }
     let promised = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size as u64));
     let Some(promised) = promised.filter(|&bytes| bytes < u64::MAX) else {
-        return Err(format!("no file holds an array of shape {shape:?}"));
+        return Err(format!("the shape {shape:?} is too large"));
     };
-    // One byte more than promised is enough to see that there are too many; what is not there is not allocated.
+    // Reads at most one byte more than the header says, which is enough to detect surplus bytes. Memory is allocated
+    // only for bytes that exist.
     let mut data = Vec::new();
     file.take(promised + 1).read_to_end(&mut data).map_err(|error| error.to_string())?;
     match data.len() as u64 {
-        found if found > promised => Err(format!("it goes on after the {promised} bytes of shape {shape:?}")),
+        found if found > promised => {
+            Err(format!("there are more than the {promised} bytes of shape {shape:?}"))
+        }
         found if found < promised => {
-            Err(format!("{promised} bytes of shape {shape:?} are promised, {found} are there"))
+            Err(format!("expected {promised} bytes for shape {shape:?}, found {found}"))
         }
         _ => Ok(Idx { shape, data }),
     }
 }
 
-/// MNIST, Fashion-MNIST or what else comes in the same four files, compressed or not: images and classes to train with,
-/// and those to test with.
+/// Reads MNIST, Fashion-MNIST or another dataset in the same four files. Returns the training images and classes, and
+/// the test images and classes.
 ///
 /// The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-/// `t10k-labels-idx1-ubyte`, or these with `.gz`.
-#[expect(clippy::type_complexity)] // two datasets, as a loader takes them
+/// `t10k-labels-idx1-ubyte`. Each may be compressed and end in `.gz`.
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if a file is missing or is not an IDX file of bytes, if the numbers of images and labels
+/// differ, or if a class is not in 0 to 9.
+#[expect(clippy::type_complexity)] // two datasets for a loader
 pub fn mnist(folder: impl AsRef<Path>) -> Result<((Images, Column<i32>), (Images, Column<i32>)), Error> {
     let folder = folder.as_ref();
     Ok((pair(folder, "train")?, pair(folder, "t10k")?))
@@ -86,19 +100,22 @@ fn pair(folder: &Path, part: &str) -> Result<(Images, Column<i32>), Error> {
     let label_path = find(folder, &format!("{part}-labels-idx1-ubyte"))?;
     let (images, labels) = (read_idx(&image_path)?, read_idx(&label_path)?);
     let (&[count, height, width], false) = (&images.shape[..], images.data.is_empty()) else {
-        return Err(file_error(&image_path, format!("shape {:?} is not that of images", images.shape)));
+        return Err(file_error(
+            &image_path,
+            format!("expected images [count, height, width], got shape {:?}", images.shape),
+        ));
     };
     if labels.shape != [count] {
         return Err(file_error(
             &label_path,
-            format!("labels of shape {:?} for {count} images", labels.shape),
+            format!("expected {count} labels, got shape {:?}", labels.shape),
         ));
     }
     let classes = ten_classes(&label_path, labels.data.into_iter())?;
     Ok((Images::new(images.data, [1, height, width]), classes))
 }
 
-/// The file of this name, or the compressed one.
+/// The file with this name, or its `.gz` version.
 fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
     let found = candidates.into_iter().find(|path| path.exists());

@@ -1,4 +1,4 @@
-//! Datasets in files: what is cut off or damaged is refused with the file's name and what is wrong with it.
+//! Datasets in files. A truncated or damaged file gives an error with its name and the reason.
 
 mod cifar;
 mod idx;
@@ -13,11 +13,11 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use std::path::Path;
 
-/// Class numbers below 10 as a column.
+/// Class numbers from 0 to 9 as a column.
 fn ten_classes(path: &Path, labels: impl Iterator<Item = u8>) -> Result<Column<i32>, Error> {
     let label = |(i, label): (usize, u8)| match label {
         0..10 => Ok(i32::from(label)),
-        _ => Err(file_error(path, format!("label {label} of sample {i} is none of the classes 0 to 9"))),
+        _ => Err(file_error(path, format!("label {label} of sample {i} is not in 0 to 9"))),
     };
     Ok(Column::new(labels.enumerate().map(label).collect::<Result<_, _>>()?, ()))
 }

@@ -1,4 +1,4 @@
-//! Tables with a header, from CSV files.
+//! Tables from CSV files with a header.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use crate::data::Column;
 
-/// A table of text, whose columns become numbers or classes when they are asked for.
+/// A table of text. Its columns are converted to numbers or classes on request.
 #[derive(Clone, Debug)]
 pub struct Table {
     path: PathBuf,
@@ -14,7 +14,7 @@ pub struct Table {
     rows: Vec<csv::StringRecord>,
 }
 
-/// Reads a CSV file whose first row has the columns' names.
+/// Reads a CSV file. The first row holds the names of the columns.
 ///
 /// ```
 /// # let path = std::env::temp_dir().join(format!("wgrad-doc-{}.csv", std::process::id()));
@@ -26,6 +26,10 @@ pub struct Table {
 /// # std::fs::remove_file(path)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Errors
+///
+/// Returns [`Error::File`] if the file cannot be read, or if a row has another number of cells than the header.
 pub fn read_csv(path: impl AsRef<Path>) -> Result<Table, Error> {
     let path = path.as_ref();
     let read = || {
@@ -38,35 +42,47 @@ pub fn read_csv(path: impl AsRef<Path>) -> Result<Table, Error> {
 }
 
 impl Table {
-    /// Names of the columns.
+    /// The names of the columns.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// Number of rows below the header.
+    /// The number of rows below the header.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// These columns as numbers: a sample of shape `[names.len()]` for each row.
+    /// Converts columns to numbers. Each row becomes a sample of shape `[names.len()]`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::File`] if there is no such column, or if a cell is not a number.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `names` is empty.
     pub fn numbers(&self, names: &[&str]) -> Result<Column<f32>, Error> {
         let places = names.iter().map(|name| self.place(name)).collect::<Result<Vec<_>, _>>()?;
         let cells =
             self.rows.iter().enumerate().flat_map(|row| places.iter().map(move |&place| (row, place)));
         let number = |((row, cells), place): ((usize, &csv::StringRecord), usize)| {
             let (text, column) = (&cells[place], &self.names[place]);
-            let reason = || format!("row {}, column {column:?}: {text:?} is no number", row + 1);
+            let reason = || format!("row {}, column {column:?}: {text:?} is not a number", row + 1);
             text.parse::<f32>().map_err(|_| file_error(&self.path, reason()))
         };
         Ok(Column::new(cells.map(number).collect::<Result<_, _>>()?, [names.len()]))
     }
 
-    /// A column as classes, numbered in the order of their names, and these names.
+    /// Converts a column to class indices. Returns the indices and the class names, which are sorted.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Error::File`] if there is no such column.
     pub fn classes(&self, name: &str) -> Result<(Column<i32>, Vec<String>), Error> {
         let place = self.place(name)?;
         let mut names: Vec<String> = self.rows.iter().map(|row| row[place].to_owned()).collect();
@@ -78,6 +94,8 @@ impl Table {
 
     fn place(&self, name: &str) -> Result<usize, Error> {
         let found = self.names.iter().position(|known| known == name);
-        found.ok_or_else(|| file_error(&self.path, format!("no column {name:?} among {:?}", self.names)))
+        found.ok_or_else(|| {
+            file_error(&self.path, format!("there is no column {name:?}, only {:?}", self.names))
+        })
     }
 }

@@ -1,11 +1,11 @@
-//! Schedules made of cosines.
+//! Cosine schedules.
 
 use std::f64::consts::PI;
 
 use super::{Schedule, line};
 use crate::core::shape::refuse;
 
-/// Half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
+/// Follows half a cosine from `base_lr` down to `eta_min` in `t_max` steps, and up again (Loshchilov and Hutter, 2017;
 /// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct CosineAnnealingLR {
@@ -15,16 +15,20 @@ pub struct CosineAnnealingLR {
 }
 
 impl CosineAnnealingLR {
-    /// Down to 0, unless [`eta_min`](CosineAnnealingLR::eta_min) says otherwise.
+    /// Creates the schedule with [`eta_min`](CosineAnnealingLR::eta_min) 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `t_max` is 0.
     #[track_caller]
     pub fn new(base_lr: f64, t_max: usize) -> CosineAnnealingLR {
         if t_max == 0 {
-            refuse!("CosineAnnealingLR", "t_max must be at least 1");
+            refuse!("CosineAnnealingLR", "t_max must be >= 1");
         }
         CosineAnnealingLR { base_lr, t_max, eta_min: 0.0 }
     }
 
-    /// The least rate.
+    /// Sets the minimum learning rate.
     pub fn eta_min(mut self, eta_min: f64) -> CosineAnnealingLR {
         self.eta_min = eta_min;
         self
@@ -37,7 +41,8 @@ impl Schedule for CosineAnnealingLR {
     }
 }
 
-/// Half a cosine down, again and again, each time `t_mult` times as long (Loshchilov and Hutter, 2017;
+/// Repeats half a cosine from `base_lr` down to `eta_min`; each period is `t_mult` times as long as the one before
+/// (Loshchilov and Hutter, 2017;
 /// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.CosineAnnealingWarmRestarts.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct CosineAnnealingWarmRestarts {
@@ -48,17 +53,21 @@ pub struct CosineAnnealingWarmRestarts {
 }
 
 impl CosineAnnealingWarmRestarts {
-    /// The first one takes `t_0` steps; down to 0, unless [`eta_min`](CosineAnnealingWarmRestarts::eta_min) says
-    /// otherwise.
+    /// Creates the schedule. The first period has `t_0` steps, and [`eta_min`](CosineAnnealingWarmRestarts::eta_min) is
+    /// 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `t_0` or `t_mult` is 0.
     #[track_caller]
     pub fn new(base_lr: f64, t_0: usize, t_mult: usize) -> CosineAnnealingWarmRestarts {
         if t_0 == 0 || t_mult == 0 {
-            refuse!("CosineAnnealingWarmRestarts", "t_0 {t_0} and t_mult {t_mult} must be at least 1");
+            refuse!("CosineAnnealingWarmRestarts", "t_0 {t_0} and t_mult {t_mult} must be >= 1");
         }
         CosineAnnealingWarmRestarts { base_lr, t_0, t_mult, eta_min: 0.0 }
     }
 
-    /// The least rate.
+    /// Sets the minimum learning rate.
     pub fn eta_min(mut self, eta_min: f64) -> CosineAnnealingWarmRestarts {
         self.eta_min = eta_min;
         self
@@ -80,9 +89,9 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// Up to `max_lr` and down to almost nothing (Smith and Topin, 2018;
-/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)).
-/// A step after the cycle is refused, as there.
+/// Increases the learning rate to `max_lr` and decreases it to almost 0 (Smith and Topin, 2018;
+/// [PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.OneCycleLR.html)). As in
+/// PyTorch, a step after the end of the cycle is a mistake: [`Schedule::lr`] panics.
 #[derive(Clone, Copy, Debug)]
 pub struct OneCycleLR {
     max_lr: f64,
@@ -94,17 +103,26 @@ pub struct OneCycleLR {
 }
 
 impl OneCycleLR {
-    /// Cosines, up during 30% of the steps; it starts at `max_lr / 25` and ends at a 10,000th of that.
+    /// Creates the schedule with cosines: 30% of the steps increase the rate, which starts at `max_lr / 25` and ends at
+    /// a 10,000th of that.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `total_steps` is 0.
     #[track_caller]
     pub fn new(max_lr: f64, total_steps: usize) -> OneCycleLR {
         if total_steps == 0 {
-            refuse!("OneCycleLR", "total_steps must be at least 1");
+            refuse!("OneCycleLR", "total_steps must be >= 1");
         }
         let (pct_start, div_factor, final_div_factor) = (0.3, 25.0, 1e4);
         OneCycleLR { max_lr, total_steps, pct_start, div_factor, final_div_factor, linear: false }
     }
 
-    /// The share of the steps that goes up.
+    /// Sets the fraction of the steps that increase the learning rate.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `pct_start` is not in [0, 1].
     #[track_caller]
     pub fn pct_start(mut self, pct_start: f64) -> OneCycleLR {
         if !(0.0..=1.0).contains(&pct_start) {
@@ -114,19 +132,19 @@ impl OneCycleLR {
         self
     }
 
-    /// It starts at `max_lr / div_factor`.
+    /// Sets the start to `max_lr / div_factor`.
     pub fn div_factor(mut self, div_factor: f64) -> OneCycleLR {
         self.div_factor = div_factor;
         self
     }
 
-    /// It ends at the start divided by this.
+    /// Sets the end to the start divided by `final_div_factor`.
     pub fn final_div_factor(mut self, final_div_factor: f64) -> OneCycleLR {
         self.final_div_factor = final_div_factor;
         self
     }
 
-    /// Straight lines instead of cosines.
+    /// Whether to use straight lines instead of cosines.
     pub fn linear(mut self, linear: bool) -> OneCycleLR {
         self.linear = linear;
         self
@@ -136,7 +154,7 @@ impl OneCycleLR {
 impl Schedule for OneCycleLR {
     fn lr(&self, step: usize) -> f64 {
         if step > self.total_steps {
-            refuse!("OneCycleLR", "there is no step {step} of a cycle of {}", self.total_steps);
+            refuse!("OneCycleLR", "step {step} is beyond the cycle of {} steps", self.total_steps);
         }
         let last = self.total_steps as f64 - 1.0;
         let top = self.pct_start * self.total_steps as f64 - 1.0;

@@ -1,5 +1,5 @@
-//! Learning rates that change from step to step: each is a function of the step's number, and keeps no state, so that
-//! the step is all that a resumed run needs. Only [`ReduceLROnPlateau`], which goes by what was measured, has some.
+//! Learning rate schedules: each is a function of the step number and has no state, so a resumed run needs only the
+//! step. [`ReduceLROnPlateau`] is the exception: it depends on a measured metric and has a state.
 
 mod cosine;
 mod plateau;
@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use super::Optimizer;
 use crate::core::shape::refuse;
 
-/// A learning rate for each step.
+/// The learning rate as a function of the step.
 ///
 /// ```
 /// use wgrad::optim::{Optimizer, SGD, Schedule, StepLR};
@@ -25,18 +25,26 @@ use crate::core::shape::refuse;
 /// assert_eq!(optimizer.lr(), 0.05);
 /// ```
 pub trait Schedule: Debug {
-    /// The learning rate of this step; the first is step 0.
+    /// The learning rate of a step. The first step is 0.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the schedule is not defined for the step ([`OneCycleLR`]).
     #[track_caller]
     fn lr(&self, step: usize) -> f64;
 
-    /// Gives it to an optimizer.
+    /// Sets the learning rate of an optimizer to that of a step.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the schedule is not defined for the step ([`OneCycleLR`]).
     #[track_caller]
     fn apply(&self, step: usize, optimizer: &mut dyn Optimizer) {
         optimizer.set_lr(self.lr(step));
     }
 }
 
-/// `gamma` times the rate every `step_size` steps
+/// Multiplies the learning rate by `gamma` every `step_size` steps
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.StepLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct StepLR {
@@ -46,11 +54,15 @@ pub struct StepLR {
 }
 
 impl StepLR {
-    /// Starts with `base_lr`.
+    /// Creates the schedule, beginning with `base_lr`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `step_size` is 0.
     #[track_caller]
     pub fn new(base_lr: f64, step_size: usize, gamma: f64) -> StepLR {
         if step_size == 0 {
-            refuse!("StepLR", "step_size must be at least 1");
+            refuse!("StepLR", "step_size must be >= 1");
         }
         StepLR { base_lr, step_size, gamma }
     }
@@ -62,7 +74,7 @@ impl Schedule for StepLR {
     }
 }
 
-/// From `start_factor` times the rate to `end_factor` times it, in equal steps
+/// Changes the learning rate linearly from `start_factor` times to `end_factor` times `base_lr`
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.LinearLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct LinearLR {
@@ -73,15 +85,19 @@ pub struct LinearLR {
 }
 
 impl LinearLR {
-    /// From `start_factor` to `end_factor` within `total_iters` steps.
+    /// Creates the schedule, which reaches `end_factor` after `total_iters` steps.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `start_factor` is not in (0, 1], if `end_factor` is not in [0, 1], or if `total_iters` is 0.
     #[track_caller]
     pub fn new(base_lr: f64, start_factor: f64, end_factor: f64, total_iters: usize) -> LinearLR {
         if start_factor <= 0.0 || start_factor > 1.0 || !(0.0..=1.0).contains(&end_factor) || total_iters == 0
         {
             refuse!(
                 "LinearLR",
-                "start_factor {start_factor} must be in (0, 1], end_factor {end_factor} in [0, 1], total_iters \
-                 {total_iters} at least 1"
+                "start_factor {start_factor} must be in (0, 1], end_factor {end_factor} in [0, 1], and total_iters \
+                 {total_iters} >= 1"
             );
         }
         LinearLR { base_lr, start_factor, end_factor, total_iters }
@@ -95,7 +111,7 @@ impl Schedule for LinearLR {
     }
 }
 
-/// `gamma` times the rate at each milestone
+/// Multiplies the learning rate by `gamma` at each milestone
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.MultiStepLR.html)).
 #[derive(Clone, Debug)]
 pub struct MultiStepLR {
@@ -105,7 +121,7 @@ pub struct MultiStepLR {
 }
 
 impl MultiStepLR {
-    /// `milestones`: the first step of each smaller rate.
+    /// Creates the schedule. `milestones` are the steps at which the learning rate changes.
     pub fn new(base_lr: f64, milestones: impl Into<Vec<usize>>, gamma: f64) -> MultiStepLR {
         MultiStepLR { base_lr, milestones: milestones.into(), gamma }
     }
@@ -118,7 +134,7 @@ impl Schedule for MultiStepLR {
     }
 }
 
-/// `gamma` times the rate each step
+/// Multiplies the learning rate by `gamma` in each step
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ExponentialLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct ExponentialLR {
@@ -127,7 +143,7 @@ pub struct ExponentialLR {
 }
 
 impl ExponentialLR {
-    /// Starts with `base_lr`.
+    /// Creates the schedule, beginning with `base_lr`.
     pub fn new(base_lr: f64, gamma: f64) -> ExponentialLR {
         ExponentialLR { base_lr, gamma }
     }
@@ -139,7 +155,7 @@ impl Schedule for ExponentialLR {
     }
 }
 
-/// Down to 0 like a power of the steps that are left
+/// Decreases the learning rate to 0 as a power of the remaining steps
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.PolynomialLR.html)).
 #[derive(Clone, Copy, Debug)]
 pub struct PolynomialLR {
@@ -149,11 +165,15 @@ pub struct PolynomialLR {
 }
 
 impl PolynomialLR {
-    /// Reaches 0 after `total_iters` steps; a power of 1 is a straight line.
+    /// Creates the schedule, which reaches 0 after `total_iters` steps. With power 1 it is linear.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `total_iters` is 0.
     #[track_caller]
     pub fn new(base_lr: f64, total_iters: usize, power: f64) -> PolynomialLR {
         if total_iters == 0 {
-            refuse!("PolynomialLR", "total_iters must be at least 1");
+            refuse!("PolynomialLR", "total_iters must be >= 1");
         }
         PolynomialLR { base_lr, total_iters, power }
     }
@@ -166,7 +186,7 @@ impl Schedule for PolynomialLR {
     }
 }
 
-/// One schedule after the other, each counting its steps from 0
+/// Runs schedules one after another. Each counts its steps from 0
 /// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.SequentialLR.html)).
 ///
 /// ```
@@ -178,21 +198,25 @@ impl Schedule for PolynomialLR {
 /// ```
 #[derive(Debug)]
 pub struct SequentialLR {
-    /// Each with its first step.
+    /// Each schedule with its first step.
     schedules: Vec<(usize, Box<dyn Schedule>)>,
 }
 
 impl SequentialLR {
-    /// Begins with this one.
+    /// Creates the schedule, beginning with `first`.
     pub fn new(first: impl Schedule + 'static) -> SequentialLR {
         SequentialLR { schedules: vec![(0, Box::new(first))] }
     }
 
-    /// Goes over to another at this step.
+    /// Continues with another schedule at the step `milestone`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `milestone` is not greater than the previous milestone.
     #[track_caller]
     pub fn then(mut self, milestone: usize, next: impl Schedule + 'static) -> SequentialLR {
         if let Some((last, _)) = self.schedules.last().filter(|(last, _)| *last >= milestone) {
-            refuse!("SequentialLR", "the milestone {milestone} does not come after {last}");
+            refuse!("SequentialLR", "milestone {milestone} must be greater than {last}");
         }
         self.schedules.push((milestone, Box::new(next)));
         self
@@ -201,8 +225,11 @@ impl SequentialLR {
 
 impl Schedule for SequentialLR {
     fn lr(&self, step: usize) -> f64 {
-        let (first, current) =
-            self.schedules.iter().rfind(|(first, _)| *first <= step).expect("the first one begins at 0");
+        let (first, current) = self
+            .schedules
+            .iter()
+            .rfind(|(first, _)| *first <= step)
+            .expect("the first schedule begins at step 0");
         current.lr(step - first)
     }
 }

@@ -1,13 +1,13 @@
-//! The schedule that goes by what was measured.
+//! The schedule that depends on a measured metric.
 
 use crate::core::error::Error;
 use crate::core::shape::refuse;
 use crate::io::{State, Stateful};
 use crate::optim::Optimizer;
 
-/// A smaller rate when a metric, such as the validation loss, has not fallen for a while
-/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html),
-/// mode "min", threshold mode "rel").
+/// Reduces the learning rate when a metric, such as the validation loss, has stopped improving
+/// ([PyTorch's definition](https://docs.pytorch.org/docs/stable/generated/torch.optim.lr_scheduler.ReduceLROnPlateau.html), mode
+/// "min", threshold mode "rel").
 ///
 /// ```
 /// use wgrad::optim::{Optimizer, ReduceLROnPlateau, SGD};
@@ -31,14 +31,19 @@ pub struct ReduceLROnPlateau {
 #[derive(Clone, Copy, Debug)]
 struct PlateauState {
     best: f64,
-    /// Calls since the best one.
+    /// Calls since the best metric.
     bad: u64,
-    /// Calls that do not count, after a reduction.
+    /// Remaining calls of the cooldown after a reduction.
     cooling: u64,
 }
 
 impl ReduceLROnPlateau {
-    /// `factor` times the rate when more than `patience` calls in a row brought nothing better.
+    /// Creates the schedule. It multiplies the learning rate by `factor` after more than `patience` calls without
+    /// improvement.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `factor` is not in [0, 1).
     #[track_caller]
     pub fn new(factor: f64, patience: u64) -> ReduceLROnPlateau {
         if !(0.0..1.0).contains(&factor) {
@@ -48,25 +53,25 @@ impl ReduceLROnPlateau {
         ReduceLROnPlateau { factor, patience, threshold: 1e-4, cooldown: 0, min_lr: 0.0, progress }
     }
 
-    /// Better is below `best * (1 - threshold)`; 1e-4 unless set.
+    /// Sets the threshold: a metric below `best * (1 - threshold)` is an improvement. 1e-4 by default.
     pub fn threshold(mut self, threshold: f64) -> ReduceLROnPlateau {
         self.threshold = threshold;
         self
     }
 
-    /// Calls after a reduction during which none are counted; 0 unless set.
+    /// Sets the number of calls after a reduction that are not counted. 0 by default.
     pub fn cooldown(mut self, cooldown: u64) -> ReduceLROnPlateau {
         self.cooldown = cooldown;
         self
     }
 
-    /// The least rate; 0 unless set.
+    /// Sets the minimum learning rate. 0 by default.
     pub fn min_lr(mut self, min_lr: f64) -> ReduceLROnPlateau {
         self.min_lr = min_lr;
         self
     }
 
-    /// Takes a measurement, and changes the optimizer's rate if it is time.
+    /// Takes a measured metric and reduces the optimizer's learning rate if necessary.
     pub fn step(&mut self, metric: f64, optimizer: &mut dyn Optimizer) {
         let PlateauState { best, bad, cooling } = &mut self.progress;
         if metric < *best * (1.0 - self.threshold) {
@@ -80,7 +85,7 @@ impl ReduceLROnPlateau {
         if *bad > self.patience {
             (*cooling, *bad) = (self.cooldown, 0);
             let lr = (optimizer.lr() * self.factor).max(self.min_lr);
-            // PyTorch's eps: less than that is no change.
+            // As with PyTorch's eps, a smaller change is not applied.
             if optimizer.lr() - lr > 1e-8 {
                 optimizer.set_lr(lr);
             }
@@ -88,7 +93,7 @@ impl ReduceLROnPlateau {
     }
 }
 
-/// The best metric, and the calls since.
+/// The best metric and the counters.
 impl Stateful for ReduceLROnPlateau {
     fn state(&self) -> State {
         let mut state = State::default();
