@@ -227,8 +227,7 @@ impl Attention {
     }
 }
 
-/// A program with the code shared by the attention kernels, in two variants: invocations exchange values through
-/// workgroup memory or through subgroup operations.
+/// What a launch computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Results {
     Outs,
@@ -242,7 +241,7 @@ impl Results {
     }
 }
 
-/// Of a head; width and depth (of values) by four.
+/// The sizes of one head. `width` and `depth` (the width of the values) are in vec4.
 #[derive(Clone, Copy)]
 struct Sizes {
     queries: usize,
@@ -267,7 +266,7 @@ impl Sizes {
     }
 }
 
-/// Forward or backward: for CPU adapters, and for GPUs.
+/// The forward or the backward program, for CPU adapters and for GPUs.
 struct Programs {
     software: &'static str,
     gpu: &'static str,
@@ -283,7 +282,7 @@ const BACKWARD: Programs = Programs {
     gpu: include_str!("../../shaders/attention_gpu_backward.wgsl"),
 };
 
-/// A program with constants, the workgroups that it takes for each head, and the loop iterations of an invocation, at most.
+/// A launch, the workgroups per head, and an upper bound of the loop iterations of one invocation.
 struct Kernel {
     launch: Launch,
     workgroups: usize,
@@ -324,7 +323,7 @@ impl Programs {
     }
 }
 
-/// What the programs stand on: all, those for CPU adapters, with a variant for subgroups, and those for GPUs.
+/// Preludes: of all programs, of those for CPU adapters (with a variant for subgroups), and of those for GPUs.
 const OPERANDS: &str = include_str!("../../shaders/attention_operands.wgsl");
 const TILE: &str = include_str!("../../shaders/attention_tile.wgsl");
 const BROADCAST: &str = include_str!("../../shaders/attention_broadcast.wgsl");

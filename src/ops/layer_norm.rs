@@ -130,7 +130,7 @@ pub(crate) struct FusedLayerNorm {
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalized rows, weight or none) -> gradient of x`. With `plus`, a last operand is
+/// `(x, mean, rstd, gradient of the normalized rows, weight or none) -> gradient of x`. With `addend`, a last operand is
 /// added to the result: the gradient of a residual connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {

@@ -14,8 +14,8 @@ pub(super) struct Rows {
     pub stride: usize,
 }
 
-/// A program built on `shaders/rows.wgsl`, in four variants: lanes combine their results through workgroup memory or
-/// through subgroup operations, and rows are read one element or four elements at a time.
+/// The functions that every kernel over rows calls, and two variants of them: rows are read as vec4, and lanes combine
+/// their results through subgroup operations instead of workgroup memory.
 const PRELUDE: &str = include_str!("../../shaders/rows.wgsl");
 const VEC4: &str = include_str!("../../shaders/rows_vec4.wgsl");
 const SUBGROUPS: &str = include_str!("../../shaders/rows_subgroups.wgsl");
@@ -43,7 +43,7 @@ impl Rows {
         [self.count, self.length / self.pack(), self.stride].map(|size| Word::Size(size as u32))
     }
 
-    /// A kernel that stands on `shaders/rows.wgsl`, in the variants for these rows. With subgroups a row has a workgroup.
+    /// A kernel with the prelude for rows, in the variants for these rows. With `subgroups`, each row has a workgroup.
     pub fn source(&self, kernel: &'static str, subgroups: bool) -> ShaderSource {
         let mut source = ShaderSource::new(kernel).with_prelude(PRELUDE).with_workgroup(subgroups);
         if self.pack() == 4 {
@@ -52,8 +52,8 @@ impl Rows {
         if subgroups { source.variant(SUBGROUPS) } else { source }
     }
 
-    /// A launch of a kernel that stands on `shaders/rows.wgsl` and reads each row `passes` times, still without buffers and
-    /// uniforms. `None` if a row has more loop iterations than the adapter allows, or more elements than a kernel can count.
+    /// A launch of a kernel that reads each row `passes` times, without buffers and uniforms. `None` if a row needs more loop
+    /// iterations than the adapter allows, or if a kernel cannot count the elements.
     pub fn launch(&self, kernel: &'static str, passes: usize, limits: &Limits) -> Option<Launch> {
         let elements = u32::try_from(self.count * self.length).ok()?;
         let packs = self.length / self.pack();
