@@ -147,12 +147,12 @@ fn killed_at_any_step(device: &Device) {
 }
 
 #[test]
-fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_cpu() {
+fn a_run_killed_at_any_step_resumes_with_the_same_bits_on_the_cpu() {
     killed_at_any_step(&Device::cpu());
 }
 
 #[test]
-fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_gpu() {
+fn a_run_killed_at_any_step_resumes_with_the_same_bits_on_the_gpu() {
     killed_at_any_step(&gpu());
 }
 
@@ -212,7 +212,7 @@ fn rewritten(path: &Path, part: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_not_this_runs_is_refused() {
+fn a_checkpoint_of_another_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     is_refused(&rewritten(&path, "a wrong shape"), &["model", "0.weight", "f32[9, 3]", "f32[8, 3]"]);
@@ -284,7 +284,7 @@ proptest! {
 
 /// A crash while writing leaves a part of a file beside the checkpoint, which is whole and does not mind.
 #[test]
-fn a_crash_while_writing_leaves_the_last_one() {
+fn a_crash_during_a_write_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     let whole = fs::read(&path).unwrap();
@@ -300,7 +300,7 @@ fn a_crash_while_writing_leaves_the_last_one() {
 }
 
 #[test]
-fn another_adapter_is_warned_of() {
+fn another_adapter_gives_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     let warnings = Run::new(1, &gpu()).load(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Ring 4: another library's answers, on the CPU reference and on the GPU, a test for each group.
+//! PyTorch's results on the CPU reference and on the GPU, one test per group of operations.
 
 #[path = "../examples/conformance/bad.rs"]
 mod bad;

@@ -1,4 +1,4 @@
-//! Ring 5, its first part: a programming mistake panics in the caller's line, and the message names the operation and
+//! Programming mistakes panic in the caller's line, and the message names the operation and
 //! what did not fit.
 
 mod common;
@@ -236,7 +236,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn mistakes_are_refused_where_they_are_made() {
+fn mistakes_panic_in_the_callers_line() {
     let device = Device::cpu();
     let mut complaints = String::new();
     for (name, mistake, parts) in MISTAKES {
@@ -274,7 +274,7 @@ fn two_devices_do_not_mix() {
 
 /// A tensor that no binding can hold is refused when it is built, by every way of building one.
 #[test]
-fn a_tensor_over_the_binding_limit_is_refused() {
+fn a_tensor_over_the_binding_limit_panics() {
     let device = Device::null(Limits { binding_bytes: 4096, ..Limits::webgpu() });
     let row = Tensor::zeros([1024], &device);
     let column = Tensor::zeros([1024, 1], &device);

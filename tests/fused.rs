@@ -1,4 +1,4 @@
-//! Ring 2: fused operations. Each kernel against its decomposition into primitives: forward, gradient, second order.
+//! Fused operations: each kernel against its decomposition into primitives: forward, gradient, second order.
 
 mod common;
 
@@ -238,7 +238,7 @@ fn max_pool_of_ties_and_extremes() {
 
 /// Saved for backward is one number a query: no matrix of queries by keys is in memory, forward or backward.
 #[test]
-fn attention_needs_memory_for_rows_alone() {
+fn attention_needs_memory_linear_in_rows() {
     let device = Device::null(Limits::webgpu());
     let x = Tensor::new(vec![0f32; 1024 * 4], [1, 1024, 4], &device).requires_grad();
     let before = device.counters().bytes_live;
@@ -326,7 +326,7 @@ fn an_operation_of_the_users_own() {
 }
 
 #[test]
-fn a_wrong_kernel_is_found_out() {
+fn check_finds_a_wrong_kernel() {
     let x = Host::draw(9, &[100], -1.0..1.0).tensor(&gpu());
     let wrong: &'static str = ENERGY.replace("i += 1u", "i += 2u").leak();
     let tolerance = ops::Tolerance { atol: 1e-5, rtol: 1e-6 };
@@ -336,7 +336,7 @@ fn a_wrong_kernel_is_found_out() {
 
 /// A kernel that reaches beyond its buffers does no harm: a user's shaders keep the driver's checks.
 #[test]
-fn a_kernel_out_of_bounds_is_held_back() {
+fn a_kernel_cannot_access_memory_out_of_bounds() {
     let x = Host::draw(9, &[20], -1.0..1.0).tensor(&gpu());
     let wild: &'static str = ENERGY.replace("parts[i]", "parts[i * 100000000u] + sum[i * 7919u]").leak();
     let energy = Tensor::fused(Energy { scale: 1.0, second: wild }, &[&x]).remove(0);

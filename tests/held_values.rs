@@ -287,7 +287,7 @@ fn other_work(device: &Device) {
 }
 
 #[test]
-fn a_deferred_value_is_right_later() {
+fn a_deferred_value_is_computed_correctly_later() {
     let run = |device: &Device| {
         let [x, y] = [1, 2].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0).tensor(device));
         let inner = (&x * &y).tanh();
@@ -334,7 +334,7 @@ fn product_before_a_step(device: &Device, part: Part, is_realized: bool) -> Host
 }
 
 #[test]
-fn a_value_from_before_an_update_is_that_value() {
+fn a_value_from_before_an_update_keeps_that_value() {
     for part in [Part::InLoss, Part::OutsideLoss] {
         let [x, _, w] = [1, 2, 3].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0));
         let want = Host::new(&x.data.iter().zip(&w.data).map(|(x, w)| x * w).collect::<Vec<_>>(), &[LARGE]);
@@ -402,7 +402,7 @@ fn stays_flat(mut step: impl FnMut(&mut Training), device: &Device) {
 }
 
 #[test]
-fn an_average_of_the_loss_in_a_tensor_stays_flat() {
+fn an_average_of_the_loss_in_a_tensor_has_constant_memory() {
     let device = null();
     let mut ema = Tensor::scalar(0.0, &device);
     let step = |training: &mut Training| {
@@ -416,7 +416,7 @@ fn an_average_of_the_loss_in_a_tensor_stays_flat() {
 
 /// Nothing reads the average: the next run of the device moves it on.
 #[test]
-fn an_average_of_the_loss_in_a_var_stays_flat() {
+fn an_average_of_the_loss_in_a_var_has_constant_memory() {
     let device = null();
     let ema = Var::buffer(Tensor::scalar(0.0, &device));
     let step = |training: &mut Training| {
@@ -429,7 +429,7 @@ fn an_average_of_the_loss_in_a_var_stays_flat() {
 
 /// The loss is not detached: a graph that `backward` has freed is not kept for the average's sake.
 #[test]
-fn an_average_of_the_loss_with_its_graph_stays_flat() {
+fn an_average_of_the_loss_with_its_graph_has_constant_memory() {
     let device = null();
     let mut ema = Tensor::scalar(0.0, &device);
     let step = |training: &mut Training| {
@@ -443,7 +443,7 @@ fn an_average_of_the_loss_with_its_graph_stays_flat() {
 
 /// The loss of a step needs the average of this step.
 #[test]
-fn a_large_average_in_the_loss_stays_flat() {
+fn a_large_average_in_the_loss_has_constant_memory() {
     let device = null();
     let mut ema = leaf(&[64 << 10], &device);
     let step = |training: &mut Training| {
@@ -455,7 +455,7 @@ fn a_large_average_in_the_loss_stays_flat() {
 }
 
 #[test]
-fn a_large_average_that_is_realized_stays_flat() {
+fn a_large_average_that_is_realized_has_constant_memory() {
     let device = null();
     let mut ema = leaf(&[64 << 10], &device);
     let step = |training: &mut Training| {
@@ -468,7 +468,7 @@ fn a_large_average_that_is_realized_stays_flat() {
 }
 
 #[test]
-fn a_large_average_in_a_var_stays_flat() {
+fn a_large_average_in_a_var_has_constant_memory() {
     let device = null();
     let ema = Var::buffer(leaf(&[64 << 10], &device));
     let step = |training: &mut Training| {

@@ -72,7 +72,7 @@ fn backward_ends_at_a_parameter_that_is_still_pending() {
 // 2. backward gives its graph up, unless told to keep it.
 
 #[test]
-fn a_second_backward_is_refused() {
+fn a_second_backward_panics() {
     for read in [false, true] {
         let x = Tensor::scalar(3.0, &Device::cpu()).requires_grad();
         let y = x.square();
@@ -97,7 +97,7 @@ fn a_second_backward_is_refused() {
 }
 
 #[test]
-fn backward_adds_to_what_is_there() {
+fn backward_adds_to_stored_gradients() {
     for device in [Device::cpu(), gpu()] {
         let x = Tensor::new([1.0, 2.0], [2], &device).requires_grad();
         (&x * 2.0).sum().backward();
@@ -132,7 +132,7 @@ fn a_chain_of_100_000_operations() {
 }
 
 #[test]
-fn a_long_chain_that_nobody_computes_is_dropped() {
+fn a_long_pending_chain_is_dropped_without_recursion() {
     no_grad(|| {
         let x = Tensor::new([1.0], [1], &null());
         drop((0..100_000).fold(x, |y, _| -y));
@@ -158,7 +158,7 @@ fn reading_the_loss_after_a_step_runs_nothing() {
 // 5. A kernel's key has no sizes (plans' keys: tests/schedule.rs).
 
 #[test]
-fn another_size_compiles_nothing() {
+fn another_size_compiles_no_shader() {
     for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
         let device = Device::gpu_with(&GpuOptions { kind: Some(kind), ..GpuOptions::default() }).unwrap();
         let step = |rows: usize, inner: usize| {
@@ -217,7 +217,7 @@ fn a_training_step_creates_nothing() {
 
 /// An index that only the device sees: NaN, and an error that names operation and line. The CPU says the same.
 #[test]
-fn an_index_out_of_range_comes_out_of_the_first_read() {
+fn the_first_read_reports_an_index_out_of_range() {
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
         for index in [[0.0, 3.0], [-1.0, 2.0]] {
@@ -246,7 +246,7 @@ fn an_index_out_of_range_comes_out_of_the_first_read() {
 /// A fault fails the first read after it, whosever, and the first read of a value that depends on it: neither takes it
 /// away from the other. What does not depend on it is read as ever.
 #[test]
-fn a_fault_belongs_to_the_run_that_met_it() {
+fn a_fault_is_reported_to_readers_of_its_run() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
     let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
     let index = |i: f64| (Tensor::new([i], [1], &device) * 1.0).to_dtype(DType::I32);
@@ -276,7 +276,7 @@ fn a_fault_belongs_to_the_run_that_met_it() {
 
 /// More runs that index than there are error words, and none of them read.
 #[test]
-fn faults_wait_for_a_read_however_long() {
+fn a_fault_is_kept_until_a_read() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
     let x = Tensor::new([1.0, 2.0], [2], &device);
     let picked = |i: usize| {
@@ -292,7 +292,7 @@ fn faults_wait_for_a_read_however_long() {
 }
 
 #[test]
-fn reads_have_async_twins() {
+fn async_reads_return_the_same_data() {
     // A GPU of its own: the fault comes out of whichever read of the device is next.
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let tensors: Vec<Tensor> = (0..5).map(|i| Tensor::full([3], f64::from(i), &device) * 2.0).collect();
@@ -357,7 +357,7 @@ fn the_generator_is_saved_and_set() {
 // 13. The only mutable thing is a Var, and nothing that accumulates grows.
 
 #[test]
-fn ten_thousand_accumulations_stay_flat() {
+fn ten_thousand_accumulations_have_constant_memory() {
     let device = null();
     let mean = Var::buffer(Tensor::new([0f32; 100], [100], &device));
     let batch = Tensor::new([0f32; 100], [100], &device);
@@ -373,7 +373,7 @@ fn ten_thousand_accumulations_stay_flat() {
 }
 
 #[test]
-fn a_loss_summed_without_a_read_stays_flat() {
+fn a_loss_summed_without_a_read_has_constant_memory() {
     let device = null();
     let w = Var::parameter(Tensor::new([0f32; 100], [100], &device));
     let mut total = Tensor::zeros((), &device);
@@ -394,7 +394,7 @@ fn a_loss_summed_without_a_read_stays_flat() {
 }
 
 #[test]
-fn a_var_is_computed_with_whatever_is_read() {
+fn a_read_computes_pending_vars_too() {
     let device = null();
     let var = Var::buffer(Tensor::new([0f32; 4], [4], &device));
     var.set(var.tensor() + 1.0);
@@ -442,7 +442,7 @@ fn four_threads_share_a_device() {
 /// A value may be a view of another's memory. What must read memory in order, or with strides that count upwards, then
 /// reads a copy of it.
 #[test]
-fn realised_views_are_operands_like_any_other() {
+fn realized_views_are_ordinary_operands() {
     let data: Vec<f64> = (0..24).map(|x| f64::from(x) * 0.25 - 2.0).collect();
     let results = [Device::cpu(), gpu()].map(|device| {
         let x = Tensor::new(&data[..], [4, 6], &device);
@@ -466,7 +466,7 @@ fn realised_views_are_operands_like_any_other() {
 
 /// Each node by itself, as soon as it is built: what goes wrong does so in its line, and what goes right is the same.
 #[test]
-fn an_eager_device_realises_each_node_as_it_is_built() {
+fn an_eager_device_realizes_each_node_as_it_is_built() {
     let eager = Device::gpu_with(&GpuOptions { eager: true, ..GpuOptions::default() }).unwrap();
     let run = |device: &Device| {
         let x = Host::draw(1, &[5, 4], -1.0..1.0).tensor(device).requires_grad();

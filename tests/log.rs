@@ -1,4 +1,4 @@
-//! Ring 3: what `WGRAD_LOG` says.
+//! The output of `WGRAD_LOG`.
 
 use std::process::Command;
 
@@ -20,7 +20,7 @@ fn speaks() {
 
 /// The variable is read once a process, so the speaker is a child of this one.
 #[test]
-fn the_log_says_what_runs_and_why_it_is_not_less() {
+fn the_log_names_kernels_lines_and_reasons() {
     let said = |topics: &str| {
         let program = std::env::current_exe().unwrap();
         let arguments = ["--exact", "speaks", "--ignored", "--nocapture"];

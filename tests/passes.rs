@@ -42,7 +42,7 @@ fn realize_all(tensors: Vec<Tensor>) {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn mlp_step() {
     let device = device();
     let (x, classes) = (leaf(&[2, 4], &device), Tensor::new([0, 2], [2], &device));
@@ -54,7 +54,7 @@ fn mlp_step() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn softmax() {
     let x = leaf(&[2, 32 << 10], &device());
     eprintln!("{MARKER}");
@@ -68,7 +68,7 @@ fn softmax() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn layer_norm_backward() {
     let device = device();
     let [x, weight, bias] = [&[4, 6][..], &[6], &[6]].map(|shape| leaf(shape, &device).requires_grad());
@@ -81,7 +81,7 @@ fn layer_norm_backward() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn conv_step() {
     let device = device();
     let x = leaf(&[1, 1, 5, 5], &device);
@@ -93,7 +93,7 @@ fn conv_step() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn attention() {
     let device = device();
     let [queries, keys, values] = [3, 4, 4].map(|rows| leaf(&[rows, 8], &device).requires_grad());
@@ -162,7 +162,7 @@ fn without_place(line: &str) -> String {
 }
 
 #[test]
-fn the_forms_behind_each_pass() {
+fn the_printed_form_after_each_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes");
     for program in ["mlp_step", "softmax", "layer_norm_backward", "conv_step", "attention"] {
         let file = folder.join(program).with_extension("txt");
@@ -192,7 +192,7 @@ fn the_forms_behind_each_pass() {
 
 /// What ARCHITECTURE.md shows of a program is what the passes make of it.
 #[test]
-fn architecture_shows_the_forms_of_softmax() {
+fn architecture_md_shows_the_forms_of_softmax() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md")).unwrap();
     let golden = include_str!("passes/softmax.txt");
     let blocks: Vec<&str> =

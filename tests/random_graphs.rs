@@ -1,4 +1,4 @@
-//! Ring 4: random graphs, fused on the GPU against node by node on the CPU (each node rounded to f32): values, and the
+//! Random graphs, fused on the GPU against node by node on the CPU (each node rounded to f32): values, and the
 //! gradients of every leaf.
 //!
 //! A graph is a list of steps over a stack of tensors. Every value is kept about 1 in size (a step that grows is squashed),

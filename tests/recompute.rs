@@ -63,7 +63,7 @@ impl Blocks {
 }
 
 #[test]
-fn gradients_are_those_of_the_plain_run() {
+fn gradients_equal_those_without_recomputation() {
     for (device, tolerance) in [(Device::cpu(), F64), (gpu(), F32)] {
         let blocks = Blocks::new(3, 5, &device);
         let (plain, again) = (blocks.gradients(false), blocks.gradients(true));
@@ -76,7 +76,7 @@ fn gradients_are_those_of_the_plain_run() {
 
 /// What is computed again can be differentiated again: against the plain run.
 #[test]
-fn second_order_is_that_of_the_plain_run() {
+fn second_order_equals_that_without_recomputation() {
     let x = Host::draw(1, &[4], 0.5..1.5).tensor(&Device::cpu()).requires_grad();
     let w = Host::draw(2, &[4], 0.5..1.5).tensor(&Device::cpu()).requires_grad();
     let second = |again: bool| {
@@ -115,7 +115,7 @@ fn the_peak_of_memory_is_lower() {
 /// What depends on captured tensors alone is equal in both passes. If it were one computation, its result would stay in
 /// memory from the forward pass to the backward pass of its block.
 #[test]
-fn what_depends_on_captured_tensors_alone_is_computed_again() {
+fn values_of_captured_tensors_are_recomputed() {
     type Case = (&'static str, fn(&Tensor) -> Tensor);
     let table: [Case; 2] = [("w w^T", |w| w.matmul(&w.t())), ("exp(w)", Tensor::exp)];
     for (name, of_weight) in table {

@@ -1,4 +1,4 @@
-//! Ring 3: what is planned, counted on a device that computes nothing.
+//! Plans of the scheduler, counted on the null device.
 
 mod common;
 
@@ -140,7 +140,7 @@ fn kernels_of_gradients() {
 
 /// A value that a user holds is written by the kernel that computes it on the way.
 #[test]
-fn a_wanted_intermediate_is_written_on_the_way() {
+fn a_held_intermediate_is_written_by_the_same_kernel() {
     for device in kinds() {
         let x = leaf(&[1000], &device);
         let middle = x.exp();
@@ -169,7 +169,7 @@ fn a_value_is_computed_once() {
 
 /// A chain over one name writes over its own buffer.
 #[test]
-fn an_operand_that_nobody_holds_is_written_over() {
+fn an_operand_that_is_not_held_is_overwritten() {
     for device in kinds() {
         let mut x = &leaf(&[1000], &device) * 1.0;
         x.realize().unwrap();
@@ -188,7 +188,7 @@ fn an_operand_that_nobody_holds_is_written_over() {
 
 /// As above, but the assignment drops the old operand only after the new one was realised.
 #[test]
-fn a_held_operand_is_left_alone() {
+fn a_held_operand_is_not_overwritten() {
     let x = leaf(&[1000], &null(AdapterKind::Discrete));
     let device = x.device().clone();
     let (clone, view) = (x.clone(), x.detach().reshape([10, 100]));
@@ -202,7 +202,7 @@ fn a_held_operand_is_left_alone() {
 
 /// On devices that compute: whoever still refers to an operand sees its value unchanged.
 #[test]
-fn whoever_holds_an_operand_keeps_its_value() {
+fn a_held_operand_keeps_its_value() {
     for device in [Device::cpu(), common::gpu()] {
         let start = || &Tensor::new([1.0, 2.0, 3.0, 4.0], [4], &device) * 1.0;
         let want = [1.0, 2.0, 3.0, 4.0];
@@ -248,7 +248,7 @@ fn whoever_holds_an_operand_keeps_its_value() {
 
 /// 256 plans are kept. One that is used in every step stays, however many others come and go.
 #[test]
-fn the_plan_whose_last_use_is_longest_ago_goes_first() {
+fn the_least_recently_used_plan_is_evicted() {
     let device = null(AdapterKind::Discrete);
     let plans_of = |size: usize| {
         let run = || drop(leaf(&[size], &device).exp().realize().unwrap().clone());
@@ -262,7 +262,7 @@ fn the_plan_whose_last_use_is_longest_ago_goes_first() {
 }
 
 #[test]
-fn plans_are_kept_by_structure() {
+fn plans_are_cached_by_structure() {
     for device in kinds() {
         let x = leaf(&[100], &device);
         let plans = |f: &dyn Fn()| during(&device, f).plans;
@@ -317,7 +317,7 @@ fn plans_are_kept_by_structure() {
 
 /// A training step's memory: after the first steps it neither grows nor makes plans.
 #[test]
-fn a_training_step_is_steady() {
+fn a_repeated_training_step_plans_and_allocates_nothing() {
     for device in kinds() {
         let w = Var::parameter(leaf(&[20, 10], &device));
         let (x, y) = (leaf(&[32, 20], &device), leaf(&[32, 10], &device));
@@ -337,7 +337,7 @@ fn a_training_step_is_steady() {
 
 /// WebGPU's default of 8 storage buffers splits a wide expression, and 32 do not.
 #[test]
-fn kernels_stop_at_the_storage_buffers() {
+fn kernels_bind_no_more_storage_buffers_than_the_limit() {
     let sum = |device: &Device| {
         let xs: Vec<Tensor> = (0..20).map(|_| leaf(&[64], device)).collect();
         let all = xs[1..].iter().fold(xs[0].clone(), |sum, x| sum + x);
@@ -370,7 +370,7 @@ fn agrees_over(shape: &[usize], name: &str, graph: fn(&Tensor, &Tensor) -> Vec<T
 /// A gather reads its operand from memory, whether it is the head of its kernel or not. It must neither compute it
 /// inside nor write it besides.
 #[test]
-fn a_gather_heads_a_kernel() {
+fn a_gather_fuses_with_its_consumers() {
     agrees("of a computed value", |x, index| vec![x.exp().gather(0, &index.to_dtype(DType::I32))]);
     agrees("of a value that is wanted too", |x, index| {
         let y = x.exp();
@@ -396,14 +396,14 @@ fn in_one_run(mut results: Vec<Tensor>) -> Vec<Tensor> {
 
 /// Each of these kernels could write the value that the next one's sum needs.
 #[test]
-fn no_kernels_wait_for_one_another() {
+fn merging_creates_no_cycle() {
     type Graph = fn(&Tensor, &Tensor) -> Vec<Tensor>;
     let table: [(&str, Graph); 3] = [
-        ("two in a ring", |x, y| {
+        ("a cycle of two", |x, y| {
             let (a, b) = (x.exp(), y.sin());
             in_one_run(vec![&a + b.sum(), &b + a.sum(), a, b])
         }),
-        ("three in a ring", |x, y| {
+        ("a cycle of three", |x, y| {
             let (a, b, c) = (x.exp(), y.sin(), (x * y).tanh());
             in_one_run(vec![&a + b.sum(), &b + c.sum(), &c + a.sum(), a, b, c])
         }),
@@ -441,7 +441,7 @@ fn no_kernels_wait_for_one_another() {
 
 /// A kernel declares what it reads once, by however many ways it comes there.
 #[test]
-fn two_paths_to_one_view_are_one_load() {
+fn equal_views_are_loaded_once() {
     agrees("two flips", |x, _| vec![x * x.flip(0).flip(0)]);
     agrees("two transposes of a computed value", |x, y| {
         let z = x + y;
@@ -458,7 +458,7 @@ fn two_paths_to_one_view_are_one_load() {
 
 /// A value that `eq` compares with another is written and read: computed in two kernels it might differ in the last bit.
 #[test]
-fn what_eq_compares_is_computed_once() {
+fn operands_of_eq_are_computed_once() {
     let bytes = |compare: fn(&Tensor, &Tensor) -> Tensor| {
         kinds().map(|device| {
             let x = leaf(&[8, 6], &device);
@@ -525,7 +525,7 @@ fn an_epilogue_changes_nothing() {
 /// What stands at hand where a reduction comes by is written by its kernel: over rows, columns and all, by fours or not,
 /// before an epilogue, and over an operand.
 #[test]
-fn a_reduction_writes_place_by_place() {
+fn a_reduction_writes_elementwise_outputs() {
     type Graph = fn(Tensor, &Tensor) -> Vec<Tensor>;
     let table: [(&str, Graph, usize); 4] = [
         ("rows", |x, y| vec![(&x * y).square().sum_dim(1, false).sqrt(), (&x * y).tanh() - y], 1),

@@ -260,7 +260,7 @@ fn every_rule_has_a_case() {
 
 /// Also over so many elements that kernels work on four at a time.
 #[test]
-fn no_bit_changes() {
+fn simplification_preserves_every_bit() {
     let (gpu, unfused, mut wrong) = (gpu(), unfused(), Vec::new());
     for rows in [2, 1 << 13] {
         let simplified = Operands::new(rows, &gpu);
@@ -306,7 +306,7 @@ fn constants_in_kernels_are_ieee() {
 
 /// A device that simplifies nothing runs what was built, in kernels of four elements too.
 #[test]
-fn constants_need_no_simplification() {
+fn constants_give_the_same_result_without_simplification() {
     let device = unfused();
     for size in [4, 1 << 15] {
         let found = Tensor::ones([size], &device) / Tensor::zeros([size], &device);
@@ -380,7 +380,7 @@ fn values_that_differ_are_not_merged() {
 
 /// A user's number is 1 or 0 in this step alone.
 #[test]
-fn a_users_number_fires_no_rule() {
+fn rules_do_not_match_the_users_numbers() {
     type Case = (&'static str, fn(&Tensor, f64) -> Tensor, fn(f32, f32) -> f32);
     let table: [Case; 5] = [
         ("x * s", |x, s| x * s, |x, s| x * s),
@@ -419,7 +419,7 @@ fn equal_expressions_are_one_kernel() {
 
 /// Handles on equal values, and a `Var` of such a value that is updated in place.
 #[test]
-fn held_results_stay_apart() {
+fn equal_held_results_have_separate_memory() {
     type Case = (&'static str, fn(&Tensor) -> [Tensor; 2]);
     let table: [Case; 5] = [
         ("exp(x) twice", |x| [x.exp(), x.exp()]),
@@ -451,7 +451,7 @@ fn held_results_stay_apart() {
 
 /// As an optimizer's moments, which start as equal zeros: each is updated in place, by a plan of the first step.
 #[test]
-fn equal_vars_have_memory_of_their_own() {
+fn equal_vars_have_separate_memory() {
     type Case = (&'static str, fn(&Tensor) -> Tensor);
     let table: [Case; 2] = [("zeros", Tensor::zeros_like), ("exp(x)", Tensor::exp)];
     for (name, start) in table {

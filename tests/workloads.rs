@@ -1,4 +1,4 @@
-//! Ring 3: dispatches a training step of each workload of the benchmarks, counted on a device that computes nothing.
+//! The number of dispatches of a training step of each workload of the benchmarks, counted on the null device.
 
 #[path = "../benches/workloads/cases.rs"]
 #[allow(dead_code)] // the benchmarks use the rest

@@ -1,4 +1,4 @@
-//! What the rings of tests share: host data, comparison, gradients by central differences, and the GPU.
+//! Helpers of the tests: host data, comparison, gradients by central differences, and the GPU.
 //!
 //! A check runs a function of tensors on the CPU in f64, where its gradient and its gradient's gradient are compared with
 //! central differences, and on the GPU, which must agree with the CPU to a tolerance that the caller states.
@@ -206,7 +206,7 @@ pub fn check_gpu(name: &str, inputs: &[Host], f: Function, value: Tolerance, gra
     }
 }
 
-/// All of ring 1 for one operation: its value by other means, its gradients, and the GPU.
+/// Checks one operation: its value against plain loops, its gradients by central differences, and the GPU against the CPU.
 #[track_caller]
 pub fn check(name: &str, inputs: &[Host], f: Function, want: &Host, tolerance: Tolerance) {
     let xs: Vec<Tensor> = inputs.iter().map(|input| input.tensor(&Device::cpu())).collect();

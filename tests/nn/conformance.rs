@@ -1,4 +1,4 @@
-//! Ring 4 through the layers: where an operation of the conformance cases has a layer, the layer gives the answers.
+//! The conformance cases through layers: if an operation has a layer, the layer gives PyTorch's results too.
 
 use std::path::Path;
 

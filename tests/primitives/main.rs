@@ -1,4 +1,4 @@
-//! Ring 1 of the primitives that are not rows of the table: value against plain loops, gradients against central
+//! The primitives that are not rows of the table: value against plain loops, gradients against central
 //! differences, GPU against CPU.
 
 #[path = "../common/mod.rs"]
