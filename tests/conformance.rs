@@ -43,7 +43,7 @@ macro_rules! groups {
                 super::check(stringify!($group), &device);
             })*
         }
-        /// A group that is added to the folder is added here.
+        /// Fails for a group of cases that has no test here.
         #[test]
         fn all_groups_are_tested() {
             let mut tested = [$(stringify!($group)),*];
@@ -57,8 +57,8 @@ groups! {
     program higher_order optim schedulers training bad_inputs
 }
 
-/// Kernels carry no sizes, so all the cases together need a bounded number of them: about 1,280 fused, since what fuses
-/// differs from case to case, and 570 with one kernel a node, vectorized ones of large cases among them. GPUs need 60 more,
+/// Kernels contain no sizes, so all cases together need a bounded number of them: about 1,280 fused, since what fuses
+/// differs from case to case, and 570 with one kernel per node, vectorized ones of large cases among them. GPUs need 60 more,
 /// for products and sums by several lanes.
 #[test]
 fn webgpus_default_limits_are_enough_and_kernels_are_bounded() {

@@ -1,4 +1,4 @@
-//! The sentences that hold everywhere, one test or more each, by their numbers in ARCHITECTURE.md.
+//! The invariants of ARCHITECTURE.md, by their numbers, with at least one test each.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn a_loss_may_be_read_before_backward() {
         device.counters().kernels
     };
     let (together, apart) = (step(false), step(true));
-    // Two matrix products forward; what is read between them and backward is kept, not computed again.
+    // Two matrix products forward. Values that are read before backward are kept, not computed again.
     assert!(apart <= together + 1, "{apart} kernels with a read in between, {together} without");
 }
 
@@ -55,7 +55,7 @@ fn reading_first_changes_no_gradient() {
     }
 }
 
-/// A parameter that was set and not yet computed is a leaf like any other: the walk does not go on into its past.
+/// A parameter that was set and not yet computed is an ordinary leaf: backward does not continue into the update.
 #[test]
 fn backward_ends_at_a_parameter_that_is_still_pending() {
     for device in [Device::cpu(), gpu()] {
@@ -69,7 +69,7 @@ fn backward_ends_at_a_parameter_that_is_still_pending() {
     }
 }
 
-// 2. backward gives its graph up, unless told to keep it.
+// 2. backward frees the graph unless it is retained.
 
 #[test]
 fn a_second_backward_panics() {
@@ -188,7 +188,7 @@ fn a_training_step_creates_nothing() {
         Host::draw(2, &[32, 20], -1.0..1.0).tensor(&device),
         Host::draw(3, &[32, 10], -1.0..1.0).tensor(&device),
     );
-    // Kernels that index bind the error word of their run.
+    // Kernels that index bind the fault word of their run.
     let rows = Tensor::new(common::indices(4, 32, 32), [32], &device);
     let step = || {
         let picked = x.matmul(&w.tensor()).tanh().index_select(0, &rows);
@@ -213,7 +213,7 @@ fn a_training_step_creates_nothing() {
 
 // 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's decomposition.
 
-// 9. A failure of the world comes out of a read.
+// 9. A read returns failures of the environment.
 
 /// An index that only the device sees: NaN, and an error that names operation and line. The CPU says the same.
 #[test]
@@ -230,7 +230,7 @@ fn the_first_read_reports_an_index_out_of_range() {
             assert_eq!((op, at.line()), ("gather", line), "{text}");
             assert!(at.file().ends_with("invariants.rs"), "{text}");
             if !device.is_cpu() {
-                // It was handed out; the value itself says which elements do not exist.
+                // The error was returned once; the value itself has NaN for the missing elements.
                 let values = y.to_vec::<f32>().unwrap();
                 assert_eq!(values.iter().filter(|x| x.is_nan()).count(), 1, "{values:?}");
             }
@@ -243,8 +243,8 @@ fn the_first_read_reports_an_index_out_of_range() {
     }
 }
 
-/// A fault fails the first read after it, whosever, and the first read of a value that depends on it: neither takes it
-/// away from the other. What does not depend on it is read as ever.
+/// After a fault the next read of the device fails, and so does the first read of a value that depends on it; one does not
+/// replace the other. Later reads of independent values succeed.
 #[test]
 fn a_fault_is_reported_to_readers_of_its_run() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
@@ -274,7 +274,7 @@ fn a_fault_is_reported_to_readers_of_its_run() {
     assert_eq!(fault(two[1].to_vec()), fault(two[0].to_vec()), "each of two has its own");
 }
 
-/// More runs that index than there are error words, and none of them read.
+/// More indexing runs than there are fault words, without a read.
 #[test]
 fn a_fault_is_kept_until_a_read() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
@@ -293,7 +293,7 @@ fn a_fault_is_kept_until_a_read() {
 
 #[test]
 fn async_reads_return_the_same_data() {
-    // A GPU of its own: the fault comes out of whichever read of the device is next.
+    // A separate device, because the next read of the device reports the fault.
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let tensors: Vec<Tensor> = (0..5).map(|i| Tensor::full([3], f64::from(i), &device) * 2.0).collect();
         // All of them at once: each waits for its own bytes.
@@ -307,7 +307,7 @@ fn async_reads_return_the_same_data() {
     }
 }
 
-// 10. Every limit is obeyed: tests/primitives/large.rs. Everything also runs under WebGPU's defaults:
+// 10. Limits are respected: tests/primitives/large.rs. Everything also runs under WebGPU's defaults:
 
 #[test]
 fn webgpus_default_limits_are_enough() {
@@ -383,7 +383,7 @@ fn a_loss_summed_without_a_read_has_constant_memory() {
         loss.backward();
         w.set(w.tensor() - w.grad().unwrap() * 0.1);
         total = total + loss.detach();
-        // What is live goes up and down with the steps since the chain realised itself; its peak is flat.
+        // Live memory varies with the number of steps since the chain was last realized; its peak is constant.
         if step == 5000 {
             peak = device.counters().bytes_peak;
         }
@@ -404,7 +404,7 @@ fn a_read_computes_pending_vars_too() {
     assert_eq!(device.counters().runs, runs);
 }
 
-// Threads: gradient mode is a thread's own, and a device is shared.
+// Threads: the gradient mode is per thread, and a device is shared.
 
 #[test]
 fn four_threads_share_a_device() {
@@ -464,7 +464,7 @@ fn realized_views_are_ordinary_operands() {
     }
 }
 
-/// Each node by itself, as soon as it is built: what goes wrong does so in its line, and what goes right is the same.
+/// Each node runs as soon as it is built: failures are reported in its line, and results are the same.
 #[test]
 fn an_eager_device_realizes_each_node_as_it_is_built() {
     let eager = Device::gpu_with(&GpuOptions { eager: true, ..GpuOptions::default() }).unwrap();

@@ -60,14 +60,14 @@ impl Common {
     }
 }
 
-/// So many steps are never reached, and their number stays far from overflow.
-const MOST: usize = 1_000_000_000;
+/// More steps than any run has, and far from overflow.
+const MAX_COUNT: usize = 1_000_000_000;
 
 /// A number that is at least 1.
 pub fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
-        _ => Err(format!("a whole number from 1 to {MOST} is wanted")),
+        Ok(number) if (1..=MAX_COUNT).contains(&number) => Ok(number),
+        _ => Err(format!("must be an integer from 1 to {MAX_COUNT}")),
     }
 }
 

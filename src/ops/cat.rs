@@ -10,8 +10,9 @@ use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::Move;
 use crate::tensor::{Tensor, same_device};
 
-/// So many pieces, and fewer, are joined by primitives, which fuse with what is around them.
-pub(super) const FEW: usize = 8;
+/// At most this many tensors are concatenated by adding padded tensors, which fuses with other operations; each output
+/// element checks all of them.
+pub(super) const MAX_ADDED_TENSORS: usize = 8;
 
 /// Operands of a dispatch: with the result as many storage buffers as every adapter binds.
 const OPERANDS: usize = 7;
@@ -31,7 +32,7 @@ impl Tensor {
                 refuse!("cat", "{} and {} do not join along dim {dim}", first.spec(), x.spec());
             }
         }
-        if tensors.len() > FEW {
+        if tensors.len() > MAX_ADDED_TENSORS {
             return Tensor::fused(Cat { dim: at }, tensors).remove(0);
         }
         let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();

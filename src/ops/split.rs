@@ -1,7 +1,7 @@
 //! A tensor taken apart into many, which are views and cost nothing. Their gradients are put together at once: one by one,
 //! padded and added up, each would be looked at for every element.
 
-use super::cat::FEW;
+use super::cat::MAX_ADDED_TENSORS;
 use super::{Fused, Io};
 use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::tensor::Tensor;
@@ -32,13 +32,13 @@ impl Tensor {
 
     #[track_caller]
     fn pieces(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
-        if sizes.len() <= FEW {
+        if sizes.len() <= MAX_ADDED_TENSORS {
             return self.narrows(sizes, dim);
         }
-        if sizes.len() <= Split::MOST {
+        if sizes.len() <= Split::MAX_OUTPUTS {
             return Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]);
         }
-        let groups = sizes.chunks(Split::MOST);
+        let groups = sizes.chunks(Split::MAX_OUTPUTS);
         let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
         let parts = self.pieces(&parts, dim);
         parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
@@ -96,7 +96,7 @@ pub(crate) struct Split {
 
 impl Split {
     /// The outputs of a node are numbered by a `u8`.
-    pub const MOST: usize = u8::MAX as usize;
+    pub const MAX_OUTPUTS: usize = u8::MAX as usize;
 }
 
 impl Fused for Split {
@@ -120,7 +120,7 @@ impl Fused for Split {
 
     /// Of few pieces the sum of the padded ones is as good, and can be part of another kernel.
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        if grads.iter().flatten().count() <= FEW {
+        if grads.iter().flatten().count() <= MAX_ADDED_TENSORS {
             return None;
         }
         let whole =

@@ -142,7 +142,7 @@ fn correct_kernels_pass() {
     }
 }
 
-/// Half of the sums lie on a jump, where either side is right; the others are compared.
+/// Half of the sums are at a discontinuity, where both sides are allowed; the others are compared.
 #[test]
 fn elements_next_to_a_discontinuity_are_not_checked_but_counted() {
     let device = checked(None);

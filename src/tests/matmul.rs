@@ -89,7 +89,7 @@ fn the_choice_among_variants_changes_no_bit() {
     }
 }
 
-/// What goes on from a product may be written over what it reads: a place that is stored twice comes out wrong.
+/// The epilogue of a product may overwrite its operand, so an element that is stored twice would be wrong.
 #[test]
 fn a_product_is_added_to_a_sum_in_place() {
     each_variant(|device, variant| {

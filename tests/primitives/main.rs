@@ -4,11 +4,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod batched;
 mod casts;
-mod fours;
 mod indexing;
 mod large;
 mod matmul;
 mod movement;
 mod reductions;
-mod together;
+mod vectorized;
