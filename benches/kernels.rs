@@ -1,7 +1,8 @@
-//! Single kernels against their variants: `cargo bench --bench kernels [-- matmul conv ..]` for the groups that begin so.
+//! Single kernels against their variants: `cargo bench --bench kernels [-- matmul conv ..]` runs the groups with these
+//! prefixes.
 //!
-//! The cases of a group are measured in turn, and the medians of their regions compared with that of the first. The last is
-//! the control, a kernel that the others have nothing to do with: if it moves from one run to another, the machine did.
+//! The cases of a group are measured in turn, and the medians of their regions are compared with that of the first. The last
+//! case is the control, an unrelated kernel: if its time changes between runs, the machine has changed.
 //! `benches/README.md` keeps the record.
 
 use std::time::Instant;
@@ -10,7 +11,7 @@ use wgrad::{AdapterKind, ConvOptions, Device, Error, GpuOptions, PoolOptions, Te
 
 const REGIONS: usize = 7;
 
-/// Seconds that a region takes, about.
+/// Approximate seconds of a region.
 const REGION: f64 = 0.03;
 
 type Build = Box<dyn Fn() -> Vec<Tensor>>;
@@ -18,13 +19,13 @@ type Groups = Vec<(String, Vec<Case>)>;
 
 struct Case {
     name: String,
-    /// What is to be computed in each unit.
+    /// The tensors to compute in each unit.
     build: Build,
-    /// Where the results go, so that they are computed together and each unit writes over what the one before it wrote.
+    /// Vars for the results, so that they are computed in one plan and each unit overwrites the previous results.
     places: Vec<Var>,
     /// Units in a region.
     units: usize,
-    /// Milliseconds a unit, by region.
+    /// Milliseconds per unit, by region.
     times: Vec<f64>,
     /// Kernels of a unit.
     kernels: usize,
@@ -101,7 +102,7 @@ fn value(inputs: &[Tensor], f: impl Fn(&[Tensor]) -> Tensor + 'static) -> Build 
     Box::new(move || vec![f(&inputs)])
 }
 
-/// Gradients by those inputs that `wanted` counts, with as much of the value as they need.
+/// The gradients with respect to the inputs that `wanted` selects.
 fn gradients(inputs: &[Tensor], wanted: &[usize], f: impl Fn(&[Tensor]) -> Tensor + 'static) -> Build {
     let inputs: Vec<Tensor> = inputs.iter().map(|x| x.detach().requires_grad()).collect();
     let (seed, wanted) = (drawn(f(&inputs).shape(), inputs[0].device()), wanted.to_vec());
@@ -112,7 +113,7 @@ fn gradients(inputs: &[Tensor], wanted: &[usize], f: impl Fn(&[Tensor]) -> Tenso
     })
 }
 
-/// Each layout with the kernel that is chosen for the adapter, and with those of other kinds.
+/// Each layout with the kernel that is chosen for the adapter, and with those for other kinds of adapter.
 fn products(own: &Device) -> Result<Groups, Error> {
     let open = |kind, restricted| {
         Device::gpu_with(&GpuOptions { kind: Some(kind), restricted, ..GpuOptions::default() })
@@ -148,7 +149,7 @@ fn reductions(device: &Device) -> Groups {
     vec![("reduce [2048, 1024]".into(), cases)]
 }
 
-/// The gradients of a convolution beside its value: 1.5 times its time is what each may take.
+/// The gradients of a convolution compared with its value: each may take 1.5 times as long.
 fn convolutions(device: &Device) -> Groups {
     let plain = ConvOptions { padding: [1, 1], ..ConvOptions::default() };
     let cases = [

@@ -1,4 +1,4 @@
-//! A device that computes nothing: it runs plans by counting their kernels and bytes.
+//! The null device: counts the kernels and bytes of plans, and computes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ struct Bytes {
     peak: AtomicUsize,
 }
 
-/// Memory that is only a number.
+/// A buffer without memory, which has only a size.
 struct NullBuffer {
     bytes: usize,
     all: Arc<Bytes>,
@@ -58,7 +58,7 @@ impl Backend for Null {
         counters.bytes_peak = self.bytes.peak.load(Ordering::Relaxed) as u64;
     }
 
-    /// It has no pool.
+    /// It has no pool, so no memory is wasted or idle.
     fn memory(&self) -> Memory {
         let [in_use, peak] =
             [&self.bytes.live, &self.bytes.peak].map(|bytes| bytes.load(Ordering::Relaxed) as u64);
@@ -81,7 +81,7 @@ impl PlanExecutor for Null {
         Ok(Box::new(()))
     }
 
-    /// Nothing is dispatched, so there is nothing to observe.
+    /// Dispatches nothing, so it does not call the observer.
     fn run(&self, run: &PlanRun, _observer: Option<&mut dyn Observer>) -> Result<(), Error> {
         self.kernels.fetch_add(run.plan.dispatches().count(), Ordering::Relaxed);
         Ok(())

@@ -1,5 +1,5 @@
-//! Checkpoints: a run that is killed and resumed is the run that was not, bit for bit; and a file that is not whole, or
-//! not this run's, changes nothing.
+//! Checkpoints: a run that is killed and resumed gives the same bits as an uninterrupted run, and loading an incomplete file
+//! or that of another program changes nothing.
 
 mod common;
 
@@ -19,8 +19,8 @@ use wgrad::{Device, Error, Tensor, Var};
 
 const STEPS: usize = 9;
 
-/// A run with everything that remembers: two optimizers' state in groups, a schedule, an average, shuffled batches with a
-/// shorter last one, dropout, metrics.
+/// A run with every kind of state: two optimizers as groups, a schedule, an average, shuffled batches with a shorter last
+/// one, dropout, metrics.
 struct Run {
     model: Sequential,
     optimizer: AdamW,
@@ -52,7 +52,7 @@ impl Run {
         Run { model, optimizer, ema, plateau, losses, hits, finite, loader, step: 0, device }
     }
 
-    /// On to this step, a pass over the data taking three.
+    /// Trains up to this step; an epoch has three steps.
     fn train(&mut self, until: usize) {
         let schedule = CosineAnnealingLR::new(0.05, STEPS);
         while self.step < until {
@@ -112,7 +112,7 @@ impl Run {
         load_checkpoint(path, parts, device)
     }
 
-    /// Every bit that it remembers, as a file says it.
+    /// Its whole state, as the bytes of a checkpoint.
     fn bits(&self) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bits");
@@ -135,28 +135,28 @@ fn killed_at_any_step(device: &Device) {
         first.train(killed);
         first.save(&path);
         drop(first);
-        // Another program: nothing is as it was.
+        // Another program, with different state.
         let mut resumed = Run::new(2, device);
         Tensor::rand([3], device);
         assert_eq!(resumed.load(&path).unwrap(), Vec::<String>::new());
         assert_eq!(resumed.step, killed);
         resumed.train(STEPS);
-        // Not assert_eq: nobody wants to see the bytes.
+        // Not assert_eq, which would print the bytes.
         assert!(resumed.bits() == want, "killed at step {killed} on {device}: another end");
     }
 }
 
 #[test]
-fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_cpu() {
+fn a_run_killed_at_any_step_resumes_with_the_same_bits_on_the_cpu() {
     killed_at_any_step(&Device::cpu());
 }
 
 #[test]
-fn a_run_killed_at_any_step_goes_on_as_if_never_stopped_on_the_gpu() {
+fn a_run_killed_at_any_step_resumes_with_the_same_bits_on_the_gpu() {
     killed_at_any_step(&gpu());
 }
 
-/// A trained run's file.
+/// The checkpoint of a trained run.
 fn saved(folder: &Path) -> PathBuf {
     let path = folder.join("run.safetensors");
     let mut run = Run::new(1, &Device::cpu());
@@ -165,7 +165,7 @@ fn saved(folder: &Path) -> PathBuf {
     path
 }
 
-/// Refused with the file's name and these words, and no weight, state, counter or random number is another one.
+/// Loading fails with the file's name and these words, and changes no weight, state, counter or random number.
 #[track_caller]
 fn is_refused(path: &Path, words: &[&str]) {
     let mut run = Run::new(2, &Device::cpu());
@@ -212,7 +212,7 @@ fn rewritten(path: &Path, part: &str) -> PathBuf {
 }
 
 #[test]
-fn what_is_not_this_runs_is_refused() {
+fn a_checkpoint_of_another_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     is_refused(&rewritten(&path, "a wrong shape"), &["model", "0.weight", "f32[9, 3]", "f32[8, 3]"]);
@@ -282,9 +282,9 @@ proptest! {
     }
 }
 
-/// A crash while writing leaves a part of a file beside the checkpoint, which is whole and does not mind.
+/// A crash during a write leaves a partial temporary file, and the checkpoint is intact.
 #[test]
-fn a_crash_while_writing_leaves_the_last_one() {
+fn a_crash_during_a_write_keeps_the_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     let whole = fs::read(&path).unwrap();
@@ -300,7 +300,7 @@ fn a_crash_while_writing_leaves_the_last_one() {
 }
 
 #[test]
-fn another_adapter_is_warned_of() {
+fn another_adapter_gives_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path());
     let warnings = Run::new(1, &gpu()).load(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Ring 4: another library's answers, on the CPU reference and on the GPU, a test for each group.
+//! PyTorch's results on the CPU reference and on the GPU, one test per group of operations.
 
 #[path = "../examples/conformance/bad.rs"]
 mod bad;
@@ -43,7 +43,7 @@ macro_rules! groups {
                 super::check(stringify!($group), &device);
             })*
         }
-        /// A group that is added to the folder is added here.
+        /// Fails for a group of cases that has no test here.
         #[test]
         fn all_groups_are_tested() {
             let mut tested = [$(stringify!($group)),*];
@@ -57,8 +57,8 @@ groups! {
     program higher_order optim schedulers training bad_inputs
 }
 
-/// Kernels carry no sizes, so all the cases together need a bounded number of them: about 1,280 fused, since what fuses
-/// differs from case to case, and 570 with one kernel a node, vectorized ones of large cases among them. GPUs need 60 more,
+/// Kernels contain no sizes, so all cases together need a bounded number of them: about 1,280 fused, since what fuses
+/// differs from case to case, and 570 with one kernel per node, vectorized ones of large cases among them. GPUs need 60 more,
 /// for products and sums by several lanes.
 #[test]
 fn webgpus_default_limits_are_enough_and_kernels_are_bounded() {

@@ -1,4 +1,4 @@
-//! Ring 5, its first part: a programming mistake panics in the caller's line, and the message names the operation and
+//! Programming mistakes panic in the caller's line, and the message names the operation and
 //! what did not fit.
 
 mod common;
@@ -19,7 +19,7 @@ fn ints(shape: &[usize], device: &Device) -> Tensor {
     Tensor::new(vec![0i32; shape.iter().product()], shape, device)
 }
 
-/// What is done wrong, and what the message must hold: the operation first.
+/// A mistake, and the parts of its message: the operation first.
 const MISTAKES: &[Mistake] = &[
     ("too few elements", |d| drop(Tensor::new([1.0], [2, 2], d)), &["tensor", "1 elements", "[2, 2]"]),
     ("a negative size", |d| drop(Tensor::zeros([2, -1], d)), &["zeros", "-1"]),
@@ -236,7 +236,7 @@ const MISTAKES: &[Mistake] = &[
 ];
 
 #[test]
-fn mistakes_are_refused_where_they_are_made() {
+fn mistakes_panic_in_the_callers_line() {
     let device = Device::cpu();
     let mut complaints = String::new();
     for (name, mistake, parts) in MISTAKES {
@@ -272,9 +272,9 @@ fn two_devices_do_not_mix() {
     }
 }
 
-/// A tensor that no binding can hold is refused when it is built, by every way of building one.
+/// Building a tensor that exceeds the binding limit panics, in every way of building one.
 #[test]
-fn a_tensor_over_the_binding_limit_is_refused() {
+fn a_tensor_over_the_binding_limit_panics() {
     let device = Device::null(Limits { binding_bytes: 4096, ..Limits::webgpu() });
     let row = Tensor::zeros([1024], &device);
     let column = Tensor::zeros([1024, 1], &device);
@@ -300,14 +300,14 @@ fn a_tensor_over_the_binding_limit_is_refused() {
         }
     }
     assert!(complaints.is_empty(), "\n{complaints}");
-    // What fits, fits, and what is only stretched is not written: here 16 batches of one matrix.
+    // A tensor at the limit is allowed, and an expanded one is not written: here 16 batches of one matrix.
     assert_eq!((&row + 1.0).to_dtype(DType::I32).numel(), 1024);
     let matrix = row.reshape([32, 32]);
     matrix.matmul(&Tensor::zeros([16, 32, 1], &device)).realize().unwrap();
     assert!(device.counters().bytes_peak < 3 * 4096, "{} bytes", device.counters().bytes_peak);
 }
 
-/// The environment's failures are errors with a way out, not panics.
+/// Failures of the environment are errors that say what to do, not panics.
 #[test]
 fn errors_say_what_to_do() {
     let none = wgrad::Error::NoAdapter { backends: "VULKAN".into() }.to_string();

@@ -1,4 +1,4 @@
-//! Ring 2: fused operations. Each kernel against its decomposition into primitives: forward, gradient, second order.
+//! Fused operations: each kernel against its decomposition into primitives: forward, gradient, second order.
 
 mod common;
 
@@ -21,7 +21,7 @@ fn loss(target: &[i32]) -> impl Fn(&[Tensor]) -> Tensor + '_ {
     move |xs| xs[0].cross_entropy(&Tensor::new(target, [target.len()], xs[0].device()))
 }
 
-/// In primitives, without the operation.
+/// The same from primitives, without the fused operation.
 fn by_hand(logits: &Tensor, target: &Tensor) -> Tensor {
     let picked = logits.gather(1, &target.unsqueeze(1)).squeeze(1);
     (logits.logsumexp(1, false) - picked).mean()
@@ -66,7 +66,7 @@ fn cross_entropy_of_extreme_logits() {
     }
 }
 
-/// The mask of an attention or of a vocabulary: a class that cannot be.
+/// An impossible class, with a logit of minus infinity, as in a masked vocabulary.
 #[test]
 fn cross_entropy_with_infinitely_unlikely_classes() {
     let logits = Host::new(&[f64::NEG_INFINITY, 1.0, 2.0, 0.5, f64::NEG_INFINITY, 0.5], &[2, 3]);
@@ -79,7 +79,7 @@ fn cross_entropy_with_infinitely_unlikely_classes() {
     }
 }
 
-/// Logits and classes however they lie in memory; with no rows at all the mean is NaN.
+/// Logits and classes in every memory layout; with no rows the mean is NaN.
 #[test]
 fn cross_entropy_of_every_layout() {
     let shape = [4, 5];
@@ -130,17 +130,17 @@ fn second_order_of_cross_entropy() {
     second(&gpu(), &|x, t| x.cross_entropy(t)).assert_close("on the GPU", &want, F32);
 }
 
-/// A class that only the device sees, out of range: NaN, and an error at the first read.
+/// A computed class out of range gives NaN, and an error at the first read.
 #[test]
 fn cross_entropy_of_a_computed_class_out_of_range() {
-    // A GPU of its own: the fault comes out of whichever read of the device is next.
+    // A separate device, because the next read of the device reports the fault.
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let logits = Host::draw(8, &[3, 4], -2.0..2.0).tensor(&device);
         let target = (Tensor::new([0.0, 4.0, 1.0], [3], &device) * 1.0).to_dtype(DType::I32);
         let loss = logits.cross_entropy(&target);
         let error = loss.item().expect_err("class 4 of 4");
         assert!(matches!(error, wgrad::Error::Index { .. }), "{error} on {device}");
-        // The error is handed out once; afterwards all is well.
+        // The error is returned once; later reads succeed.
         let fine = logits.cross_entropy(&target.clamp_max(3));
         assert!(fine.item().unwrap().is_finite());
     }
@@ -212,7 +212,7 @@ fn attention_of_many_batches() {
     }
 }
 
-/// Of equal elements the first counts, a NaN is larger than all, and padding never wins.
+/// The first of equal elements wins, NaN is larger than all numbers, and padding never wins.
 #[test]
 fn max_pool_of_ties_and_extremes() {
     let (nan, low) = (f64::NAN, f64::NEG_INFINITY);
@@ -236,9 +236,9 @@ fn max_pool_of_ties_and_extremes() {
     }
 }
 
-/// Saved for backward is one number a query: no matrix of queries by keys is in memory, forward or backward.
+/// The forward pass saves one number per query: neither pass stores a matrix of queries by keys.
 #[test]
-fn attention_needs_memory_for_rows_alone() {
+fn attention_needs_memory_linear_in_rows() {
     let device = Device::null(Limits::webgpu());
     let x = Tensor::new(vec![0f32; 1024 * 4], [1, 1024, 4], &device).requires_grad();
     let before = device.counters().bytes_live;
@@ -248,7 +248,7 @@ fn attention_needs_memory_for_rows_alone() {
     assert!(most < 16 * 4 * 1024 * 4, "{most} bytes, and a matrix of scores has {}", 4 * 1024 * 1024);
 }
 
-/// `scale * Σ x²` of a vector in two dispatches, with partial sums in memory of its own.
+/// `scale * Σ x²` of a vector in two dispatches, with partial sums in scratch memory.
 #[derive(Clone, Debug)]
 struct Energy {
     scale: f64,
@@ -317,7 +317,7 @@ fn an_operation_of_the_users_own() {
         for scale in [0.5, 3.0] {
             ops::check(Energy { scale, second: ENERGY }, &[&x], tolerance).unwrap();
         }
-        // Of something pending, into something else, twice in one plan.
+        // With a pending operand and a consumer, twice in one plan.
         let energy = |x: &Tensor| Tensor::fused(Energy { scale: 1.0, second: ENERGY }, &[x]).remove(0);
         let sum = (energy(&(&x * 2.0)) + energy(&x)) * 0.2;
         let want = x.square().sum();
@@ -326,7 +326,7 @@ fn an_operation_of_the_users_own() {
 }
 
 #[test]
-fn a_wrong_kernel_is_found_out() {
+fn check_finds_a_wrong_kernel() {
     let x = Host::draw(9, &[100], -1.0..1.0).tensor(&gpu());
     let wrong: &'static str = ENERGY.replace("i += 1u", "i += 2u").leak();
     let tolerance = ops::Tolerance { atol: 1e-5, rtol: 1e-6 };
@@ -334,9 +334,9 @@ fn a_wrong_kernel_is_found_out() {
     assert!(error.0.starts_with("cross_entropy: output 0 []"), "{error}");
 }
 
-/// A kernel that reaches beyond its buffers does no harm: a user's shaders keep the driver's checks.
+/// A kernel that accesses memory beyond its buffers is harmless: users' shaders are compiled with run-time checks.
 #[test]
-fn a_kernel_out_of_bounds_is_held_back() {
+fn a_kernel_cannot_access_memory_out_of_bounds() {
     let x = Host::draw(9, &[20], -1.0..1.0).tensor(&gpu());
     let wild: &'static str = ENERGY.replace("parts[i]", "parts[i * 100000000u] + sum[i * 7919u]").leak();
     let energy = Tensor::fused(Energy { scale: 1.0, second: wild }, &[&x]).remove(0);

@@ -1,6 +1,6 @@
-//! Values that users hold: which of them a run writes, what they cost, and that they are right when they are read.
+//! Held values: which of them a run writes, what they cost, and that reads return correct values.
 //!
-//! Costs are counted on a device that computes nothing, values compared between the GPU and the CPU.
+//! Costs are counted on the null device; values are compared between the GPU and the CPU.
 
 mod common;
 
@@ -10,7 +10,7 @@ use wgrad::{AdapterKind, Counters, Device, Error, Limits, Tensor, Var};
 
 /// Elements of a tensor of 128 KiB: a run may defer it.
 const LARGE: usize = 32 << 10;
-/// Bytes up to which a run writes a held value in any case.
+/// A run always writes held values up to this size in bytes.
 const MIN_DEFERRED_BYTES: usize = 64 << 10;
 
 fn null() -> Device {
@@ -25,7 +25,7 @@ fn bytes(tensor: &Tensor) -> u64 {
     4 * tensor.numel() as u64
 }
 
-/// Kernels that `f` takes.
+/// The number of kernels of `f`.
 fn kernels(device: &Device, f: impl FnOnce()) -> usize {
     let before = device.counters().kernels;
     f();
@@ -168,7 +168,7 @@ fn conditions_on_which_a_value_is_deferred() {
     }
 }
 
-/// A value that is written holds no source. One that is deferred holds at most twice its bytes, also of a view.
+/// A written value keeps no source alive. A deferred one keeps at most twice its own bytes alive, also through a view.
 #[test]
 fn memory_held_for_a_deferred_value_is_bounded() {
     for (name, view) in [("a whole", false), ("a view of a large storage", true)] {
@@ -186,7 +186,7 @@ fn memory_held_for_a_deferred_value_is_bounded() {
     }
 }
 
-/// Of ten steps one value each is kept: no view of a large storage, and none of what a backward pass needed in between.
+/// One value of each of ten steps is held: neither a view of a large storage nor values for the backward pass stay alive.
 #[test]
 fn what_a_deferred_value_keeps_is_bounded_over_steps() {
     type Step = fn(&Device) -> Tensor;
@@ -278,7 +278,7 @@ fn chains_of_held_values_do_not_grow() {
     }
 }
 
-/// Memory that a run frees is taken by what comes next: a value that lost its source would show.
+/// The next run reuses memory that a run frees, so a value whose source was freed would be wrong.
 fn other_work(device: &Device) {
     for i in 0..4 {
         let x = Tensor::full([LARGE], f64::from(i), device);
@@ -287,14 +287,14 @@ fn other_work(device: &Device) {
 }
 
 #[test]
-fn a_deferred_value_is_right_later() {
+fn a_deferred_value_is_computed_correctly_later() {
     let run = |device: &Device| {
         let [x, y] = [1, 2].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0).tensor(device));
         let inner = (&x * &y).tanh();
         let outer = inner.flip(0) * &x + 0.5;
         outer.square().mean().item().unwrap();
         let deferred = device.counters().deferred;
-        // The user's handles go, and with them the reason why the sources stayed.
+        // Dropping the user's handles removes the reason why the sources stayed in memory.
         drop((x, y));
         other_work(device);
         ([outer, inner], deferred)
@@ -306,7 +306,7 @@ fn a_deferred_value_is_right_later() {
     }
 }
 
-/// How a value takes part in a training step.
+/// How a value is used in a training step.
 #[derive(Clone, Copy, Debug)]
 enum Part {
     InLoss,
@@ -334,7 +334,7 @@ fn product_before_a_step(device: &Device, part: Part, is_realized: bool) -> Host
 }
 
 #[test]
-fn a_value_from_before_an_update_is_that_value() {
+fn a_value_from_before_an_update_keeps_that_value() {
     for part in [Part::InLoss, Part::OutsideLoss] {
         let [x, _, w] = [1, 2, 3].map(|seed| Host::draw(seed, &[LARGE], -1.0..1.0));
         let want = Host::new(&x.data.iter().zip(&w.data).map(|(x, w)| x * w).collect::<Vec<_>>(), &[LARGE]);
@@ -354,7 +354,7 @@ fn a_value_from_before_an_update_is_that_value() {
     }
 }
 
-/// A step of training, and a moving average that it moves on.
+/// A training step that updates a moving average.
 struct Training {
     x: Tensor,
     w: Var,
@@ -381,7 +381,7 @@ fn average(ema: &Tensor, value: &Tensor) -> Tensor {
     ema * 0.9 + value * 0.1
 }
 
-/// Runs 1,000 steps: memory, plans and kernels of a step are after them what they were after 20.
+/// Runs 1,000 steps: memory, plans and kernels of a step are the same after 1,000 steps as after 20.
 #[track_caller]
 fn stays_flat(mut step: impl FnMut(&mut Training), device: &Device) {
     let mut training = Training::new(device);
@@ -392,7 +392,7 @@ fn stays_flat(mut step: impl FnMut(&mut Training), device: &Device) {
         // The operand, the parameter, the average, and a few on the way.
         let (live, most) = (history[i].bytes_live, 8 * bytes(&training.x));
         assert!(live <= most, "{live} bytes in use after {i} steps");
-        // What grows is found early, before it takes minutes.
+        // Growth is detected early, before the test takes minutes.
         if i % 20 == 0 {
             let kernels = |end: usize| [end - 1, end].map(|i| history[i].kernels - history[i - 1].kernels);
             let at = |i: usize| (history[i].bytes_live, history[i].plans, kernels(i));
@@ -402,7 +402,7 @@ fn stays_flat(mut step: impl FnMut(&mut Training), device: &Device) {
 }
 
 #[test]
-fn an_average_of_the_loss_in_a_tensor_stays_flat() {
+fn an_average_of_the_loss_in_a_tensor_has_constant_memory() {
     let device = null();
     let mut ema = Tensor::scalar(0.0, &device);
     let step = |training: &mut Training| {
@@ -414,9 +414,9 @@ fn an_average_of_the_loss_in_a_tensor_stays_flat() {
     stays_flat(step, &device);
 }
 
-/// Nothing reads the average: the next run of the device moves it on.
+/// Nothing reads the average: the next run of the device updates it.
 #[test]
-fn an_average_of_the_loss_in_a_var_stays_flat() {
+fn an_average_of_the_loss_in_a_var_has_constant_memory() {
     let device = null();
     let ema = Var::buffer(Tensor::scalar(0.0, &device));
     let step = |training: &mut Training| {
@@ -427,9 +427,9 @@ fn an_average_of_the_loss_in_a_var_stays_flat() {
     stays_flat(step, &device);
 }
 
-/// The loss is not detached: a graph that `backward` has freed is not kept for the average's sake.
+/// The loss is not detached: the average does not keep a graph alive that `backward` has freed.
 #[test]
-fn an_average_of_the_loss_with_its_graph_stays_flat() {
+fn an_average_of_the_loss_with_its_graph_has_constant_memory() {
     let device = null();
     let mut ema = Tensor::scalar(0.0, &device);
     let step = |training: &mut Training| {
@@ -443,7 +443,7 @@ fn an_average_of_the_loss_with_its_graph_stays_flat() {
 
 /// The loss of a step needs the average of this step.
 #[test]
-fn a_large_average_in_the_loss_stays_flat() {
+fn a_large_average_in_the_loss_has_constant_memory() {
     let device = null();
     let mut ema = leaf(&[64 << 10], &device);
     let step = |training: &mut Training| {
@@ -455,7 +455,7 @@ fn a_large_average_in_the_loss_stays_flat() {
 }
 
 #[test]
-fn a_large_average_that_is_realized_stays_flat() {
+fn a_large_average_that_is_realized_has_constant_memory() {
     let device = null();
     let mut ema = leaf(&[64 << 10], &device);
     let step = |training: &mut Training| {
@@ -468,7 +468,7 @@ fn a_large_average_that_is_realized_stays_flat() {
 }
 
 #[test]
-fn a_large_average_in_a_var_stays_flat() {
+fn a_large_average_in_a_var_has_constant_memory() {
     let device = null();
     let ema = Var::buffer(leaf(&[64 << 10], &device));
     let step = |training: &mut Training| {

@@ -1,4 +1,4 @@
-//! The sentences that hold everywhere, one test or more each, by their numbers in ARCHITECTURE.md.
+//! The invariants of ARCHITECTURE.md, by their numbers, with at least one test each.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn a_loss_may_be_read_before_backward() {
         device.counters().kernels
     };
     let (together, apart) = (step(false), step(true));
-    // Two matrix products forward; what is read between them and backward is kept, not computed again.
+    // Two matrix products forward. Values that are read before backward are kept, not computed again.
     assert!(apart <= together + 1, "{apart} kernels with a read in between, {together} without");
 }
 
@@ -55,7 +55,7 @@ fn reading_first_changes_no_gradient() {
     }
 }
 
-/// A parameter that was set and not yet computed is a leaf like any other: the walk does not go on into its past.
+/// A parameter that was set and not yet computed is an ordinary leaf: backward does not continue into the update.
 #[test]
 fn backward_ends_at_a_parameter_that_is_still_pending() {
     for device in [Device::cpu(), gpu()] {
@@ -69,10 +69,10 @@ fn backward_ends_at_a_parameter_that_is_still_pending() {
     }
 }
 
-// 2. backward gives its graph up, unless told to keep it.
+// 2. backward frees the graph unless it is retained.
 
 #[test]
-fn a_second_backward_is_refused() {
+fn a_second_backward_panics() {
     for read in [false, true] {
         let x = Tensor::scalar(3.0, &Device::cpu()).requires_grad();
         let y = x.square();
@@ -97,7 +97,7 @@ fn a_second_backward_is_refused() {
 }
 
 #[test]
-fn backward_adds_to_what_is_there() {
+fn backward_adds_to_stored_gradients() {
     for device in [Device::cpu(), gpu()] {
         let x = Tensor::new([1.0, 2.0], [2], &device).requires_grad();
         (&x * 2.0).sum().backward();
@@ -132,7 +132,7 @@ fn a_chain_of_100_000_operations() {
 }
 
 #[test]
-fn a_long_chain_that_nobody_computes_is_dropped() {
+fn a_long_pending_chain_is_dropped_without_recursion() {
     no_grad(|| {
         let x = Tensor::new([1.0], [1], &null());
         drop((0..100_000).fold(x, |y, _| -y));
@@ -158,7 +158,7 @@ fn reading_the_loss_after_a_step_runs_nothing() {
 // 5. A kernel's key has no sizes (plans' keys: tests/schedule.rs).
 
 #[test]
-fn another_size_compiles_nothing() {
+fn another_size_compiles_no_shader() {
     for kind in [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete] {
         let device = Device::gpu_with(&GpuOptions { kind: Some(kind), ..GpuOptions::default() }).unwrap();
         let step = |rows: usize, inner: usize| {
@@ -188,7 +188,7 @@ fn a_training_step_creates_nothing() {
         Host::draw(2, &[32, 20], -1.0..1.0).tensor(&device),
         Host::draw(3, &[32, 10], -1.0..1.0).tensor(&device),
     );
-    // Kernels that index bind the error word of their run.
+    // Kernels that index bind the fault word of their run.
     let rows = Tensor::new(common::indices(4, 32, 32), [32], &device);
     let step = || {
         let picked = x.matmul(&w.tensor()).tanh().index_select(0, &rows);
@@ -213,11 +213,11 @@ fn a_training_step_creates_nothing() {
 
 // 7. Nothing detaches silently: tests/fused.rs differentiates the backward kernel's decomposition.
 
-// 9. A failure of the world comes out of a read.
+// 9. A read returns failures of the environment.
 
 /// An index that only the device sees: NaN, and an error that names operation and line. The CPU says the same.
 #[test]
-fn an_index_out_of_range_comes_out_of_the_first_read() {
+fn the_first_read_reports_an_index_out_of_range() {
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
         for index in [[0.0, 3.0], [-1.0, 2.0]] {
@@ -230,7 +230,7 @@ fn an_index_out_of_range_comes_out_of_the_first_read() {
             assert_eq!((op, at.line()), ("gather", line), "{text}");
             assert!(at.file().ends_with("invariants.rs"), "{text}");
             if !device.is_cpu() {
-                // It was handed out; the value itself says which elements do not exist.
+                // The error was returned once; the value itself has NaN for the missing elements.
                 let values = y.to_vec::<f32>().unwrap();
                 assert_eq!(values.iter().filter(|x| x.is_nan()).count(), 1, "{values:?}");
             }
@@ -243,10 +243,10 @@ fn an_index_out_of_range_comes_out_of_the_first_read() {
     }
 }
 
-/// A fault fails the first read after it, whosever, and the first read of a value that depends on it: neither takes it
-/// away from the other. What does not depend on it is read as ever.
+/// After a fault the next read of the device fails, and so does the first read of a value that depends on it; one does not
+/// replace the other. Later reads of independent values succeed.
 #[test]
-fn a_fault_belongs_to_the_run_that_met_it() {
+fn a_fault_is_reported_to_readers_of_its_run() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
     let x = Tensor::new([10.0, 20.0, 30.0], [3], &device);
     let index = |i: f64| (Tensor::new([i], [1], &device) * 1.0).to_dtype(DType::I32);
@@ -274,9 +274,9 @@ fn a_fault_belongs_to_the_run_that_met_it() {
     assert_eq!(fault(two[1].to_vec()), fault(two[0].to_vec()), "each of two has its own");
 }
 
-/// More runs that index than there are error words, and none of them read.
+/// More indexing runs than there are fault words, without a read.
 #[test]
-fn faults_wait_for_a_read_however_long() {
+fn a_fault_is_kept_until_a_read() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();
     let x = Tensor::new([1.0, 2.0], [2], &device);
     let picked = |i: usize| {
@@ -292,8 +292,8 @@ fn faults_wait_for_a_read_however_long() {
 }
 
 #[test]
-fn reads_have_async_twins() {
-    // A GPU of its own: the fault comes out of whichever read of the device is next.
+fn async_reads_return_the_same_data() {
+    // A separate device, because the next read of the device reports the fault.
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let tensors: Vec<Tensor> = (0..5).map(|i| Tensor::full([3], f64::from(i), &device) * 2.0).collect();
         // All of them at once: each waits for its own bytes.
@@ -307,7 +307,7 @@ fn reads_have_async_twins() {
     }
 }
 
-// 10. Every limit is obeyed: tests/primitives/large.rs. Everything also runs under WebGPU's defaults:
+// 10. Limits are respected: tests/primitives/large.rs. Everything also runs under WebGPU's defaults:
 
 #[test]
 fn webgpus_default_limits_are_enough() {
@@ -357,7 +357,7 @@ fn the_generator_is_saved_and_set() {
 // 13. The only mutable thing is a Var, and nothing that accumulates grows.
 
 #[test]
-fn ten_thousand_accumulations_stay_flat() {
+fn ten_thousand_accumulations_have_constant_memory() {
     let device = null();
     let mean = Var::buffer(Tensor::new([0f32; 100], [100], &device));
     let batch = Tensor::new([0f32; 100], [100], &device);
@@ -373,7 +373,7 @@ fn ten_thousand_accumulations_stay_flat() {
 }
 
 #[test]
-fn a_loss_summed_without_a_read_stays_flat() {
+fn a_loss_summed_without_a_read_has_constant_memory() {
     let device = null();
     let w = Var::parameter(Tensor::new([0f32; 100], [100], &device));
     let mut total = Tensor::zeros((), &device);
@@ -383,7 +383,7 @@ fn a_loss_summed_without_a_read_stays_flat() {
         loss.backward();
         w.set(w.tensor() - w.grad().unwrap() * 0.1);
         total = total + loss.detach();
-        // What is live goes up and down with the steps since the chain realised itself; its peak is flat.
+        // Live memory varies with the number of steps since the chain was last realized; its peak is constant.
         if step == 5000 {
             peak = device.counters().bytes_peak;
         }
@@ -394,7 +394,7 @@ fn a_loss_summed_without_a_read_stays_flat() {
 }
 
 #[test]
-fn a_var_is_computed_with_whatever_is_read() {
+fn a_read_computes_pending_vars_too() {
     let device = null();
     let var = Var::buffer(Tensor::new([0f32; 4], [4], &device));
     var.set(var.tensor() + 1.0);
@@ -404,7 +404,7 @@ fn a_var_is_computed_with_whatever_is_read() {
     assert_eq!(device.counters().runs, runs);
 }
 
-// Threads: gradient mode is a thread's own, and a device is shared.
+// Threads: the gradient mode is per thread, and a device is shared.
 
 #[test]
 fn four_threads_share_a_device() {
@@ -442,7 +442,7 @@ fn four_threads_share_a_device() {
 /// A value may be a view of another's memory. What must read memory in order, or with strides that count upwards, then
 /// reads a copy of it.
 #[test]
-fn realised_views_are_operands_like_any_other() {
+fn realized_views_are_ordinary_operands() {
     let data: Vec<f64> = (0..24).map(|x| f64::from(x) * 0.25 - 2.0).collect();
     let results = [Device::cpu(), gpu()].map(|device| {
         let x = Tensor::new(&data[..], [4, 6], &device);
@@ -464,9 +464,9 @@ fn realised_views_are_operands_like_any_other() {
     }
 }
 
-/// Each node by itself, as soon as it is built: what goes wrong does so in its line, and what goes right is the same.
+/// Each node runs as soon as it is built: failures are reported in its line, and results are the same.
 #[test]
-fn an_eager_device_realises_each_node_as_it_is_built() {
+fn an_eager_device_realizes_each_node_as_it_is_built() {
     let eager = Device::gpu_with(&GpuOptions { eager: true, ..GpuOptions::default() }).unwrap();
     let run = |device: &Device| {
         let x = Host::draw(1, &[5, 4], -1.0..1.0).tensor(device).requires_grad();

@@ -1,10 +1,10 @@
-//! Ring 3: what `WGRAD_LOG` says.
+//! The output of `WGRAD_LOG`.
 
 use std::process::Command;
 
 use wgrad::{Device, GpuOptions, Tensor};
 
-/// What `WGRAD_LOG` makes of a product of exponentials, of what follows it, and of a sum that 8 storage buffers split.
+/// The log of a product of exponentials, of its consumers, and of a sum that 8 storage buffers split.
 #[test]
 #[ignore = "is run by the next one, as a process of its own"]
 fn speaks() {
@@ -18,9 +18,9 @@ fn speaks() {
     sum.realize().unwrap();
 }
 
-/// The variable is read once a process, so the speaker is a child of this one.
+/// The variable is read once per process, so a child process prints the log.
 #[test]
-fn the_log_says_what_runs_and_why_it_is_not_less() {
+fn the_log_names_kernels_lines_and_reasons() {
     let said = |topics: &str| {
         let program = std::env::current_exe().unwrap();
         let arguments = ["--exact", "speaks", "--ignored", "--nocapture"];

@@ -1,7 +1,7 @@
 //! What each pass of the scheduler makes of five small programs, compared with `tests/passes/NAME.txt`.
 //!
-//! A change to a pass shows as a diff of these texts. `WGRAD_BLESS=1` writes them anew. They leave out what a pass leaves as
-//! it was: the lines of a graph, and the code of a kernel.
+//! A change to a pass shows as a diff of these texts. `WGRAD_BLESS=1` rewrites them. They omit everything that a pass does
+//! not change: items of a graph, and the code of a kernel.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use wgrad::{AdapterKind, Device, Limits, Tensor, Var, autograd};
 
 const COMMAND: &str = "WGRAD_BLESS=1 cargo test --release --test passes";
 
-/// A program prints it once its operands are realized: plans printed before are not of interest.
+/// A program prints it after its operands are realized. Plans printed before are ignored.
 const MARKER: &str = "the program starts here";
 
 /// How lines of a kernel's code begin.
@@ -27,7 +27,7 @@ fn leaf(shape: &[usize], device: &Device) -> Tensor {
     Tensor::new(vec![0f32; shape.iter().product()], shape, device)
 }
 
-/// Realizes the parameters of a model: the next plan is that of a step alone.
+/// Realizes the parameters of a model, so that the next plan contains only the training step.
 fn trained(model: &Sequential) -> SGD {
     let params = model.params();
     params.iter().for_each(|param| drop(param.tensor().realize().unwrap().clone()));
@@ -42,7 +42,7 @@ fn realize_all(tensors: Vec<Tensor>) {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn mlp_step() {
     let device = device();
     let (x, classes) = (leaf(&[2, 4], &device), Tensor::new([0, 2], [2], &device));
@@ -54,11 +54,11 @@ fn mlp_step() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn softmax() {
     let x = leaf(&[2, 32 << 10], &device());
     eprintln!("{MARKER}");
-    // Rows that two stages reduce, and a value that is large enough to be deferred.
+    // Rows that are reduced in two stages, and a value that is large enough to be deferred.
     let scaled = &x * 0.5;
     let softmax = {
         let exp = (&scaled - scaled.amax(1, true)).exp();
@@ -68,7 +68,7 @@ fn softmax() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn layer_norm_backward() {
     let device = device();
     let [x, weight, bias] = [&[4, 6][..], &[6], &[6]].map(|shape| leaf(shape, &device).requires_grad());
@@ -81,7 +81,7 @@ fn layer_norm_backward() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn conv_step() {
     let device = device();
     let x = leaf(&[1, 1, 5, 5], &device);
@@ -93,7 +93,7 @@ fn conv_step() {
 }
 
 #[test]
-#[ignore = "a child process of `the_forms_behind_each_pass` runs it"]
+#[ignore = "a child process of `the_printed_form_after_each_pass` runs it"]
 fn attention() {
     let device = device();
     let [queries, keys, values] = [3, 4, 4].map(|rows| leaf(&[rows, 8], &device).requires_grad());
@@ -107,7 +107,7 @@ fn attention() {
     realize_all(gradients.into_iter().flatten().chain([y]).collect());
 }
 
-/// Runs a program in a process of its own, since `WGRAD_LOG` is read once a process. The text of the last plan.
+/// Runs a program in a separate process, because `WGRAD_LOG` is read once per process. Returns the text of the last plan.
 fn forms(program: &str) -> String {
     let child = Command::new(env::current_exe().unwrap())
         .args(["--exact", program, "--ignored", "--nocapture"])
@@ -129,7 +129,7 @@ fn forms(program: &str) -> String {
         .collect()
 }
 
-/// The form behind a pass without what the form `before` has too.
+/// The form after a pass without the entries that the form `before` also has.
 fn changes(form: &[String], before: &[String]) -> String {
     if form == before {
         return "unchanged\n\n".to_owned();
@@ -152,7 +152,7 @@ fn changes(form: &[String], before: &[String]) -> String {
     text
 }
 
-/// A line without the file and line of the user's that it ends with: golden texts outlive edits of this file.
+/// A line without the user's file and line at its end, so that edits of this file do not change the golden texts.
 fn without_place(line: &str) -> String {
     let Some((form, comment)) = line.rsplit_once("  # ") else { return line.to_owned() };
     match comment.split_once(" at ") {
@@ -162,7 +162,7 @@ fn without_place(line: &str) -> String {
 }
 
 #[test]
-fn the_forms_behind_each_pass() {
+fn the_printed_form_after_each_pass() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/passes");
     for program in ["mlp_step", "softmax", "layer_norm_backward", "conv_step", "attention"] {
         let file = folder.join(program).with_extension("txt");
@@ -190,9 +190,9 @@ fn the_forms_behind_each_pass() {
     }
 }
 
-/// What ARCHITECTURE.md shows of a program is what the passes make of it.
+/// ARCHITECTURE.md shows the output of the passes.
 #[test]
-fn architecture_shows_the_forms_of_softmax() {
+fn architecture_md_shows_the_forms_of_softmax() {
     let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/ARCHITECTURE.md")).unwrap();
     let golden = include_str!("passes/softmax.txt");
     let blocks: Vec<&str> =

@@ -1,12 +1,12 @@
-//! Ring 4: random graphs, fused on the GPU against node by node on the CPU (each node rounded to f32): values, and the
+//! Random graphs, fused on the GPU against node by node on the CPU (each node rounded to f32): values, and the
 //! gradients of every leaf.
 //!
-//! A graph is a list of steps over a stack of tensors. Every value is kept about 1 in size (a step that grows is squashed),
-//! so that one tolerance holds for all. One element on the other side of its jump (or of a kink, for the gradients) changes
-//! all that follows it, so a graph in which one lies within a margin of the jump is passed over; such elements are counted,
-//! and the test fails above 0.1%. Exact ties are no such elements: they are ties everywhere.
+//! A graph is a list of steps over a stack of tensors. Values are kept near 1 (steps that grow are squashed), so that one
+//! tolerance holds for all. An element on the other side of a discontinuity (or of a kink, for gradients) changes all later
+//! values, so graphs with an element close to one are skipped. Such elements are counted, and the test fails if they exceed
+//! 0.1%. Exact ties do not count: they are ties on every device.
 //!
-//! The seed is fixed; `WGRAD_GRAPHS` gives the number of graphs where the 250 of an ordinary run are too few.
+//! The seed is fixed. `WGRAD_GRAPHS` sets the number of graphs, which is 250 by default.
 
 mod common;
 
@@ -16,7 +16,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::cell::Cell;
 use wgrad::{AdapterKind, DType, Device, Limits, Tensor, Var, autograd};
 
-/// What is done next. The numbers choose operands and attributes, modulo what there is.
+/// A step. The numbers choose operands and attributes, modulo the number of choices.
 #[derive(Clone, Debug)]
 enum Step {
     Unary(u8, u8),
@@ -49,14 +49,14 @@ fn step() -> impl Strategy<Value = Step> {
 
 const LEAVES: [&[usize]; 4] = [&[4, 6], &[6, 4], &[1, 6], &[3, 4, 2]];
 
-/// Elements more than this away from a jump are on the same side of it on every device.
+/// Elements farther than this from a discontinuity are on the same side of it on every device.
 const MARGIN: f64 = 2e-5;
 
 struct Builder {
     stack: Vec<Tensor>,
-    /// Elements of a value that is not cut down.
+    /// The maximum number of elements of a value; larger ones are cut.
     most: usize,
-    /// Operands of comparisons, as differences from the jump.
+    /// Operands of comparisons, as distances from the discontinuity.
     jumps: Vec<Tensor>,
 }
 
@@ -126,7 +126,7 @@ impl Builder {
                 let at = dim as usize % x.rank();
                 let size = x.shape()[at];
                 let rows: Vec<i32> = (0..5).map(|i| ((i * 7 + by as usize) % size) as i32).collect();
-                // Every other time the device computes the index.
+                // Every other time the index is computed on the device.
                 let index = Tensor::new(rows, [5], x.device());
                 let index = if by % 2 == 0 { index } else { index.to_dtype(DType::F32).to_dtype(DType::I32) };
                 x.index_select(at as i64, &index)
@@ -171,7 +171,7 @@ fn unary(x: &Tensor, op: u8) -> Tensor {
     }
 }
 
-/// Two tensors that broadcast: where they do not, the second gives way.
+/// Two tensors that broadcast; if they do not, the second is replaced.
 fn fit(a: &Tensor, b: &Tensor, most: usize) -> (Tensor, Tensor) {
     let broadcast =
         a.shape().iter().rev().zip(b.shape().iter().rev()).all(|(x, y)| x == y || *x == 1 || *y == 1);
@@ -202,7 +202,7 @@ fn moved(x: &Tensor, how: u8, by: u8) -> Tensor {
 struct Outcome {
     loss: f64,
     gradients: Vec<Host>,
-    /// Of all compared elements, those close to a jump.
+    /// The number of compared elements close to a discontinuity.
     close: usize,
     compared: usize,
 }
@@ -261,7 +261,7 @@ fn random_graphs() {
     assert!(skipped.get() as f64 <= 1e-3 * compared.get() as f64, "too many to be chance");
 }
 
-/// Over large spaces kernels are joined in more ways, and must not come to wait for one another: every graph has a plan.
+/// Over large spaces kernels merge in more ways. No merge may create a cycle: every graph has a plan.
 #[test]
 fn large_graphs_are_planned() {
     let config = Config { cases: 250, failure_persistence: None, ..Config::default() };

@@ -1,5 +1,4 @@
-//! Training conveniences in the graph: activations computed again instead of kept, gradients accumulated, values watched
-//! without a read.
+//! Recomputation of activations, accumulation of gradients, and watching values without a read.
 
 mod common;
 
@@ -14,8 +13,7 @@ fn null() -> Device {
     Device::null(Limits { kind: AdapterKind::Discrete, storage_buffers: 32, ..Limits::webgpu() })
 }
 
-/// A block with everything that could go wrong: parameters that are captured, dropout, a detached part, a fused
-/// operation.
+/// A block with all special cases: captured parameters, dropout, a detached part, a fused operation.
 fn block(x: &Tensor, first: &Var, second: &Var) -> Tensor {
     let hidden = x.layer_norm([WIDTH], None, None, 1e-5).matmul(&first.tensor()).gelu();
     let hidden = hidden.dropout(0.2, true) * hidden.detach().sigmoid();
@@ -63,7 +61,7 @@ impl Blocks {
 }
 
 #[test]
-fn gradients_are_those_of_the_plain_run() {
+fn gradients_equal_those_without_recomputation() {
     for (device, tolerance) in [(Device::cpu(), F64), (gpu(), F32)] {
         let blocks = Blocks::new(3, 5, &device);
         let (plain, again) = (blocks.gradients(false), blocks.gradients(true));
@@ -74,9 +72,9 @@ fn gradients_are_those_of_the_plain_run() {
     }
 }
 
-/// What is computed again can be differentiated again: against the plain run.
+/// Recomputed values can be differentiated again: compared with the run without recomputation.
 #[test]
-fn second_order_is_that_of_the_plain_run() {
+fn second_order_equals_that_without_recomputation() {
     let x = Host::draw(1, &[4], 0.5..1.5).tensor(&Device::cpu()).requires_grad();
     let w = Host::draw(2, &[4], 0.5..1.5).tensor(&Device::cpu()).requires_grad();
     let second = |again: bool| {
@@ -115,7 +113,7 @@ fn the_peak_of_memory_is_lower() {
 /// What depends on captured tensors alone is equal in both passes. If it were one computation, its result would stay in
 /// memory from the forward pass to the backward pass of its block.
 #[test]
-fn what_depends_on_captured_tensors_alone_is_computed_again() {
+fn values_of_captured_tensors_are_recomputed() {
     type Case = (&'static str, fn(&Tensor) -> Tensor);
     let table: [Case; 2] = [("w w^T", |w| w.matmul(&w.t())), ("exp(w)", Tensor::exp)];
     for (name, of_weight) in table {
@@ -197,7 +195,7 @@ fn the_first_step_that_is_not_finite_is_named() {
     }
 }
 
-/// The device notes it along with the step: no run more, nothing planned anew.
+/// The check is part of the step's plan: it needs no additional run and no new plan.
 #[test]
 fn watching_and_measuring_cost_no_run() {
     let device = Device::gpu_with(&GpuOptions::default()).unwrap();

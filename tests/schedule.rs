@@ -1,4 +1,4 @@
-//! Ring 3: what is planned, counted on a device that computes nothing.
+//! Plans of the scheduler, counted on the null device.
 
 mod common;
 
@@ -17,7 +17,7 @@ fn leaf(shape: &[usize], device: &Device) -> Tensor {
     Tensor::new(vec![0f32; shape.iter().product()], shape, device)
 }
 
-/// What the device did meanwhile: `bytes_live` and `bytes_peak` are as they are afterwards.
+/// The counters of the device for `f`; `bytes_live` and `bytes_peak` are the values after it.
 fn during(device: &Device, f: impl FnOnce()) -> Counters {
     let before = device.counters();
     f();
@@ -52,7 +52,7 @@ fn kernels_of_small_graphs() {
         ),
         ("a value and its sums", |x, y| vec![(x * y).sum_dim(0, false), x * y + x], 1),
         (
-            "a sum of what is wanted",
+            "a sum of held values",
             |x, _| {
                 let y = x.exp();
                 vec![y.sum_dim(1, false), y]
@@ -71,7 +71,7 @@ fn kernels_of_small_graphs() {
         ("a broadcast operand", |x, y| vec![x + y.narrow(0, 0, 1)], 1),
         ("movement alone", |x, _| vec![x.t().narrow(0, 1, 3)], 0),
         ("movement inside", |x, y| vec![x.t().flip(0) * y.t()], 1),
-        // Its exponentials read two buffers, so they are written, where they are added up, and not computed twice.
+        // The exponentials read two buffers, so the kernel that sums them writes them instead of computing them twice.
         (
             "a softmax in primitives",
             |x, _| {
@@ -116,7 +116,7 @@ fn kernels_of_small_graphs() {
 fn kernels_of_gradients() {
     for device in kinds() {
         let x = leaf(&[8, 6], &device).requires_grad();
-        // Forward is a sum, and the gradient is one kernel that computes the relu's operand again.
+        // The forward pass is a sum, and the gradient is one kernel that recomputes the operand of relu.
         let did = during(&device, || {
             let loss = (&x * 2.0).relu().sum();
             let gradient = autograd::grad(&loss, &[&x], false)[0].clone().unwrap();
@@ -138,9 +138,9 @@ fn kernels_of_gradients() {
     }
 }
 
-/// A value that a user holds is written by the kernel that computes it on the way.
+/// A held intermediate value is written by the kernel that computes it.
 #[test]
-fn a_wanted_intermediate_is_written_on_the_way() {
+fn a_held_intermediate_is_written_by_the_same_kernel() {
     for device in kinds() {
         let x = leaf(&[1000], &device);
         let middle = x.exp();
@@ -167,9 +167,9 @@ fn a_value_is_computed_once() {
     }
 }
 
-/// A chain over one name writes over its own buffer.
+/// A chain that rebinds one variable overwrites its own buffer.
 #[test]
-fn an_operand_that_nobody_holds_is_written_over() {
+fn an_operand_that_is_not_held_is_overwritten() {
     for device in kinds() {
         let mut x = &leaf(&[1000], &device) * 1.0;
         x.realize().unwrap();
@@ -179,16 +179,16 @@ fn an_operand_that_nobody_holds_is_written_over() {
                 x.realize().unwrap();
             }
         });
-        // The first leaf is dropped, one buffer goes on.
+        // The first leaf is dropped, and one buffer is reused.
         assert_eq!((did.kernels, did.bytes_live), (100, 4000));
         assert!(did.bytes_peak <= 8000, "{} bytes at the most", did.bytes_peak);
         assert!(did.plans <= 2, "{} plans for one step", did.plans);
     }
 }
 
-/// As above, but the assignment drops the old operand only after the new one was realised.
+/// As above, but the assignment drops the old operand only after the new one was realized.
 #[test]
-fn a_held_operand_is_left_alone() {
+fn a_held_operand_is_not_overwritten() {
     let x = leaf(&[1000], &null(AdapterKind::Discrete));
     let device = x.device().clone();
     let (clone, view) = (x.clone(), x.detach().reshape([10, 100]));
@@ -200,9 +200,9 @@ fn a_held_operand_is_left_alone() {
     assert_eq!(device.counters().bytes_live, 4000);
 }
 
-/// On devices that compute: whoever still refers to an operand sees its value unchanged.
+/// On devices that compute: other references to an operand read the unchanged value.
 #[test]
-fn whoever_holds_an_operand_keeps_its_value() {
+fn a_held_operand_keeps_its_value() {
     for device in [Device::cpu(), common::gpu()] {
         let start = || &Tensor::new([1.0, 2.0, 3.0, 4.0], [4], &device) * 1.0;
         let want = [1.0, 2.0, 3.0, 4.0];
@@ -246,9 +246,9 @@ fn whoever_holds_an_operand_keeps_its_value() {
     }
 }
 
-/// 256 plans are kept. One that is used in every step stays, however many others come and go.
+/// The cache has 256 plans. A plan that is used in every step is not evicted, however many others are created.
 #[test]
-fn the_plan_whose_last_use_is_longest_ago_goes_first() {
+fn the_least_recently_used_plan_is_evicted() {
     let device = null(AdapterKind::Discrete);
     let plans_of = |size: usize| {
         let run = || drop(leaf(&[size], &device).exp().realize().unwrap().clone());
@@ -262,7 +262,7 @@ fn the_plan_whose_last_use_is_longest_ago_goes_first() {
 }
 
 #[test]
-fn plans_are_kept_by_structure() {
+fn plans_are_cached_by_structure() {
     for device in kinds() {
         let x = leaf(&[100], &device);
         let plans = |f: &dyn Fn()| during(&device, f).plans;
@@ -315,9 +315,9 @@ fn plans_are_kept_by_structure() {
     }
 }
 
-/// A training step's memory: after the first steps it neither grows nor makes plans.
+/// After the first steps a training step neither takes more memory nor creates plans.
 #[test]
-fn a_training_step_is_steady() {
+fn a_repeated_training_step_plans_and_allocates_nothing() {
     for device in kinds() {
         let w = Var::parameter(leaf(&[20, 10], &device));
         let (x, y) = (leaf(&[32, 20], &device), leaf(&[32, 10], &device));
@@ -337,7 +337,7 @@ fn a_training_step_is_steady() {
 
 /// WebGPU's default of 8 storage buffers splits a wide expression, and 32 do not.
 #[test]
-fn kernels_stop_at_the_storage_buffers() {
+fn kernels_bind_no_more_storage_buffers_than_the_limit() {
     let sum = |device: &Device| {
         let xs: Vec<Tensor> = (0..20).map(|_| leaf(&[64], device)).collect();
         let all = xs[1..].iter().fold(xs[0].clone(), |sum, x| sum + x);
@@ -348,9 +348,9 @@ fn kernels_stop_at_the_storage_buffers() {
     assert!((3..=4).contains(&few), "{few} kernels of at most 8 buffers for 20 operands");
 }
 
-// What only random graphs had found, each as small as it goes.
+// Minimal cases of mistakes that random graphs have found.
 
-/// The results, all wanted at once, of the GPU and of the CPU reference.
+/// The results on the GPU and on the CPU reference, computed in one plan.
 #[track_caller]
 fn agrees(name: &str, graph: fn(&Tensor, &Tensor) -> Vec<Tensor>) {
     agrees_over(&[6, 6], name, graph);
@@ -368,11 +368,11 @@ fn agrees_over(shape: &[usize], name: &str, graph: fn(&Tensor, &Tensor) -> Vec<T
 }
 
 /// A gather reads its operand from memory, whether it is the head of its kernel or not. It must neither compute it
-/// inside nor write it besides.
+/// inside nor write it as a second result.
 #[test]
-fn a_gather_heads_a_kernel() {
+fn a_gather_fuses_with_its_consumers() {
     agrees("of a computed value", |x, index| vec![x.exp().gather(0, &index.to_dtype(DType::I32))]);
-    agrees("of a value that is wanted too", |x, index| {
+    agrees("of a value that is also an output", |x, index| {
         let y = x.exp();
         vec![y.gather(0, &index.to_dtype(DType::I32)), y]
     });
@@ -387,7 +387,7 @@ fn a_gather_heads_a_kernel() {
     });
 }
 
-/// The results, and before them a value that needs them all.
+/// The results, computed in one plan with a value that depends on all of them.
 fn in_one_run(mut results: Vec<Tensor>) -> Vec<Tensor> {
     let all = results.iter().map(Tensor::sum).reduce(|a, b| a + b).expect("there are results");
     results.insert(0, all);
@@ -396,14 +396,14 @@ fn in_one_run(mut results: Vec<Tensor>) -> Vec<Tensor> {
 
 /// Each of these kernels could write the value that the next one's sum needs.
 #[test]
-fn no_kernels_wait_for_one_another() {
+fn merging_creates_no_cycle() {
     type Graph = fn(&Tensor, &Tensor) -> Vec<Tensor>;
     let table: [(&str, Graph); 3] = [
-        ("two in a ring", |x, y| {
+        ("a cycle of two", |x, y| {
             let (a, b) = (x.exp(), y.sin());
             in_one_run(vec![&a + b.sum(), &b + a.sum(), a, b])
         }),
-        ("three in a ring", |x, y| {
+        ("a cycle of three", |x, y| {
             let (a, b, c) = (x.exp(), y.sin(), (x * y).tanh());
             in_one_run(vec![&a + b.sum(), &b + c.sum(), &c + a.sum(), a, b, c])
         }),
@@ -418,7 +418,7 @@ fn no_kernels_wait_for_one_another() {
             graph(&leaf(&[6, 6], &device), &leaf(&[6, 6], &device))[0].realize().unwrap();
         }
     }
-    // Over large spaces a mean goes on from partial results of another kernel's, unless that one waits for it.
+    // Over large spaces a mean continues from partial results of another kernel, unless that kernel depends on it.
     let large: [(&str, Graph); 3] = [
         ("columns about the mean of all", |x, _| vec![(x - x.mean()).square().mean_dim(0, false)]),
         ("columns, and the mean of all", |x, y| {
@@ -439,9 +439,9 @@ fn no_kernels_wait_for_one_another() {
     }
 }
 
-/// A kernel declares what it reads once, by however many ways it comes there.
+/// A kernel loads an element once, however many paths lead to it.
 #[test]
-fn two_paths_to_one_view_are_one_load() {
+fn equal_views_are_loaded_once() {
     agrees("two flips", |x, _| vec![x * x.flip(0).flip(0)]);
     agrees("two transposes of a computed value", |x, y| {
         let z = x + y;
@@ -456,9 +456,9 @@ fn two_paths_to_one_view_are_one_load() {
     });
 }
 
-/// A value that `eq` compares with another is written and read: computed in two kernels it might differ in the last bit.
+/// An operand of `eq` is materialized: recomputed in two kernels it could differ in the last bit.
 #[test]
-fn what_eq_compares_is_computed_once() {
+fn operands_of_eq_are_computed_once() {
     let bytes = |compare: fn(&Tensor, &Tensor) -> Tensor| {
         kinds().map(|device| {
             let x = leaf(&[8, 6], &device);
@@ -478,12 +478,12 @@ fn what_eq_compares_is_computed_once() {
     });
 }
 
-/// What goes on from a product place by place is its kernel's epilogue: also transposed, also where the product itself is
-/// wanted, in whichever order.
+/// An elementwise consumer of a product is its epilogue: also if it reads the product transposed, or if the product itself
+/// is an output, in any order.
 #[test]
 fn an_epilogue_changes_nothing() {
     agrees("a product", |x, y| vec![(x.matmul(y) + y.narrow(0, 0, 1)).relu()]);
-    agrees("a product that is wanted too", |x, y| in_one_run(vec![x.matmul(y) * 2.0, x.matmul(y)]));
+    agrees("a product that is also an output", |x, y| in_one_run(vec![x.matmul(y) * 2.0, x.matmul(y)]));
     agrees("one that a later kernel wants", |x, y| {
         let z = x.matmul(y);
         vec![z.relu().matmul(&z.tanh()), z.relu() * y]
@@ -522,10 +522,10 @@ fn an_epilogue_changes_nothing() {
     });
 }
 
-/// What stands at hand where a reduction comes by is written by its kernel: over rows, columns and all, by fours or not,
-/// before an epilogue, and over an operand.
+/// A reduction's kernel writes elementwise outputs: over rows, columns and all dims, vectorized or not, with an epilogue, and
+/// in place of an operand.
 #[test]
-fn a_reduction_writes_place_by_place() {
+fn a_reduction_writes_elementwise_outputs() {
     type Graph = fn(Tensor, &Tensor) -> Vec<Tensor>;
     let table: [(&str, Graph, usize); 4] = [
         ("rows", |x, y| vec![(&x * y).square().sum_dim(1, false).sqrt(), (&x * y).tanh() - y], 1),
@@ -547,7 +547,7 @@ fn a_reduction_writes_place_by_place() {
             1,
         ),
     ];
-    // As variables they are computed at once; x may be written over.
+    // Vars are computed in one plan, and x may be overwritten.
     let run = |graph: Graph, x: Tensor, y: &Tensor| {
         let places: Vec<Var> = graph(x, y).into_iter().map(Var::buffer).collect();
         places[0].tensor().realize().unwrap();
@@ -572,7 +572,7 @@ fn a_reduction_writes_place_by_place() {
     }
 }
 
-/// Two parameters that are updated from what they were.
+/// Two parameters whose updates read the old value of both.
 #[test]
 fn an_update_in_place_reads_before_it_writes() {
     let run = |device: &Device| {

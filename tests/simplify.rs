@@ -1,4 +1,4 @@
-//! What `schedule/simplify` removes from a graph: each rule, common subexpressions, and that no bit changes.
+//! The pass `schedule/simplify`: each rule, common subexpressions, and that results keep every bit.
 
 mod common;
 
@@ -8,9 +8,9 @@ use common::{F32 as TOLERANCE, Host, gpu};
 use wgrad::DType::{Bool, F32, I32, U32};
 use wgrad::{AdapterKind, Device, GpuOptions, Limits, Tensor, Var, autograd};
 
-/// A float operand: values for which rules of real numbers are wrong.
+/// A float operand: values for which rules of real arithmetic do not hold.
 const X: [f32; 8] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0, 0.0, 1.5, -2.25, 3e38];
-/// Of none is the whole part -0, which llvmpipe keeps on the way through an integer.
+/// No value truncates to -0, which llvmpipe preserves in a cast through an integer.
 const Y: [f32; 8] = [0.5, -1.5, 2.25, -3.75, 0.125, 7.0, -1.75, 1.0];
 const N: [i32; 8] = [0, 1, -1, i32::MAX, i32::MIN, 7, -7, 2];
 
@@ -20,7 +20,7 @@ struct Operands {
     y: Tensor,
     n: Tensor,
     b: Tensor,
-    /// The case reads its constants from memory, where no rule and no shader compiler sees them.
+    /// Reads constants from memory, where neither rules nor shader compilers see them.
     hides_constants: bool,
 }
 
@@ -96,7 +96,7 @@ const CASTS: &str = "a cast of a cast";
 const CHOICE: &str = "a choice that is made";
 const COMMON: &str = "common subexpressions";
 
-/// The rule, the expression, its graph, and the operations that remain behind the pass, sorted by name.
+/// The rule, the expression, its graph, and the operations that remain after the pass, sorted by name.
 const CASES: &[(&str, &str, Graph, &str)] = &[
     (FOLD, "(1 + 1) * -1", |o| (o.one(&o.x) + o.one(&o.x)) * -o.one(&o.x), "const"),
     (FOLD, "!(0 < 1) as f32", |o| o.zero(&o.x).lt(o.one(&o.x)).logical_not().to_dtype(F32), "const"),
@@ -172,12 +172,12 @@ fn null() -> Device {
     Device::null(Limits { kind: AdapterKind::Discrete, storage_buffers: 32, ..Limits::webgpu() })
 }
 
-/// A device that simplifies nothing.
+/// A device without simplification.
 fn unfused() -> Device {
     Device::gpu_with(&GpuOptions { fuse: false, ..GpuOptions::default() }).unwrap()
 }
 
-/// How many plans and kernels that was.
+/// The number of plans and kernels.
 fn during(device: &Device, f: impl FnOnce()) -> (usize, usize) {
     let before = device.counters();
     f();
@@ -185,7 +185,7 @@ fn during(device: &Device, f: impl FnOnce()) -> (usize, usize) {
     (after.plans - before.plans, after.kernels - before.kernels)
 }
 
-/// All NaNs are one: devices choose its payload.
+/// Treats all NaNs as equal, because devices choose the payload.
 fn float_bits(x: f32) -> u32 {
     if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }
 }
@@ -219,7 +219,7 @@ fn plans_each_case() {
     }
 }
 
-/// `WGRAD_LOG` is read once a process, so a child prints the form behind the pass.
+/// `WGRAD_LOG` is read once per process, so a child process prints the form after the pass.
 #[test]
 fn operations_that_remain() {
     let child = Command::new(std::env::current_exe().unwrap())
@@ -258,9 +258,9 @@ fn every_rule_has_a_case() {
     }
 }
 
-/// Also over so many elements that kernels work on four at a time.
+/// Also with enough elements that kernels are vectorized.
 #[test]
-fn no_bit_changes() {
+fn simplification_preserves_every_bit() {
     let (gpu, unfused, mut wrong) = (gpu(), unfused(), Vec::new());
     for rows in [2, 1 << 13] {
         let simplified = Operands::new(rows, &gpu);
@@ -275,7 +275,7 @@ fn no_bit_changes() {
     none(&wrong);
 }
 
-/// Zeros have signs, and constants in a kernel's text keep them: against the host's arithmetic.
+/// Constants in WGSL keep the sign of zero; compared with arithmetic on the host.
 #[test]
 fn constants_in_kernels_are_ieee() {
     type Case = (&'static str, Graph, fn(f32) -> f32);
@@ -304,9 +304,9 @@ fn constants_in_kernels_are_ieee() {
     none(&wrong);
 }
 
-/// A device that simplifies nothing runs what was built, in kernels of four elements too.
+/// Without simplification the device computes the expressions as they were built, in vectorized kernels too.
 #[test]
-fn constants_need_no_simplification() {
+fn constants_give_the_same_result_without_simplification() {
     let device = unfused();
     for size in [4, 1 << 15] {
         let found = Tensor::ones([size], &device) / Tensor::zeros([size], &device);
@@ -314,7 +314,7 @@ fn constants_need_no_simplification() {
     }
 }
 
-/// A folded constant is what the device computes from the same operands in memory.
+/// A folded constant equals the device's result for the same operands in memory.
 #[test]
 fn folded_functions() {
     macro_rules! functions {
@@ -327,7 +327,7 @@ fn folded_functions() {
         neg reciprocal exp log log1p expm1 sqrt sin cos tanh sigmoid relu erf ndtr abs sign floor;
         add sub mul div powf lt eq
     );
-    // Built for each case: a constant that an earlier case realized is an input.
+    // Built anew for each case, because a constant that was realized is an input.
     let constants = |o: &Operands| {
         let [zero, one] = [o.zero(&o.x), o.one(&o.x)];
         [-&zero, -(&one + &one), o.third(), &one / &zero, &zero / &zero, zero, one]
@@ -349,7 +349,7 @@ fn folded_functions() {
             let of_both = |of: fn(&Tensor, &Tensor) -> Tensor| {
                 move |o: &Operands| of(&constants(o)[i], &constants(o)[j])
             };
-            // Equal constants are one register, and a shader compiler takes x - x for 0.
+            // Equal constants share a register, and shader compilers fold x - x to 0.
             let compared = binary.iter().filter(|(f, _)| *f != "sub" || i != j);
             compared.for_each(|(f, of)| compare(format!("{f} {a} {b}"), &of_both(*of)));
         }
@@ -366,7 +366,7 @@ fn gradients_of_simplified_expressions() {
     }
 }
 
-/// Numbers that no key holds tell expressions apart.
+/// Expressions that differ only in numbers outside the key are different.
 #[test]
 fn values_that_differ_are_not_merged() {
     let y = [Host::draw(1, &[3, 4], -1.0..1.0)];
@@ -378,9 +378,9 @@ fn values_that_differ_are_not_merged() {
     assert!(differs(&Host::read(&(o.draw() - o.draw()))), "two draws");
 }
 
-/// A user's number is 1 or 0 in this step alone.
+/// A user's number may be 1 or 0 in one step only.
 #[test]
-fn a_users_number_fires_no_rule() {
+fn rules_do_not_match_the_users_numbers() {
     type Case = (&'static str, fn(&Tensor, f64) -> Tensor, fn(f32, f32) -> f32);
     let table: [Case; 5] = [
         ("x * s", |x, s| x * s, |x, s| x * s),
@@ -419,7 +419,7 @@ fn equal_expressions_are_one_kernel() {
 
 /// Handles on equal values, and a `Var` of such a value that is updated in place.
 #[test]
-fn held_results_stay_apart() {
+fn equal_held_results_have_separate_memory() {
     type Case = (&'static str, fn(&Tensor) -> [Tensor; 2]);
     let table: [Case; 5] = [
         ("exp(x) twice", |x| [x.exp(), x.exp()]),
@@ -449,9 +449,9 @@ fn held_results_stay_apart() {
     }
 }
 
-/// As an optimizer's moments, which start as equal zeros: each is updated in place, by a plan of the first step.
+/// Like an optimizer's moments, which start as equal zeros: each is updated in place.
 #[test]
-fn equal_vars_have_memory_of_their_own() {
+fn equal_vars_have_separate_memory() {
     type Case = (&'static str, fn(&Tensor) -> Tensor);
     let table: [Case; 2] = [("zeros", Tensor::zeros_like), ("exp(x)", Tensor::exp)];
     for (name, start) in table {

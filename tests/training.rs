@@ -1,5 +1,5 @@
-//! The whole: the network of the example `digits` trains on its own data, on every device alike, and a step allocates
-//! nothing once training is under way.
+//! End to end: the network of the example `digits` trains on its data with equal losses on every device, and steps allocate
+//! nothing after warm-up.
 
 #[path = "../examples/digits/data.rs"]
 mod data;
@@ -10,12 +10,12 @@ use wgrad::nn::{Linear, Module, ReLU, Sequential};
 use wgrad::optim::{AdamW, Optimizer};
 use wgrad::{Device, GpuOptions, Tensor, Var, no_grad};
 
-/// A GPU device of its own, whose counters no other test moves. Without an adapter a test fails with the reason.
+/// A new GPU device, whose counters no other test changes. Without an adapter the test fails with the reason.
 fn gpu() -> Device {
     Device::gpu_with(&GpuOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// What the example trains, as it starts with seed 0.
+/// The example's model and optimizer, initialized with seed 0.
 struct Training {
     model: Sequential,
     opt: AdamW,
@@ -67,7 +67,7 @@ fn gpu_and_cpu_agree_on_every_loss_of_the_first_epoch() {
             "step {step}: {gpu} on the GPU, {cpu} on the CPU; they may differ by 1e-3"
         );
     }
-    // It learned something, too: a network that only guesses has the loss ln 10 = 2.30.
+    // The network has learned: guessing has the loss ln 10 = 2.30.
     assert!((cpu[0] - 10f64.ln()).abs() < 0.1 && cpu[22] < 2.0, "{cpu:?}");
 }
 

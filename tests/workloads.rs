@@ -1,4 +1,4 @@
-//! Ring 3: dispatches a training step of each workload of the benchmarks, counted on a device that computes nothing.
+//! The number of dispatches of a training step of each workload of the benchmarks, counted on the null device.
 
 #[path = "../benches/workloads/cases.rs"]
 #[allow(dead_code)] // the benchmarks use the rest
@@ -10,7 +10,7 @@ use wgrad::nn::{Linear, Module};
 use wgrad::optim::{Adam, Optimizer};
 use wgrad::{AdapterKind, Device, GpuOptions, Limits, Tensor};
 
-/// Dispatches of one unit once all is warm. The loss is held, as a loop that prints it now and then does.
+/// Dispatches of one unit of work after warm-up. The loss is held, as in a loop that prints it now and then.
 fn dispatches(name: &str, kind: AdapterKind, storage_buffers: u32) -> usize {
     let device = Device::null(Limits { kind, storage_buffers, ..Limits::webgpu() });
     let mut unit = cases::unit(name, &device);
@@ -29,7 +29,7 @@ fn dispatches(name: &str, kind: AdapterKind, storage_buffers: u32) -> usize {
 #[test]
 fn dispatches_of_a_step() {
     let bounds = [("W2", 13), ("W3", 9), ("W4", 110), ("W5", 23), ("W6", 2), ("W7", 3), ("W8", 4)];
-    // Clipped gradients are in memory: their updates are no part of the products.
+    // Clipped gradients are materialized, so their updates are not epilogues of the products.
     let clipped = [("W3-clipped", 16), ("W4-clipped", 139)];
     let mut over = Vec::new();
     for (name, bound) in bounds.into_iter().chain(clipped) {
@@ -46,27 +46,27 @@ fn dispatches_of_a_step() {
     assert!(over.is_empty(), "{}", over.join("; "));
 }
 
-/// Held by tests that work the device, so that the process's memory is that of one.
+/// Locked by tests that use the device, so that the process's memory is that of one test.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// What a step must not do once all is warm.
+/// The counters that a step must not change after warm-up.
 fn made(device: &Device) -> [usize; 4] {
     let counters = device.counters();
     [counters.buffers, counters.bind_groups, counters.pipelines, counters.plans]
 }
 
-/// Bytes of this process in memory, where the system tells.
+/// Resident memory of this process in bytes, if the system reports it.
 fn resident() -> Option<usize> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(pages.split_whitespace().nth(1)?.parse::<usize>().ok()? * 4096)
 }
 
-/// Steps as users run them: with one kernel a node, buffers change hands in more ways than bind groups are kept for.
+/// Steps as users run them, with fusion: with one kernel per node there are more sets of buffers than cached bind groups.
 fn fused() -> Device {
     Device::gpu_with(&GpuOptions { fuse: true, ..GpuOptions::default() }).unwrap()
 }
 
-/// W3 is sent again and again: no buffer, bind group, pipeline or plan, and no memory of the host's.
+/// W3 is repeated: it creates no buffer, bind group, pipeline or plan, and takes no host memory.
 #[test]
 fn ten_thousand_steps_create_nothing() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +75,7 @@ fn ten_thousand_steps_create_nothing() {
     let mut steps = |n: usize| (0..n).for_each(|_| drop(unit()));
     steps(20);
     let before = made(&device);
-    // The allocators' own pools fill up first.
+    // First the allocators' pools fill up.
     steps(1000);
     let (start, host) = (resident(), device.counters().host);
     steps(9000);
@@ -86,7 +86,7 @@ fn ten_thousand_steps_create_nothing() {
     }
 }
 
-/// Batches of three sizes in turn, and every seventh loss held: what is kept is bounded by what is held.
+/// Batches of three sizes in turn, with every seventh loss held: memory is bounded by the held values.
 #[test]
 fn batches_of_several_sizes_keep_little() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,7 +119,7 @@ fn batches_of_several_sizes_keep_little() {
     assert!(more_groups <= groups + 2 * 300, "{groups} bind groups, then {more_groups}");
 }
 
-/// What plans say before they run bounds what tensors take, and the pool has no more than its size classes explain.
+/// The predictions of plans bound the memory of tensors, and the pool exceeds it only by rounding to size classes.
 #[test]
 fn memory_stays_within_the_prediction() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! The workloads that every library is measured on, defined once, and what each asks for: the same inputs and initial
-//! weights everywhere, so that values can be compared as well as times.
+//! The workloads that every library is measured on, and the work of each. Inputs and initial weights are the same for every
+//! library, so that values can be compared as well as times.
 
 use wgrad::nn::{Linear, Module, Visitor};
 use wgrad::optim::{Adam, AdamW, Optimizer, SGD, clip_grad_norm};
@@ -10,7 +10,7 @@ mod ceilings;
 #[path = "inputs.rs"]
 mod inputs;
 
-/// What is measured, as every library does it.
+/// A workload, the same for every library.
 #[derive(Clone, Copy)]
 pub struct Workload {
     pub name: &'static str,
@@ -28,12 +28,12 @@ pub enum Metric {
     Milliseconds,
 }
 
-/// What one unit asks for by its definition, whoever computes it.
+/// The work of one unit by its definition, independent of the library.
 #[derive(Clone, Copy)]
 pub struct Work {
-    /// Floating-point operations. Those between products are left out of a training step.
+    /// Floating-point operations. A training step counts those of matrix products only.
     pub flops: f64,
-    /// Bytes to be moved where elementwise work is part of the kernels around it.
+    /// Bytes of memory traffic if elementwise operations are fused into other kernels.
     pub bytes: f64,
 }
 
@@ -77,7 +77,7 @@ impl Workload {
         Some(Workload { name, metric, units, work })
     }
 
-    /// From seconds a unit.
+    /// From seconds per unit.
     pub fn value(&self, seconds: f64) -> f64 {
         match self.metric {
             Metric::GigaFlops => self.work.flops / seconds / 1e9,
@@ -136,7 +136,7 @@ impl Work {
     }
 }
 
-/// What the adapter can do at most.
+/// The adapter's limits: bandwidth and arithmetic.
 pub const CEILINGS: [&str; 2] = ["copy", "multiply_add"];
 
 pub const NAMES: [&str; 14] = [
@@ -156,7 +156,7 @@ pub const NAMES: [&str; 14] = [
     "W8",
 ];
 
-/// What does one unit of a workload on a device, and gives what is to be read at the end: a loss, a value.
+/// Runs one unit of a workload on a device, and returns the tensor to be read at the end: a loss or a value.
 pub fn unit(name: &str, device: &Device) -> Box<dyn FnMut() -> Tensor> {
     match name {
         "copy" => ceilings::copy(device),
@@ -194,7 +194,7 @@ fn linear(seed: u64, inputs: usize, outputs: usize, device: &Device) -> Linear {
     layer
 }
 
-/// In the layouts NT and TN the right or the left matrix lies transposed in memory.
+/// In the layouts NT and TN the right or the left matrix is stored transposed.
 fn matmul(n: usize, layout: &str, device: &Device) -> Box<dyn FnMut() -> Tensor> {
     let matrix = |seed, turned| {
         let matrix = uniform(seed, &[n, n], 1.0, device);

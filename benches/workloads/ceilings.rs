@@ -1,9 +1,9 @@
-//! What the adapter can do at most, measured: a kernel that only copies, and one that only multiplies and adds.
+//! The adapter's limits, measured with a kernel that only copies and one that only multiplies and adds.
 
 use wgrad::ops::{Buffer, Fused, Launch};
 use wgrad::{Device, Limits, ShapeError, Spec, Tensor};
 
-/// Elements copied: 64 MiB, beyond what caches hold.
+/// Elements to copy: 64 MiB, larger than caches.
 pub const COPIED: usize = 1 << 24;
 /// Invocations that multiply and add, and how often each does.
 pub const MULTIPLYING: usize = 1 << 17;
@@ -30,7 +30,7 @@ impl Fused for Copy {
     }
 }
 
-/// Repeats `x = x / 2 + 1 / 2`, which ends at 1 from wherever it starts.
+/// Repeats `x = x / 2 + 1 / 2`, which converges to 1.
 #[derive(Debug)]
 struct MultiplyAdd;
 

@@ -1,4 +1,4 @@
-//! What every library starts from: a hash of a seed and an index, so that all compute with the same numbers.
+//! The inputs of every library: hashes of a seed and an index, so that all compute with the same numbers.
 
 fn hash(seed: u64, i: u64) -> u64 {
     let mut z = seed.wrapping_mul(0x9E3779B97F4A7C15).wrapping_add((i + 1).wrapping_mul(0xBF58476D1CE4E5B9));

@@ -1,10 +1,10 @@
-//! Training steps and kernels of known size: what a step costs, what of it is the host's, and how near to what the adapter
-//! can do it comes.
+//! Training steps and kernels of known size: the time of a step, the host's part of it, and how close it comes to the
+//! adapter's limits.
 //!
-//! `cargo bench --bench workloads [-- W1-512 W2 ...] [--device gpu|cpu] [--json FILE]`. A workload is a process of its own
-//! that warms up first, and then does regions that end with the result read back; the median of the regions is reported.
-//! With `--against NAME=COMMAND` (another build of this program, or a library of `benches/peers`) the others do their
-//! regions in turn with ours. `benches/README.md` keeps the record.
+//! `cargo bench --bench workloads [-- W1-512 W2 ...] [--device gpu|cpu] [--json FILE]`. A workload runs in its own
+//! process. It warms up, then runs regions that end with reading the result; the median of the regions is reported.
+//! With `--against NAME=COMMAND` (another build of this program, or a library of `benches/peers`) the contenders run
+//! their regions in turn. `benches/README.md` has the results.
 
 mod cases;
 mod chart;

@@ -1,4 +1,4 @@
-//! What was measured, a JSON line a workload and library, and tables of it.
+//! Records of measurements, one JSON line per workload and library, and tables of them.
 
 use std::fs::read_to_string;
 use std::path::Path;
@@ -25,7 +25,7 @@ impl Report {
         Ok(Report(lines.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?))
     }
 
-    /// What the libraries did on a workload in one run, ours first; gives the records.
+    /// The measurements of the libraries on a workload in one run, ours first. Returns the records.
     pub fn add(
         &mut self,
         adapter: &str,
@@ -73,7 +73,7 @@ impl Report {
         libraries
     }
 
-    /// Those that several libraries did.
+    /// The workloads that several libraries ran.
     pub fn compared(&self) -> Vec<&'static str> {
         let times = |name: &&str| {
             self.libraries().iter().filter(|library| self.find(library, name).is_some()).count()
@@ -85,7 +85,7 @@ impl Report {
         self.0.first().and_then(|record| record["adapter"].as_str()).unwrap_or_default()
     }
 
-    /// How many times ours as fast a library was, measured in turn.
+    /// The speed of a library relative to ours, measured in turn.
     pub fn speed(&self, library: &str, workload: &str) -> Option<f64> {
         Some(1.0 / self.find(library, workload)?["times_ours"].as_f64()?)
     }
@@ -127,7 +127,7 @@ impl Report {
         );
     }
 
-    /// The libraries side by side.
+    /// A table that compares the libraries.
     pub fn print_comparison(&self) {
         self.side_by_side("Speed (and the time, in times of ours measured in turn)", |record| {
             let number = |key: &str| record[key].as_f64();
@@ -166,12 +166,12 @@ fn text(number: Option<f64>, digits: usize) -> String {
     number.map_or("-".into(), |number| format!("{number:.digits$}"))
 }
 
-/// A number, and what part it is of a whole.
+/// A number, and its share of a total.
 fn share(part: f64, whole: f64) -> String {
     format!("{part:.1} {:3.0}%", 100.0 * part / whole)
 }
 
-/// What is checked out, and whether something was changed since.
+/// The commit, and whether there are uncommitted changes.
 fn commit() -> Option<String> {
     let output = Command::new("git").args(["describe", "--always", "--dirty"]).output().ok()?;
     Some(String::from_utf8(output.stdout).ok()?.trim().into())

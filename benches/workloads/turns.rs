@@ -1,5 +1,5 @@
-//! Libraries in turn on one workload: a process each, that is told a number of units a line, does them, and answers with a
-//! JSON line once the result is read back.
+//! Runs libraries in turn on one workload. Each is a process that reads a number of units per line, runs them, and answers
+//! with a JSON line after it has read the result.
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -17,21 +17,21 @@ pub struct Contender {
     pub command: Vec<String>,
 }
 
-/// Of one region. Times are seconds.
+/// The measurement of one region. Times are in seconds.
 #[derive(Clone, Copy)]
 pub struct Region {
     pub units: usize,
     pub seconds: f64,
-    /// What was read at the end.
+    /// The value that was read at the end.
     pub value: f64,
-    /// What the thread that handed the units over worked for it.
+    /// CPU time of the thread that submitted the units.
     pub host: Option<f64>,
     pub kernels: Option<usize>,
 }
 
-/// What was measured of a contender.
+/// The measurements of a contender.
 pub struct Row {
-    /// From the start of the process until the first unit was read back.
+    /// From the start of the process until the first result was read.
     pub first: f64,
     pub second: f64,
     /// After two units and a region.
@@ -39,23 +39,23 @@ pub struct Row {
     /// Single units, and regions of several, in turn.
     pub single: Vec<Region>,
     pub regions: Vec<Region>,
-    /// The most memory that was resident, where the system tells.
+    /// Peak resident memory, if the system reports it.
     pub peak_mb: Option<f64>,
 }
 
 impl Row {
-    /// Seconds a unit.
+    /// Seconds per unit.
     pub fn seconds(&self) -> f64 {
         median(self.regions.iter().map(|region| region.seconds / region.units as f64))
             .expect("it has regions")
     }
 
-    /// Building, differentiating, recording, submitting: seconds a unit.
+    /// Seconds per unit for building the graph, differentiation, recording and submission.
     pub fn host(&self) -> Option<f64> {
         median(self.regions.iter().filter_map(|region| Some(region.host? / region.units as f64)))
     }
 
-    /// What a single unit takes beyond that until it is read back.
+    /// The additional time of a single unit until its result is read.
     pub fn device(&self) -> Option<f64> {
         median(self.single.iter().filter_map(|unit| Some(unit.seconds - unit.host?)))
     }
@@ -71,8 +71,8 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// Warms every contender up, then has them do a region each, in turn. A contender fails for itself: with a message, or a
-/// value that is not the first contender's, for a wrong result has no time.
+/// Warms up every contender, then lets them run one region each in turn. A contender fails on its own: with a message, or
+/// if its value differs from the first contender's.
 pub fn measure(workload: &Workload, contenders: &[Contender], rounds: usize) -> Vec<Result<Row>> {
     let mut expected: Option<[f64; 3]> = None;
     let mut rows: Vec<Result<(Process, Row)>> = Vec::new();

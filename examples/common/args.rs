@@ -60,14 +60,14 @@ impl Common {
     }
 }
 
-/// Upper limit of counts, far from overflow.
-const MOST: usize = 1_000_000_000;
+/// More steps than any run has, and far from overflow.
+const MAX_COUNT: usize = 1_000_000_000;
 
 /// Parses a number that is at least 1.
 pub fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
-        _ => Err(format!("expected an integer from 1 to {MOST}")),
+        Ok(number) if (1..=MAX_COUNT).contains(&number) => Ok(number),
+        _ => Err(format!("expected an integer from 1 to {MAX_COUNT}")),
     }
 }
 

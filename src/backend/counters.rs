@@ -1,26 +1,26 @@
-//! What a device has done, and what it holds.
+//! Counters of a device, and its memory.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a device has done so far: what tests of "a step allocates nothing" compare. See
+/// What a device has done so far; tests compare counters to show that a step allocates nothing. See
 /// [`Device::counters`](crate::Device::counters).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Times that something pending was computed.
+    /// Runs: how often pending work was computed.
     pub runs: usize,
-    /// Plans made: a run whose graph was planned before makes none.
+    /// Plans created. A run whose graph has a cached plan creates none.
     pub plans: usize,
-    /// Values that a user held and that a run left to be computed when they are read: large elementwise results of what is
-    /// in memory anyway. Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement;
+    /// Held values that a run did not write, because they can be computed when they are read: large elementwise results of
+    /// values that stay in memory. Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement;
     /// writing them would cost a pass over memory each.
     pub deferred: usize,
     /// Kernels dispatched.
     pub kernels: usize,
     /// Submissions to the GPU's queue.
     pub submissions: usize,
-    /// GPU buffers created; a buffer that the pool hands out again is not counted.
+    /// GPU buffers created. Reused buffers of the pool are not counted.
     pub buffers: usize,
     /// Distinct kernels compiled.
     pub pipelines: usize,
@@ -28,41 +28,40 @@ pub struct Counters {
     pub bind_groups: usize,
     /// Bytes of buffers in use.
     pub bytes_live: u64,
-    /// The most that `bytes_live` has been.
+    /// The peak of `bytes_live`.
     pub bytes_peak: u64,
-    /// Bytes of buffers that wait in the pool.
+    /// Bytes of idle buffers in the pool.
     pub bytes_idle: u64,
     /// Elements that `WGRAD_CHECK` compared with the reference.
     pub checked: usize,
     /// Of these, elements whose error bound is too loose to check: next to a discontinuity (of `floor`, of `lt`), or where
     /// rounding may have moved a float by over a hundredth of the largest in its tensor.
     pub passed_over: usize,
-    /// Time that threads worked on runs: finding the plan or making it, uniforms, recording, submitting. Building the
-    /// graph before is not in it; nor is waiting for the device, where the system tells a thread's own time (Linux and
-    /// macOS).
+    /// CPU time of threads for runs: planning, uniforms, recording, submission. It does not include building the graph, nor
+    /// waiting for the device on systems that measure the CPU time of a thread (Linux and macOS).
     pub host: Duration,
 }
 
-/// Bytes of a device's memory: what plans said they would hold, and what the pool of buffers holds. See
+/// A device's memory in bytes: the prediction of plans, and the contents of the buffer pool. See
 /// [`Device::memory`](crate::Device::memory).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// The most that a plan said, before it ran, that it would hold at a time: its operands, its constants, and all
-    /// that it takes.
+    /// The largest prediction of a plan before its run: its operands, its constants, and all buffers that it allocates.
     pub predicted: u64,
-    /// The most that tensors took at a time.
+    /// The peak of the memory of tensors.
     pub peak: u64,
-    /// What tensors take now.
+    /// The current memory of tensors.
     pub in_use: u64,
-    /// What the buffers in use have beyond that: sizes are rounded up to one of four sizes per power of two.
+    /// The difference between the buffers in use and the tensors in them: sizes are rounded up to one of four sizes per
+    /// power of two.
     pub wasted: u64,
-    /// Buffers that wait to be used again.
+    /// Idle buffers.
     pub idle: u64,
 }
 
 impl Memory {
-    /// All that the pool holds.
+    /// All buffers of the pool.
     pub fn pooled(&self) -> u64 {
         self.in_use + self.wasted + self.idle
     }

@@ -1,7 +1,7 @@
-//! What every backend does: it keeps memory, and computes.
+//! The interface of backends.
 //!
-//! In: data to keep; plans to compile and run, or a pending graph to compute node by node. Out: memory with values in it,
-//! and data again. A backend knows neither the others nor who plans for it; `runtime` knows all of them.
+//! In: data to upload; plans to compile and run, or a pending graph to compute node by node. Out: storages with values, and
+//! data. A backend does not know the others; `runtime` knows all of them.
 
 mod counters;
 
@@ -21,9 +21,9 @@ use crate::graph::Storage;
 use crate::ir::{Plan, Step};
 use crate::schedule::PendingGraph;
 
-/// A way to compute: the GPU, the CPU reference, or the null device.
+/// A backend: the GPU, the CPU reference, or the null device.
 pub(crate) trait Backend: Any + Send + Sync {
-    /// What the device is called.
+    /// The name of the device.
     fn describe(&self) -> String;
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
@@ -31,7 +31,7 @@ pub(crate) trait Backend: Any + Send + Sync {
     /// The first bytes of a storage.
     fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
 
-    /// [`read`](Backend::read) that blocks no thread.
+    /// [`read`](Backend::read) without blocking the thread.
     fn read_async<'a>(
         &'a self,
         storage: &'a dyn Storage,
@@ -42,10 +42,10 @@ pub(crate) trait Backend: Any + Send + Sync {
 
     fn executor(&self) -> Executor<'_>;
 
-    /// Writes what it has done into the counters that are the backend's.
+    /// Sets the counters that belong to the backend.
     fn count(&self, _counters: &mut Counters) {}
 
-    /// What its pool of buffers holds.
+    /// The memory of its buffer pool.
     fn memory(&self) -> Memory {
         Memory::default()
     }
@@ -53,14 +53,14 @@ pub(crate) trait Backend: Any + Send + Sync {
 
 /// How a backend computes.
 pub(crate) enum Executor<'a> {
-    /// It runs the plans that the scheduler makes.
+    /// Runs plans of the scheduler.
     Plans(&'a dyn PlanExecutor),
-    /// It computes a pending graph by itself, node by node.
+    /// Computes a pending graph node by node.
     Nodes(&'a dyn NodeExecutor),
 }
 
 pub(crate) trait NodeExecutor {
-    /// Gives the pending nodes that live on their values.
+    /// Sets the values of the pending nodes that outlive the run.
     fn run(&self, graph: &PendingGraph) -> Result<(), Error>;
 }
 
@@ -68,10 +68,10 @@ pub(crate) trait NodeExecutor {
 pub(crate) type CompiledPlan = dyn Any + Send + Sync;
 
 pub(crate) trait PlanExecutor {
-    /// What plans must keep to.
+    /// The limits that plans must respect.
     fn limits(&self) -> &Limits;
 
-    /// Blocks until a run would not have to wait for an earlier one.
+    /// Blocks until a run can start without waiting for an earlier one.
     fn wait_until_ready(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -80,11 +80,11 @@ pub(crate) trait PlanExecutor {
 
     fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<CompiledPlan>, Error>;
 
-    /// Runs a plan once, with a storage for each of its slots. An observer is called around each dispatch, and each is
-    /// waited for then.
+    /// Runs a plan once, with a storage for each of its slots. With an observer, it waits for each dispatch and calls the
+    /// observer before and after it.
     fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error>;
 
-    /// What storages hold, whatever went wrong on the way: for observers.
+    /// The contents of storages, for observers. Does not report index faults.
     fn peek(&self, storages: &[&dyn Storage]) -> Result<Vec<Vec<u8>>, Error>;
 }
 
@@ -92,9 +92,9 @@ pub(crate) trait PlanExecutor {
 pub(crate) struct PlanRun<'a> {
     pub plan: &'a Plan,
     pub compiled: &'a CompiledPlan,
-    /// The graph that is computed: it has the user's numbers.
+    /// The graph that is computed, which has the user's scalars.
     pub graph: &'a PendingGraph,
-    /// One for each slot.
+    /// The storage of each slot.
     pub storages: &'a [Arc<dyn Storage>],
 }
 
@@ -105,10 +105,10 @@ pub(crate) trait Observer {
     fn after(&mut self, steps: &[Step], dispatched: Dispatched) -> Result<(), Error>;
 }
 
-/// What a dispatch took.
+/// Measurements of a dispatch.
 pub(crate) struct Dispatched {
     pub workgroups: [u32; 3],
-    /// Bytes of all that is bound.
+    /// Bytes of all bound buffers.
     pub bytes: u64,
     pub time: Duration,
 }

@@ -1,4 +1,4 @@
-//! One node's result from its sources' elements, by the definition of its operation.
+//! Evaluates one node: computes its elements from those of its sources.
 
 use smallvec::SmallVec;
 
@@ -9,7 +9,7 @@ use crate::core::random;
 use crate::core::shape::{Shape, Spec};
 use crate::graph::{Binary, Move, Node, Op, Reduce, Unary};
 
-/// Applies one body to the elements of an array of any dtype; the result is of the same dtype.
+/// Applies an expression to the elements of an array of any dtype; the result has the same dtype.
 macro_rules! on_elements {
     ($array:expr, $data:ident => $body:expr) => {
         match $array {
@@ -102,7 +102,7 @@ fn binary(op: Binary, a: &Array, b: &Array) -> Array {
         (Array::Bool(a), Array::Bool(b)) => {
             Array::Bool(a.iter().zip(b).map(|(&a, &b)| ints(a.into(), b.into()) != 0).collect())
         }
-        _ => unreachable!("dtypes were checked when the node was built"),
+        _ => unreachable!("the dtypes were checked when the node was built"),
     }
 }
 
@@ -116,11 +116,11 @@ fn choose(condition: &Array, a: &Array, b: &Array) -> Array {
         (Array::Int(a), Array::Int(b)) => Array::Int(pick(condition, a, b)),
         (Array::Uint(a), Array::Uint(b)) => Array::Uint(pick(condition, a, b)),
         (Array::Bool(a), Array::Bool(b)) => Array::Bool(pick(condition, a, b)),
-        _ => unreachable!("dtypes were checked when the node was built"),
+        _ => unreachable!("the dtypes were checked when the node was built"),
     }
 }
 
-/// Floats are cut towards zero, and to the integer's range.
+/// Floats are truncated towards zero and clamped to the integer's range.
 fn cast(x: &Array, dtype: DType) -> Array {
     macro_rules! to {
         ($target:ident, $x:ident => $convert:expr) => {
@@ -140,7 +140,7 @@ fn cast(x: &Array, dtype: DType) -> Array {
     }
 }
 
-/// Where each element of the result comes from; `None`: it is zero.
+/// The source position of each element of the result; `None` for padding.
 pub(crate) fn move_array(movement: &Move, x: &Array, source: &Shape) -> Array {
     let strides = source.strides();
     let at = |coords: &[usize]| coords.iter().zip(&strides).map(|(x, stride)| x * stride).sum::<usize>();
@@ -167,7 +167,7 @@ pub(crate) fn move_array(movement: &Move, x: &Array, source: &Shape) -> Array {
             }
             Move::Flip(dims) => dims.iter().for_each(|&dim| coords[dim] = source[dim] - 1 - coords[dim]),
             Move::Windows(windows) => {
-                let place = coords.pop().expect("windows have a dim of their own");
+                let place = coords.pop().expect("windows have a last dim");
                 coords[windows.dim] = coords[windows.dim] * windows.step + place * windows.dilation;
             }
         }
@@ -222,7 +222,7 @@ fn matmul(a: &Array, b: &Array, left: &Shape, out: &Spec) -> Array {
     let rank = out.shape.rank();
     let (m, n, k) = (out.shape[rank - 2], out.shape[rank - 1], left[rank - 1]);
     let mut c = vec![0.0; out.shape.numel()];
-    // Row by row of the result, so that the inner loop runs over neighbours.
+    // The inner loop runs over contiguous elements of a row.
     for (row, c) in c.chunks_exact_mut(n.max(1)).enumerate() {
         let b = &b[row / m * k * n..];
         for (l, &a) in a[row * k..(row + 1) * k].iter().enumerate() {
@@ -232,7 +232,7 @@ fn matmul(a: &Array, b: &Array, left: &Shape, out: &Spec) -> Array {
     Array::Float(c)
 }
 
-/// Each index with the coordinates it stands at; `None` if one is outside `0..size`.
+/// Each index with its coordinates; `None` if an index is outside `0..size`.
 fn indices(index: &Array, size: usize) -> Option<Vec<usize>> {
     let checked = |x: i64| usize::try_from(x).ok().filter(|&x| x < size);
     match index {
@@ -271,6 +271,6 @@ fn scatter_add(index: &Array, src: &Array, source: &Shape, dim: usize, size: usi
         Array::Float(data) => Array::Float(add!(data, 0.0, |a: f64, b: f64| a + b)),
         Array::Int(data) => Array::Int(add!(data, 0, i32::wrapping_add)),
         Array::Uint(data) => Array::Uint(add!(data, 0, u32::wrapping_add)),
-        Array::Bool(_) => unreachable!("bools are not added"),
+        Array::Bool(_) => unreachable!("bools cannot be added"),
     })
 }

@@ -1,7 +1,7 @@
-//! The reference: every node by itself, with plain loops, one array a node. Obviously right before anything else.
+//! The CPU reference: computes node by node with plain loops and one array per node. Simple enough to be obviously correct.
 //!
-//! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool are themselves, and wrap as
-//! WGSL does. Knows nothing of plans, kernels or fusing.
+//! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool have their own types and wrap as in
+//! WGSL. Evaluation (`eval`) does not know plans or kernels; the interpreter of kernels (`kernel`) is for `WGRAD_CHECK`.
 
 pub(crate) mod bounded;
 mod eval;
@@ -22,12 +22,12 @@ use crate::graph::{Storage, Value, View};
 use crate::ir::Output;
 use crate::schedule::PendingGraph;
 
-/// What becomes of a float result.
+/// The rounding of float results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rounding {
-    /// It stays f64 throughout: gradient checks, conformance.
+    /// None: f64, for gradient checks and conformance tests.
     Exact,
-    /// It is rounded to its dtype at every node: what a GPU computes.
+    /// To f32 after every node, like on a GPU.
     ToDtype,
 }
 
@@ -45,7 +45,7 @@ impl Rounding {
 /// The CPU reference.
 pub(crate) struct Cpu(pub Rounding);
 
-/// On the host: no memory of a device.
+/// Memory of the host, so no bytes of device memory.
 impl Storage for Array {
     fn bytes(&self) -> u64 {
         0
@@ -54,7 +54,7 @@ impl Storage for Array {
 
 /// The elements behind a storage.
 pub(crate) fn array(storage: &dyn Storage) -> &Array {
-    storage.downcast().expect("the CPU reference keeps arrays")
+    storage.downcast().expect("a storage of the CPU reference is an array")
 }
 
 impl Backend for Cpu {
@@ -79,7 +79,7 @@ impl Backend for Cpu {
     }
 }
 
-/// The storages of a node's outputs, for as long as something reads them.
+/// The storages of the nodes' outputs, which are dropped after their last use.
 type Outputs = SmallVec<[Option<Arc<dyn Storage>>; 1]>;
 
 impl NodeExecutor for Cpu {
@@ -96,7 +96,9 @@ impl NodeExecutor for Cpu {
                 .sources
                 .iter()
                 .map(|&Output { item, out }| {
-                    arrays[item][out as usize].clone().expect("computed, and still used")
+                    arrays[item][out as usize]
+                        .clone()
+                        .expect("sources are computed first and kept while they are used")
                 })
                 .collect();
             let storages: SmallVec<[Arc<dyn Storage>; 1]> = if item.is_alias {

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::shader_source::ShaderSource;
 
 /// One dispatch of a fused operation: a WGSL program with one entry point, and what is bound to it. `shaders/common.wgsl`
-/// (`is_nan`, `max_f32`, `tanh_`...) stands before the program.
+/// (`is_nan`, `max_f32`, `tanh_`...) is prepended to the program.
 ///
 /// Pass shapes as uniforms instead of writing them into the WGSL, so that another batch size compiles nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -142,7 +142,7 @@ macro_rules! binary_rows { ($with:ident) => { $with! {
         grads: [|_a, b, _y, g| g / b, |_a, b, y, g| -(g * y / b)],
         domain: 0.5..3.0, jumps: false,
     }
-    /// `a` to the power `b`. `0^0` is 1; a negative base needs an integer exponent, otherwise the result is NaN.
+    /// `a` to the power `b`: `0^0` is 1, and a negative base needs an integer exponent.
     ///
     /// The gradient of the base is 0 where the exponent is 0. The gradient of the exponent is 0 where the base is 0 and
     /// the exponent is >= 0 (PyTorch's conventions).

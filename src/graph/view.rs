@@ -71,7 +71,7 @@ impl Move {
     }
 }
 
-/// Element `coords` of `shape` lies at `offset + Σ coords[d] * strides[d]`; outside the mask it is zero.
+/// Element `coords` of `shape` is at `offset + Σ coords[d] * strides[d]`; outside the mask it is zero.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct View {
     pub shape: Shape,
@@ -88,7 +88,7 @@ impl View {
         View { shape: shape.clone(), strides, offset: 0, mask: None }
     }
 
-    /// Element `i` in row-major order lies at `i`.
+    /// Whether element `i` in row-major order is at offset `i`.
     pub fn is_contiguous(&self) -> bool {
         let plain = self.shape.strides();
         self.offset == 0

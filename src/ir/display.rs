@@ -1,4 +1,4 @@
-//! The printed form of kernels: a line for messages, and the whole of a kernel graph for `WGRAD_LOG=after:NAME`.
+//! The printed forms of kernels: one line for messages, and whole kernel graphs for `WGRAD_LOG=after:NAME`.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::graph::View;
 
-/// The names of its operations.
+/// The names of the program's operations.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let names = self.code.iter().filter_map(|inst| match inst {
@@ -58,7 +58,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// `%3`, or `s0` for memory between two kernels.
+/// `%3`, or `s0` for a scratch buffer.
 impl fmt::Display for BufferId {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -80,7 +80,7 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// Each kernel with its slots and the `label` of its item, and where results lie.
+    /// Each kernel with its slots and the `label` of its item, then the slots of the results.
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         if let Some(constants) = &self.constants {
@@ -113,8 +113,8 @@ impl Plan {
 }
 
 impl KernelGraph {
-    /// Every kernel with its buffers, its code, and the `label` of its item. Before `order` the kernels stand where their
-    /// newest items do.
+    /// Every kernel with its buffers, its code, and the `label` of its item. Before `order` the kernels
+    /// are in the order of their newest items.
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         let mut listed: Vec<&KernelNode> = self.kernels.iter().collect();
@@ -138,7 +138,7 @@ impl KernelGraph {
     }
 }
 
-/// The instructions of a kernel, a line each, and what it writes.
+/// The instructions of a kernel, one per line, and its results.
 fn code(node: &KernelNode) -> String {
     let mut text = String::new();
     let program = |text: &mut String, program: &Program| {
@@ -181,7 +181,7 @@ fn push(text: &mut String, line: fmt::Arguments) {
     writeln!(text, "{line}").expect("a string takes text");
 }
 
-/// Entries with spaces between them; `-` if there is none.
+/// Entries separated by spaces, or `-`.
 pub(crate) fn joined<T: fmt::Display>(entries: &[T]) -> String {
     let words: Vec<String> = entries.iter().map(T::to_string).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
@@ -216,7 +216,7 @@ impl fmt::Display for InstDisplay<'_> {
     }
 }
 
-/// A view as the strides by which an index is read: `contiguous`, or `+offset [strides] where mask`.
+/// A view: `contiguous`, or `+offset [strides] where mask`.
 pub(crate) struct Strides<'a>(pub &'a View);
 
 impl fmt::Display for Strides<'_> {
@@ -233,7 +233,7 @@ impl fmt::Display for Strides<'_> {
     }
 }
 
-/// An operand of a product: the read, and the distances between rows, between columns and between batches.
+/// An operand of a product: its read, and the strides of rows, columns and batches.
 struct MatrixDisplay<'a>(&'a Matrix);
 
 impl fmt::Display for MatrixDisplay<'_> {

@@ -1,4 +1,4 @@
-//! Kernels, and the graph of them: which buffers each reads and writes.
+//! Kernels, and kernel graphs: the buffers that each kernel reads and writes.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -13,43 +13,44 @@ pub(crate) struct Output {
     pub out: u8,
 }
 
-/// A buffer before it has a slot of memory.
+/// A buffer before `memory` assigns its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum BufferId {
     Item(Output),
-    /// Memory between two kernels.
+    /// Scratch memory between two kernels.
     Scratch(usize),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
-    /// The program at every index of its space.
+    /// Runs the program at every index of its space.
     Elementwise(Program),
     Reduce(ReductionKernel),
-    /// A product, and its epilogue: what is computed from each element before it is written.
+    /// A matrix product and its epilogue, which computes the outputs from each element.
     MatMul(MatMul, Option<Program>),
     /// A dispatch of a fused operation.
     Fused(Box<Launch>),
 }
 
-/// A reduction, or one stage of it: each of the program's last results is combined over the reduced dims. The results
-/// before those are elementwise outputs, written at every index of the space; the kernel lists their buffers first.
+/// A reduction, or one stage of it. The program's last results are combined over the reduced dims. The results before them
+/// are elementwise outputs, written at every index of the space; their buffers are listed first.
 #[derive(Clone, Debug)]
 pub(crate) struct ReductionKernel {
     /// How each accumulator combines elements.
     pub reduce_ops: SmallVec<[Reduce; 2]>,
     pub program: Program,
-    /// The dims of the program's space that are reduced. Once the space is collapsed, they are the last ones.
+    /// The reduced dims of the program's space. In a collapsed space they are the last ones.
     pub dims: SmallVec<[usize; 4]>,
-    /// Parts into which each output's elements are split. The partial results have the layout `[splits, outputs]`.
+    /// The number of parts that the elements of each output are split into. The partial results have the layout `[splits, outputs]`.
     pub splits: usize,
-    /// Invocations that share one partial result.
+    /// Invocations per partial result.
     pub lanes: u32,
-    /// What is computed from the accumulators before it is written. Without one they are written as they are.
+    /// Computes the outputs from the accumulators. Without an epilogue the accumulators are the outputs.
     pub epilogue: Option<Program>,
 }
 
-/// `C[z] = A[z] B[z]` with any strides. With `splits` above 1 K is split, and the partial products lie one after another.
+/// `C[z] = A[z] B[z]` with any strides. If `splits` is above 1, K is split, and the partial products are written one after
+/// the other.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MatMul {
     /// Two batch dims, the outer one first.
@@ -62,10 +63,10 @@ pub(crate) struct MatMul {
     pub splits: usize,
 }
 
-/// An operand of a product: where element `(row, col)` of each batch lies.
+/// An operand of a product: the strides of its rows, columns and batches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Matrix {
-    /// Which of the kernel's reads.
+    /// The index of its buffer among the kernel's reads.
     pub read: usize,
     pub offset: usize,
     pub batch: [usize; 2],
@@ -81,14 +82,14 @@ pub(crate) struct KernelNode {
     pub writes: SmallVec<[BufferId; 2]>,
     /// The item that labels the kernel in logs and errors.
     pub item: usize,
-    /// Whether it may share the dispatch of the kernel before it.
+    /// Whether it may share the dispatch of the previous kernel.
     pub shares_dispatch: bool,
 }
 
-/// Kernels, and the items that need none.
+/// Kernels, and the items that need no kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelGraph {
-    /// By their newest items, consumers before producers; in the order in which they run once `is_ordered`.
+    /// Sorted by their newest items, consumers before producers; in execution order if `is_ordered`.
     pub kernels: Vec<KernelNode>,
     pub is_ordered: bool,
     /// Items that are views of others: the source and the view of each of their outputs.
@@ -106,7 +107,7 @@ impl KernelGraph {
         BufferId::Scratch(self.scratch.len() - 1)
     }
 
-    /// The items that have memory of their own after the kernels ran.
+    /// The items that have their own memory after the kernels ran.
     pub fn written(&self) -> FxHashSet<usize> {
         let writes = self.kernels.iter().flat_map(|node| &node.writes);
         let items = writes.filter_map(|buffer| match buffer {
@@ -134,7 +135,7 @@ impl KernelNode {
 }
 
 impl ReductionKernel {
-    /// A reduction in one stage, by one invocation an output.
+    /// A reduction in one stage, with one invocation per output.
     pub fn new(
         reduce_ops: SmallVec<[Reduce; 2]>,
         program: Program,
@@ -151,7 +152,7 @@ impl ReductionKernel {
         }
     }
 
-    /// The first dim of the collapsed space that is reduced.
+    /// The first reduced dim of the collapsed space.
     pub fn inner(&self) -> usize {
         self.program.space.rank() - self.dims.len()
     }
@@ -161,8 +162,8 @@ impl ReductionKernel {
         self.program.results.split_at(self.program.results.len() - self.reduce_ops.len())
     }
 
-    /// Elements of each part, a multiple of four so that vectors stay whole. Parts a power of two apart would compete
-    /// for the same few lines of a cache.
+    /// Elements per part: a multiple of four, so that vectors are not split, and not a power of two, so that parts do not
+    /// conflict in the cache.
     pub fn part(&self) -> usize {
         let length: usize = self.program.space[self.inner()..].iter().product();
         let part = length.div_ceil(self.splits).next_multiple_of(4);
@@ -174,7 +175,7 @@ impl ReductionKernel {
 type BatchStrides = ([usize; 2], [[usize; 2]; 2]);
 
 impl MatMul {
-    /// The batch dims of a product as two, if two strides can express them for both operands.
+    /// Collapses the batch dims of a product to two, if two strides can express them for both operands.
     pub fn batch_strides(sizes: &[usize], views: [&View; 2]) -> Option<BatchStrides> {
         let mut merged: SmallVec<[(usize, [usize; 2]); 4]> = SmallVec::new();
         for (dim, &size) in sizes.iter().enumerate().filter(|(_, size)| **size != 1) {
@@ -194,7 +195,7 @@ impl MatMul {
         Some(([outer, inner], [[a[0], b[0]], [a[1], b[1]]]))
     }
 
-    /// Steps of K in each part, a multiple of 16, the slice of K that a tiled kernel loads at a time.
+    /// Steps of K per part: a multiple of 16, the slice of K that a tiled kernel loads at a time.
     pub fn part(&self) -> usize {
         self.k.div_ceil(self.splits).next_multiple_of(16)
     }
@@ -207,7 +208,7 @@ impl Matrix {
 }
 
 impl Kernel {
-    /// Puts the reduced dims last, and merges dims wherever every view allows it.
+    /// Moves the reduced dims to the end, and merges dims where all views allow it.
     pub fn collapse(&mut self) {
         match self {
             Kernel::Elementwise(program) => {
@@ -227,7 +228,7 @@ impl Kernel {
         }
     }
 
-    /// What is computed from the accumulators before it is written.
+    /// The program that computes the outputs from the accumulators.
     pub fn epilogue(&self) -> Option<&Program> {
         match self {
             Kernel::Reduce(ReductionKernel { epilogue, .. }) | Kernel::MatMul(_, epilogue) => {
@@ -255,17 +256,17 @@ impl Kernel {
         }
     }
 
-    /// Its programs, in the order in which they run at an index.
+    /// Its programs, in execution order.
     pub fn programs(&self) -> impl Iterator<Item = &Program> {
         let first = self.elementwise_outputs().map(|(program, _)| program);
         first.into_iter().chain(self.epilogue())
     }
 
-    /// Whether the kernel reads a buffer only at the index that it writes, so that it may overwrite it.
+    /// Whether the kernel reads a buffer only at the index that it writes, so that a result may overwrite the buffer.
     pub fn reads_same_index(&self, read: usize) -> bool {
         match self {
             Kernel::Elementwise(program) => program.reads_same_index(read),
-            // The epilogue runs after the elementwise outputs are written.
+            // The elementwise outputs are written before the epilogue runs.
             Kernel::Reduce(ReductionKernel { program, epilogue, .. }) if program.layout.is_some() => {
                 let loads = |epilogue: &Program| epilogue.loads.iter().any(|load| load.read == read);
                 program.reads_same_index(read) && !epilogue.as_ref().is_some_and(loads)

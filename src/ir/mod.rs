@@ -1,8 +1,8 @@
-//! Kernels as plain data: what `schedule` makes, and what `gpu` and `cpu` run.
+//! Kernels as plain data: built by `schedule`, run by `gpu` and `cpu`.
 //!
 //! A [`Program`] is straight-line code over an iteration space. A [`Kernel`] is a program, a reduction, a matrix product
-//! or a dispatch of a fused operation. A [`KernelGraph`] is kernels with the buffers between them, a [`Plan`] the same with
-//! each buffer given a slot of memory. All of it can be printed (`display`). Knows no node, device or backend.
+//! or a dispatch of a fused operation. A [`KernelGraph`] has kernels and the buffers between them, a [`Plan`] also has
+//! a slot of memory for each buffer. All forms can be printed (`display`). Does not know nodes, devices or backends.
 
 mod display;
 mod kernel;

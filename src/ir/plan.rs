@@ -1,51 +1,51 @@
-//! A plan: kernels in order, and the slot of memory that each of their buffers is.
+//! Plans: kernels in execution order, with a slot of memory for each buffer.
 
 use smallvec::SmallVec;
 
 use super::{Kernel, Output};
 use crate::graph::View;
 
-/// What a run does. No buffers, no device, no user's numbers: it is cached and runs for every graph of the same key.
+/// A plan. It has no buffers, device or user's scalars, so it is cached and runs for every graph with the same key.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub steps: Vec<Step>,
     pub slots: Vec<PlanSlot>,
-    /// The items that have values afterwards.
+    /// The items that have values after the run.
     pub results: Vec<Placement>,
-    /// Items that a user holds and that get no value: whoever reads one computes it.
+    /// Held items that get no value: they are computed when they are read.
     pub deferred: Vec<usize>,
-    /// Kernels without operands: they run once, when the plan is made, and their slots are kept with it.
+    /// Kernels without operands. They run once, when the plan is created, and their slots are kept with it.
     pub constants: Option<Box<Plan>>,
 }
 
-/// One kernel.
+/// A kernel and its slots.
 #[derive(Debug)]
 pub(crate) struct Step {
     pub kernel: Kernel,
-    /// Slots that the kernel reads, as the kernel's loads number them.
+    /// The slots that the kernel reads, in the order of its loads' numbers.
     pub reads: SmallVec<[usize; 8]>,
-    /// Slots that it writes.
+    /// The slots that it writes.
     pub writes: SmallVec<[usize; 2]>,
     /// The item of each slot that it writes.
     pub items: SmallVec<[usize; 2]>,
     /// The item that labels the kernel in logs and errors.
     pub item: usize,
-    /// Whether it shares the dispatch of the step before it.
+    /// Whether it shares the dispatch of the previous step.
     pub shares_dispatch: bool,
 }
 
-/// One buffer of a run.
+/// The memory of one buffer of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PlanSlot {
-    /// The storage of a value that exists already.
+    /// The storage of an input's value.
     Input(Output),
-    /// Taken from the pool.
+    /// Allocated from the pool.
     Fresh { bytes: usize },
     /// A slot of the plan's constants.
     Constant(usize),
 }
 
-/// Where the outputs of an item lie: the slot of each, and the view of it.
+/// The memory of an item's outputs: the slot of each, and its view.
 #[derive(Debug)]
 pub(crate) struct Placement {
     pub item: usize,
@@ -58,13 +58,13 @@ impl Plan {
         self.steps.chunk_by(|_, next| next.shares_dispatch)
     }
 
-    /// Bytes of all slots that a run takes from the pool.
+    /// Bytes of all slots that a run allocates.
     pub fn fresh_bytes(&self) -> u64 {
         let bytes = |slot: &PlanSlot| if let PlanSlot::Fresh { bytes } = slot { *bytes as u64 } else { 0 };
         self.slots.iter().map(bytes).sum()
     }
 
-    /// Bytes that are kept with the plan.
+    /// Bytes of the plan's constants.
     pub fn constant_bytes(&self) -> u64 {
         self.constants.as_ref().map_or(0, |plan| plan.fresh_bytes())
     }

@@ -14,30 +14,30 @@ pub(crate) struct Program {
     pub space: Shape,
     pub loads: Vec<Load>,
     pub code: Vec<Inst>,
-    /// The registers that are the results.
+    /// The registers of the results.
     pub results: SmallVec<[Reg; 2]>,
-    /// The memory layout of a reduction's elementwise outputs, if it has any.
+    /// The memory layout of a reduction's elementwise outputs, if there are any.
     pub layout: Option<Box<View>>,
 }
 
 /// Reads one element of a buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Load {
-    /// Which of the kernel's reads.
+    /// The index of the buffer among the kernel's reads.
     pub read: usize,
     pub dtype: DType,
     pub view: View,
 }
 
-/// A register is the result of the instruction of this number.
+/// A register: the result of the instruction with this number.
 pub(crate) type Reg = usize;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Inst {
     Load(usize),
-    /// The n-th result of the reduction or product at this index: only in an epilogue.
+    /// The n-th result of the reduction or product at this index. Only in epilogues.
     Accumulator(usize, DType),
-    /// The element that the index in a register selects, `stride` apart from where the load's view points.
+    /// An indexed load: the element at the load's offset plus `stride` times the index in a register.
     Gather {
         item: usize,
         load: usize,
@@ -46,11 +46,11 @@ pub(crate) enum Inst {
         stride: isize,
     },
     Const(f64, DType),
-    /// The user's number on this item.
+    /// The user's scalar of this item.
     Scalar(usize, DType),
-    /// The integer that the view gives for each index: a coordinate, not an element.
+    /// The offset of the view at each index, as an integer: a coordinate, not an element.
     Index(View),
-    /// The random number of this item whose linear index the view gives.
+    /// The random number of this item at the linear index given by the view.
     Random(usize, View),
     Unary(Unary, Reg, DType),
     Binary(Binary, Reg, Reg, DType),
@@ -58,7 +58,7 @@ pub(crate) enum Inst {
     Cast(Reg, DType),
     /// Zero outside the view's mask.
     Mask(View, Reg, DType),
-    /// A fault unless the index in the register is below the size.
+    /// Reports a fault unless the index in the register is below the size.
     Check {
         item: usize,
         index: Reg,
@@ -67,7 +67,7 @@ pub(crate) enum Inst {
 }
 
 impl Inst {
-    /// The same instruction with its registers and its load renamed.
+    /// The instruction with renamed registers and load.
     pub fn renamed(mut self, register: impl Fn(Reg) -> Reg, load: impl FnOnce(usize) -> usize) -> Inst {
         match &mut self {
             Inst::Load(i) => *i = load(*i),
@@ -88,7 +88,7 @@ impl Inst {
         self
     }
 
-    /// Whether two instructions give the same value. Zero has two signs, which `==` does not tell apart.
+    /// Whether two instructions compute the same value. Compares constants by their bits, because 0 == -0.
     pub fn is_same(&self, other: &Inst) -> bool {
         match (self, other) {
             (Inst::Const(x, dtype), Inst::Const(y, kind)) => x.to_bits() == y.to_bits() && dtype == kind,
@@ -98,7 +98,7 @@ impl Inst {
 }
 
 impl Program {
-    /// Reads the elements of a view of each of several buffers.
+    /// A program that loads the elements of a view of each of several buffers.
     pub fn copies(view: View, dtypes: &[DType]) -> Program {
         let load = |(read, &dtype): (usize, &DType)| Load { read, dtype, view: view.clone() };
         Program {
@@ -120,15 +120,15 @@ impl Program {
         }
     }
 
-    /// Renumbers the reads `from` one list of buffers to another, which gains the buffers that it lacks.
+    /// Renumbers the reads from one list of buffers to another, and appends missing buffers to the latter.
     pub fn rebind(&mut self, from: &[BufferId], to: &mut Vec<BufferId>) {
         for load in &mut self.loads {
             load.read = index_of(to, from[load.read]);
         }
     }
 
-    /// Appends a program over the same space. Its loads of a buffer in `available` become the register that holds the
-    /// element already. Returns the register of each of its instructions.
+    /// Appends a program over the same space. Loads of a buffer in `available` are replaced by the register that has the
+    /// element. Returns the register of each appended instruction.
     pub fn append(
         &mut self,
         other: &Program,
@@ -159,7 +159,7 @@ impl Program {
         registers
     }
 
-    /// The same iteration space with its dims in another order.
+    /// Permutes the dims of the iteration space.
     pub fn permute(&mut self, order: &[usize]) {
         self.space = order.iter().map(|&dim| self.space[dim]).collect();
         let permute = Move::Permute(SmallVec::from_slice(order));
@@ -167,12 +167,12 @@ impl Program {
             .for_each(|view| *view = view.apply(&permute).expect("strides express a permutation"));
     }
 
-    /// Merges neighbouring dims that every view treats as one, and drops dims of size 1. Dims on different sides of
-    /// `inner` are not merged; returns that boundary in the collapsed space.
+    /// Collapses the iteration space: merges neighbouring dims where all views allow it, and removes dims of size 1. Does not
+    /// merge dims across the boundary `inner`; returns the position of the boundary in the collapsed space.
     pub fn collapse(&mut self, inner: usize) -> usize {
         let space = self.space.clone();
         let kept: Vec<usize> = (0..space.rank()).filter(|&dim| space[dim] != 1).collect();
-        // Groups of dims that become one.
+        // Groups of dims that are merged.
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for dim in kept {
             let joins = groups.last().is_some_and(|group| {
@@ -188,7 +188,7 @@ impl Program {
         self.space = groups.iter().map(|group| group.iter().map(|&dim| space[dim]).product()).collect();
         let collapsed = self.space.clone();
         self.views_mut().for_each(|view| {
-            // A masked dim of size 1 exists or does not; if it does not, no element exists.
+            // The mask of a dim of size 1 covers all elements or none.
             let empty = view.mask.as_ref().is_some_and(|mask| mask.iter().any(|(low, high)| low >= high));
             let mask = view.mask.as_ref().map(|mask| {
                 groups.iter().zip(collapsed.iter()).map(|(group, &size)| match &group[..] {
@@ -208,14 +208,14 @@ impl Program {
         boundary
     }
 
-    /// Whether each element is read at the index that is written, and at no other.
+    /// Whether each element is read only at the index that is written.
     pub fn reads_same_index(&self, read: usize) -> bool {
         let mut loads = self.loads.iter().filter(|load| load.read == read);
         let layout = self.layout.as_deref().cloned().unwrap_or_else(|| View::contiguous(&self.space));
         loads.all(|load| load.view == layout)
     }
 
-    /// Elements of the largest operand; an element that is read repeatedly counts once.
+    /// Elements of the largest operand; an element counts once however often it is read.
     pub fn largest_operand(&self) -> usize {
         let of = |view: &View| {
             let sizes = view.shape.iter().zip(&view.strides);
@@ -224,14 +224,14 @@ impl Program {
         self.loads.iter().map(|load| of(&load.view)).max().unwrap_or(0)
     }
 
-    /// Whether neighbours in the innermost dim, if that is one from `inner` on, are neighbours in every buffer:
-    /// invocations side by side then access memory side by side.
+    /// Whether the innermost dim, if it is at `inner` or later, is contiguous in every buffer, so that neighbouring invocations
+    /// access neighbouring memory.
     pub fn rows_are_contiguous(&self, inner: usize) -> bool {
         let last = self.space.rank().checked_sub(1).filter(|&last| last >= inner);
         last.is_some_and(|last| self.memory_views().all(|view| view.strides[last].abs() <= 1))
     }
 
-    /// The dtype in a register.
+    /// The dtype of a register.
     pub fn dtype(&self, register: Reg) -> DType {
         match &self.code[register] {
             Inst::Load(load) | Inst::Gather { load, .. } => self.loads[*load].dtype,
@@ -255,7 +255,7 @@ impl Program {
         }
     }
 
-    /// Views of memory: those of the operands, and that of a reduction's elementwise outputs.
+    /// All views of memory: those of the loads, and that of a reduction's elementwise outputs.
     pub fn memory_views(&self) -> impl Iterator<Item = &View> {
         self.loads.iter().map(|load| &load.view).chain(self.layout.as_deref())
     }
@@ -276,19 +276,19 @@ impl Program {
         )
     }
 
-    /// Whether the results depend on nothing that differs from run to run.
+    /// Whether the results are the same in every run.
     pub fn is_constant(&self) -> bool {
         let varies =
             |inst: &Inst| matches!(inst, Inst::Scalar(..) | Inst::Random(..) | Inst::Accumulator(..));
         self.loads.is_empty() && !self.code.iter().any(varies)
     }
 
-    /// Whether every operand is read in order or at one index.
+    /// Whether every operand is read contiguously or at one element.
     pub fn is_plain(&self) -> bool {
         self.loads.iter().all(|load| load.view.is_contiguous() || load.view.is_uniform())
     }
 
-    /// Whether the coordinates of an index enter into what is computed there.
+    /// Whether the computation uses the coordinates of its index.
     pub fn uses_coordinates(&self) -> bool {
         self.code.iter().any(|inst| matches!(inst, Inst::Index(_) | Inst::Random(..) | Inst::Mask(..)))
     }
@@ -304,7 +304,7 @@ fn merges(view: &View, outer: usize, inner: usize) -> bool {
     full(outer) && full(inner) && view.strides[outer] == view.strides[inner] * view.shape[inner] as isize
 }
 
-/// The index of an entry in a list, to which it is appended if it is missing.
+/// The position of an entry in a list; appends it if it is missing.
 pub(crate) fn index_of<T: PartialEq>(list: &mut Vec<T>, entry: T) -> usize {
     list.iter().position(|other| *other == entry).unwrap_or_else(|| {
         list.push(entry);

@@ -1,15 +1,16 @@
-//! Which kernels compute four neighbours at a time: those whose operands have the four in one vector, or in one element.
+//! Decides which kernels are vectorized: each invocation computes four neighbours, and every operand has them in one vector
+//! or in one element.
 
 use super::{Inst, Kernel, Program, ReductionKernel};
 use crate::graph::View;
 
-/// Indices from which on a vectorized kernel is worth its own text. Below, one text serves all sizes.
+/// Smaller kernels are not vectorized, so that all their sizes share one pipeline.
 pub(crate) const MIN_VECTORIZED_SPACE: usize = 1 << 14;
 
-/// Accumulators that a vectorized column reduction may have: four times as many are exchanged in workgroup memory.
+/// Accumulators of a vectorized column reduction. Workgroup memory must hold four times as many.
 const MAX_COLUMN_ACCUMULATORS: usize = 8;
 
-/// The dim along which the kernel is vectorized.
+/// The vectorized dim of a kernel.
 pub(crate) fn vec4_dim(kernel: &Kernel) -> Option<usize> {
     match kernel {
         Kernel::Elementwise(program) => elementwise_vec4_dim(program),
@@ -18,7 +19,7 @@ pub(crate) fn vec4_dim(kernel: &Kernel) -> Option<usize> {
     }
 }
 
-/// The last dim that is reduced, or else the last one that is not.
+/// The vectorized dim of a reduction: the last reduced dim, or else the last dim that is not reduced.
 pub(crate) fn reduction_vec4_dim(reduction: &ReductionKernel) -> Option<usize> {
     let (program, inner) = (&reduction.program, reduction.inner());
     let rows = program.space.rank().checked_sub(1).filter(|&last| last >= inner);
@@ -28,8 +29,8 @@ pub(crate) fn reduction_vec4_dim(reduction: &ReductionKernel) -> Option<usize> {
     rows.into_iter().chain(columns).find(fits)
 }
 
-/// The last dim. A single dim need not be a multiple of four: buffers are padded, and what is computed beyond the end
-/// of the tensor is written to the padding.
+/// The vectorized dim of an elementwise kernel: the last dim. If it is the only dim, its size need not be a multiple of four:
+/// buffers are padded, and surplus results are written to the padding.
 pub(crate) fn elementwise_vec4_dim(program: &Program) -> Option<usize> {
     let rank = program.space.rank();
     let dim = rank.saturating_sub(1);
@@ -39,8 +40,8 @@ pub(crate) fn elementwise_vec4_dim(program: &Program) -> Option<usize> {
     (fits && worth && is_vectorizable(program, dim)).then_some(dim)
 }
 
-/// Whether each operand has four neighbours along the dim in one vector, or the same element for all of them, and each
-/// elementwise output of a reduction has them in one vector. A gather reads anywhere.
+/// Whether each operand has four neighbours along the dim in one vector or in one element, and each elementwise output of a
+/// reduction has them in one vector. Kernels with a gather are not vectorized.
 fn is_vectorizable(program: &Program, dim: usize) -> bool {
     let view_fits = |view: &View| {
         let range = view.mask.as_ref().and_then(|mask| mask.get(dim));

@@ -8,7 +8,8 @@ use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::{Tensor, same_device};
 
-/// Up to this many tensors are concatenated with primitives, which can be fused with other operations.
+/// At most this many tensors are concatenated by adding padded tensors, which fuses with other operations; each output
+/// element checks all of them.
 pub(super) const FEW: usize = 8;
 
 /// Operands per dispatch: with the result this is the number of storage buffers that every adapter can bind.
@@ -34,7 +35,7 @@ impl Tensor {
                 refuse!("cat", "{} and {} cannot be concatenated along dim {dim}", first.spec(), x.spec());
             }
         }
-        if tensors.len() > FEW {
+        if tensors.len() > MAX_ADDED_TENSORS {
             return Tensor::fused(Cat { dim: at }, tensors).remove(0);
         }
         let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();

@@ -1,7 +1,7 @@
 //! Splitting a tensor into many parts, which are views and copy nothing. The gradients of many parts are concatenated
 //! in one operation. As a sum of padded gradients, each element would read all of them.
 
-use super::cat::FEW;
+use super::cat::MAX_ADDED_TENSORS;
 use super::{Fused, Io};
 use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::tensor::Tensor;
@@ -41,13 +41,13 @@ impl Tensor {
 
     #[track_caller]
     fn pieces(&self, sizes: &[usize], dim: usize) -> Vec<Tensor> {
-        if sizes.len() <= FEW {
+        if sizes.len() <= MAX_ADDED_TENSORS {
             return self.narrows(sizes, dim);
         }
-        if sizes.len() <= Split::MOST {
+        if sizes.len() <= Split::MAX_OUTPUTS {
             return Tensor::fused(Split { dim, sizes: sizes.to_vec() }, &[self]);
         }
-        let groups = sizes.chunks(Split::MOST);
+        let groups = sizes.chunks(Split::MAX_OUTPUTS);
         let parts: Vec<usize> = groups.clone().map(|sizes| sizes.iter().sum()).collect();
         let parts = self.pieces(&parts, dim);
         parts.iter().zip(groups).flat_map(|(part, sizes)| part.pieces(sizes, dim)).collect()
@@ -112,7 +112,7 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// The outputs of a node are numbered with a `u8`.
+    /// The outputs of a node are numbered by a `u8`.
     pub const MOST: usize = u8::MAX as usize;
 }
 
@@ -137,7 +137,7 @@ impl Fused for Split {
 
     /// For few parts the sum of padded gradients is as fast, and it can be fused with other operations.
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
-        if grads.iter().flatten().count() <= FEW {
+        if grads.iter().flatten().count() <= MAX_ADDED_TENSORS {
             return None;
         }
         let whole =

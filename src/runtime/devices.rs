@@ -1,4 +1,4 @@
-//! The devices that there are: each is a backend with a runtime of its own.
+//! The constructors of devices. Each device has a backend and a runtime.
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -13,33 +13,33 @@ use crate::graph::Device;
 use crate::null::Null;
 use crate::schedule::Fusion;
 
-/// How a GPU device is opened: [`Device::gpu_with`].
+/// Options of a GPU device: [`Device::gpu_with`].
 #[derive(Clone, Debug)]
 pub struct GpuOptions {
-    /// Ask for no more than WebGPU's default limits and no optional feature, as a browser or the oldest laptop has.
+    /// Request WebGPU's default limits and no optional features, like a browser or an old laptop.
     pub restricted: bool,
-    /// Keep every run-time check in the shaders, also where indices are proven to be in range.
+    /// Compile run-time checks into all shaders, also into those whose indices are proven to be in bounds.
     pub checked: bool,
-    /// Put elementwise operations and reductions together in one kernel. Off: one kernel a node.
+    /// Fuse operations into kernels. If off, each node is a kernel.
     pub fuse: bool,
-    /// After each kernel compute on the CPU what it was asked for, from its own operands, and stop with
-    /// [`Error::Check`] where the GPU's result is another.
+    /// After each kernel, interpret it on the CPU with the same operands, and fail with [`Error::Check`] if the results
+    /// differ.
     pub check: bool,
-    /// Realise each node as soon as it is built: what goes wrong, and the first NaN, then comes at its line.
+    /// Realize each node as soon as it is built, so that failures and the first NaN are reported at its line.
     pub eager: bool,
-    /// Choose kernels as for an adapter of this kind, whatever it is: so that those for real GPUs can be tested on a
-    /// software adapter. The limits stay the adapter's own.
+    /// Choose kernels as for this kind of adapter, for testing kernels of real GPUs on a software adapter. The limits stay
+    /// those of the adapter.
     pub kind: Option<AdapterKind>,
 }
 
 impl Default for GpuOptions {
-    /// The adapter's own limits, trusted shaders; fused unless the variable `WGRAD_FUSE` is `0`, checked and eager if
-    /// `WGRAD_CHECK` and `WGRAD_EAGER` are `1`. The variable `WGRAD_KIND` (`discrete`, `integrated`, `software`) is the
-    /// kind.
+    /// The adapter's own limits and kind, and no run-time checks in shaders of this crate. The environment variables
+    /// `WGRAD_FUSE=0`, `WGRAD_CHECK=1`, `WGRAD_EAGER=1` and `WGRAD_KIND` (`discrete`, `integrated`, `software`) change the
+    /// options of the same name.
     ///
     /// # Panics
     ///
-    /// If `WGRAD_KIND` names another kind.
+    /// If `WGRAD_KIND` has another value.
     fn default() -> GpuOptions {
         let is = |name: &str, value: &str| std::env::var(name).as_deref() == Ok(value);
         GpuOptions {
@@ -53,7 +53,7 @@ impl Default for GpuOptions {
     }
 }
 
-/// A device of its own for a backend.
+/// A new device for a backend.
 fn open(backend: Arc<dyn Backend>, options: &GpuOptions) -> Device {
     let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
     let name = backend.describe();
@@ -67,7 +67,7 @@ fn kind_from_environment() -> Option<AdapterKind> {
         "discrete" => Some(AdapterKind::Discrete),
         "integrated" => Some(AdapterKind::Integrated),
         "software" => Some(AdapterKind::Software),
-        other => panic!("WGRAD_KIND takes discrete, integrated or software, not {other}"),
+        other => panic!("WGRAD_KIND must be discrete, integrated or software, not {other}"),
     }
 }
 
@@ -100,35 +100,35 @@ impl Device {
         Ok(open(gpu, options))
     }
 
-    /// The CPU reference: plain loops in f64, the oracle of every kernel and gradient. Exact, not fast.
+    /// The CPU reference: plain loops in f64, for testing kernels and gradients. It is slow.
     pub fn cpu() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
         CPU.get_or_init(|| open(Arc::new(Cpu(Rounding::Exact)), &GpuOptions::default())).clone()
     }
 
-    /// The CPU reference with every node's result rounded to f32: what a GPU computes, but for the order of sums.
+    /// The CPU reference with the result of every node rounded to f32, like on a GPU (except for the order of sums).
     pub fn cpu_rounded() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
         CPU.get_or_init(|| open(Arc::new(Cpu(Rounding::ToDtype)), &GpuOptions::default())).clone()
     }
 
-    /// The GPU where there is one, else the CPU. [`Device::gpu`] tells why there is none.
+    /// The GPU if there is one, else the CPU. [`Device::gpu`] returns the reason if there is none.
     pub fn auto() -> Device {
         Device::gpu().unwrap_or_else(|_| Device::cpu())
     }
 
-    /// A device that computes nothing: it plans, allocates and counts, so that kernels and bytes can be tested.
+    /// A device that plans, allocates and counts, but computes nothing, for tests of the scheduler.
     pub fn null(limits: Limits) -> Device {
         let options = GpuOptions { fuse: true, eager: false, ..GpuOptions::default() };
         open(Arc::new(Null::new(limits)), &options)
     }
 
-    /// What this device has done so far: kernels, buffers, plans.
+    /// The counters of this device: kernels, buffers, plans.
     pub fn counters(&self) -> Counters {
         self.runtime().counters()
     }
 
-    /// What plans said they would take, and what the pool of buffers holds. The CPU reference counts nothing.
+    /// The predicted memory of plans, and the memory of the buffer pool. All 0 for the CPU reference.
     ///
     /// ```
     /// use wgrad::{Device, Tensor};
@@ -149,7 +149,7 @@ impl Device {
         engine.downcast_ref().expect("every device has a runtime")
     }
 
-    /// The GPU behind this device, if it is one.
+    /// The GPU backend of this device, if it has one.
     pub(crate) fn gpu_backend(&self) -> Option<&Gpu> {
         let backend: &dyn Any = &*self.runtime().backend;
         backend.downcast_ref()

@@ -1,4 +1,4 @@
-//! `WGRAD_LOG`: what a plan does, for which lines, and why kernels were not merged.
+//! `WGRAD_LOG`: prints the kernels of a plan, the user's lines that they compute, and why kernels were not merged.
 //!
 //! In: a plan and its graph. Out: text.
 
@@ -10,15 +10,15 @@ use crate::graph::Op;
 use crate::ir::{Kernel, Plan, Step};
 use crate::schedule::{MAX_REGION_ITEMS, PendingGraph, logs};
 
-/// Prints the form behind a pass if that is asked for.
+/// Prints the form after a pass if `WGRAD_LOG` contains it.
 pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
     if logs("after:all") || logs(&format!("after:{pass}")) {
         eprintln!("wgrad: after {pass}\n{}", form());
     }
 }
 
-/// A line for each kernel, with the user's lines that it computes; below it the likely reason why what it writes was not
-/// merged into its readers; finally why each result is kept.
+/// One line per kernel with the user's lines that it computes, followed by the likely reason why it was not merged with the
+/// readers of its results; then the reason why each result is kept.
 pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String {
     let mut text = String::new();
     let kept =
@@ -55,7 +55,7 @@ pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String
     text
 }
 
-/// The kernels of a dispatch that has run.
+/// The kernels of a dispatch after it has run.
 pub(super) fn kernels(steps: &[Step], graph: &PendingGraph, dispatched: &Dispatched) -> String {
     let Dispatched { workgroups, bytes, time } = dispatched;
     let groups: u32 = workgroups.iter().product();
@@ -64,7 +64,7 @@ pub(super) fn kernels(steps: &[Step], graph: &PendingGraph, dispatched: &Dispatc
     format!("{}: {groups} workgroups, {bytes} bytes, {time:.1?}", kernels.join("; "))
 }
 
-/// The operations whose values a kernel writes, and where each was called.
+/// The operations whose values a kernel writes, with the lines that called them.
 fn lines(step: &Step, graph: &PendingGraph) -> String {
     let mut lines: Vec<String> = Vec::new();
     for &item in &step.items {
@@ -77,7 +77,7 @@ fn lines(step: &Step, graph: &PendingGraph) -> String {
     lines.join(", ")
 }
 
-/// Why `readers` read what `step` writes instead of computing it.
+/// Why the results of `step` are materialized for `readers`.
 fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits) -> String {
     let operand =
         readers.iter().find(|reader| matches!(reader.kernel, Kernel::MatMul(..) | Kernel::Fused(_)));
@@ -95,7 +95,7 @@ fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits)
         [step, reader].iter().flat_map(|s| s.reads.iter().chain(&s.writes)).copied().collect();
     slots.sort_unstable();
     slots.dedup();
-    // Room is left for a result more and for the fault word.
+    // Two bindings are reserved, for one more result and for the fault word.
     if slots.len() + 2 > limits.storage_buffers as usize {
         return format!("one kernel would bind {} buffers of {}", slots.len(), limits.storage_buffers);
     }

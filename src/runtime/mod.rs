@@ -1,5 +1,5 @@
-//! Connects the scheduler with the backends: collects what is pending, finds or makes its plan, has the backend run it, and
-//! gives the nodes their values. The only part of the crate that knows every backend.
+//! Connects the scheduler with the backends: collects pending nodes, looks up or creates their plan, runs it on the backend,
+//! and sets the values of nodes. The only module that knows every backend.
 //!
 //! In: root nodes. Out: values on nodes.
 
@@ -28,27 +28,26 @@ use crate::graph::{Engine, Node, Storage, Value, View};
 use crate::ir::Plan;
 use crate::schedule::{self, Fusion, PendingGraph, has_kernel, logs};
 
-/// A device's engine: a backend, and the plans made for it.
+/// A device's engine: a backend, and a cache of plans.
 pub(crate) struct Runtime {
     backend: Arc<dyn Backend>,
     fusion: Fusion,
-    /// With it the reference computes after each kernel what the kernel should have.
+    /// Whether each kernel is compared with the interpreter (`WGRAD_CHECK`).
     check: Option<Tally>,
     state: Mutex<RuntimeState>,
 }
 
-/// What a device has planned and done.
+/// The plans and counters of a device.
 #[derive(Default)]
 struct RuntimeState {
     plans: Plans,
     counters: Counters,
-    /// The most bytes that a run so far was predicted to hold, the constants of all plans among them.
+    /// The largest predicted memory of a run in bytes, including the constants of all plans.
     predicted: u64,
 }
 
 impl Engine for Runtime {
-    /// Gives the roots, and the pending nodes on the way to them that a user holds, their values; held values that can be
-    /// computed later at little cost are left for that (`schedule::defer`).
+    /// Computes the roots, and the held nodes that they depend on, except those that are deferred (`schedule::defer`).
     fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error> {
         let state = &mut lock(&self.state);
         let start = thread_time();
@@ -132,7 +131,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// The graph's plan, made only if no graph of the same key was planned before.
+    /// The cached plan of the graph's key, or a new plan.
     fn planned(
         &self,
         state: &mut RuntimeState,
@@ -164,7 +163,7 @@ fn print(planned: &Planned, graph: &PendingGraph, limits: &Limits) {
     eprintln!("wgrad: a plan\n{text}  {}; {} bytes at the most", planned.plan, planned.predicted_bytes);
 }
 
-/// Gives nodes their values. Those that no backward pass needs forget their sources, and what nothing refers to is freed.
+/// Sets the values of nodes. Nodes that no backward pass needs drop their sources, which frees unreferenced nodes.
 fn complete(graph: &PendingGraph, plan: &Plan, storages: &[Arc<dyn Storage>]) {
     for placement in &plan.results {
         let value =

@@ -1,4 +1,4 @@
-//! The plans of a device, by the keys of their graphs. The plan whose last use is longest ago goes first.
+//! The cache of a device's plans, by the keys of their graphs. The least recently used plan is evicted first.
 
 use std::sync::Arc;
 
@@ -9,24 +9,24 @@ use crate::graph::Storage;
 use crate::ir::Plan;
 use crate::schedule::PlanKey;
 
-/// Plans that are kept.
+/// The capacity of the cache: enough for the graphs of a program with several batch sizes.
 const MAX_PLANS: usize = 256;
 
-/// A plan, ready to run.
+/// A compiled plan.
 pub(super) struct Planned {
     pub plan: Plan,
     pub compiled: Box<CompiledPlan>,
     /// The storage of each of the plan's constants.
     pub constants: Vec<Arc<dyn Storage>>,
-    /// Bytes of its operands and its fresh slots.
+    /// Bytes of its operands and fresh slots.
     pub predicted_bytes: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Plans {
-    /// Each with the time of its last use.
+    /// Each plan with the time of its last use, counted in uses.
     plans: FxHashMap<PlanKey, (u64, Arc<Planned>)>,
-    /// Uses so far.
+    /// The number of uses so far.
     now: u64,
     constant_bytes: u64,
 }
@@ -42,8 +42,8 @@ impl Plans {
     pub fn insert(&mut self, key: PlanKey, planned: Planned) -> Arc<Planned> {
         if self.plans.len() == MAX_PLANS {
             let oldest = self.plans.iter().min_by_key(|(_, (last_use, _))| *last_use);
-            let oldest = oldest.map(|(key, _)| key.clone()).expect("plans are kept");
-            let (_, removed) = self.plans.remove(&oldest).expect("it was found");
+            let oldest = oldest.map(|(key, _)| key.clone()).expect("the cache is full");
+            let (_, removed) = self.plans.remove(&oldest).expect("the key was found above");
             self.constant_bytes -= removed.plan.constant_bytes();
         }
         self.constant_bytes += planned.plan.constant_bytes();

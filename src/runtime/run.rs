@@ -1,4 +1,4 @@
-//! Runs a plan: a storage for each slot, then the plan's dispatches.
+//! Runs a plan: allocates a storage for each slot, then runs the dispatches.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::graph::Storage;
 use crate::ir::{Plan, PlanSlot, Step};
 use crate::schedule::{PendingGraph, logs};
 
-/// Compiles a plan, and runs what it computes only once.
+/// Compiles a plan, and computes its constants.
 pub(super) fn prepare(
     executor: &dyn PlanExecutor,
     plan: Plan,
@@ -29,7 +29,7 @@ pub(super) fn prepare(
     Ok(Planned { plan, compiled, constants, predicted_bytes })
 }
 
-/// Runs a plan once: the storage of each of its slots.
+/// Runs a plan once. Returns the storages of its slots.
 pub(super) fn run(
     executor: &dyn PlanExecutor,
     plan: &Plan,
@@ -57,7 +57,7 @@ pub(super) fn run(
     Ok(storages)
 }
 
-/// Logs and checks each dispatch.
+/// Logs and checks each dispatch (`WGRAD_LOG=kernel`, `WGRAD_CHECK`).
 struct Stepwise<'a> {
     graph: &'a PendingGraph,
     check: Option<Check<'a>>,
@@ -76,7 +76,7 @@ impl Observer for Stepwise<'_> {
     }
 }
 
-/// Bytes that a run of the plan holds at a time, its constants apart.
+/// The memory of a run in bytes, without the plan's constants.
 fn predicted_bytes(plan: &Plan, graph: &PendingGraph) -> u64 {
     let mut operands: FxHashMap<*const (), u64> = FxHashMap::default();
     for slot in &plan.slots {

@@ -1,7 +1,7 @@
-//! Measuring what this machine's kernels cost, for those who ask for it.
+//! `Device::tune`: measures the variants of the matrix product.
 //!
-//! In: a device. Out: costs by which the scheduler's products choose their kernels, kept in a file beside the adapter's and
-//! its driver's names. Nothing is measured, read or written unless [`Device::tune`] is called.
+//! In: a device. Out: the costs of the variants, by which products choose their kernels. They are stored in a file with the
+//! names of the adapter and its driver. Nothing is measured, read or written unless [`Device::tune`] is called.
 
 use std::env;
 use std::fmt::Write;
@@ -20,18 +20,18 @@ use crate::gpu::matmul::{Costs, Variant};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Times that a variant is measured; the fastest counts.
-const ROUNDS: usize = 5;
+/// Measurements per variant; the fastest counts.
+const MEASUREMENTS: usize = 5;
 
-/// Products in one measurement, so that submitting and reading weigh little.
-const PRODUCTS: usize = 8;
+/// Products per measurement, so that submission and read are a small part of the time.
+const PRODUCTS_PER_MEASUREMENT: usize = 8;
 
 impl Device {
-    /// Chooses the kernels of matrix products by measurement instead of by what is known of such adapters. The first
-    /// call on a machine measures, which takes a second or so on a GPU and wants the machine to itself; its answer is
-    /// kept in the user's cache folder for this adapter and driver. Later calls read it.
+    /// Chooses the kernels of matrix products by measured costs instead of estimates for the kind of adapter. The first call
+    /// on a machine measures, which takes about a second on a GPU that should be otherwise idle, and stores the costs in the
+    /// user's cache folder, by adapter and driver. Later calls read them.
     ///
-    /// Results do not depend on it, to the last bit. On the CPU there is nothing to tune.
+    /// Results do not change by a single bit. Does nothing on the CPU.
     ///
     /// # Errors
     ///
@@ -46,8 +46,7 @@ impl Device {
         self.tune_in(&cache_folder())
     }
 
-    /// A hash of what the choice of kernels rests on, the same as long as the choice is the same; `None` where there is
-    /// no choice.
+    /// A hash of the measured costs, which identifies the choice of kernels; `None` if there is no choice.
     pub fn tuning(&self) -> Option<u64> {
         let gpu = self.gpu_backend()?;
         let mut hasher = FxHasher::default();
@@ -65,7 +64,7 @@ impl Device {
             Some(costs) => costs,
             None => {
                 let measured = self.measure(&known);
-                // Whatever happened, no variant is left the only one.
+                // Allow all variants again, also after an error.
                 *gpu.matmul_costs() = known;
                 let costs = measured?;
                 fs::create_dir_all(folder)
@@ -79,9 +78,9 @@ impl Device {
         Ok(())
     }
 
-    /// The costs of the variants, by products of square matrices.
+    /// Measures the costs of the variants with products of square matrices.
     fn measure(&self, known: &Costs) -> Result<Costs, Error> {
-        let Some(gpu) = self.gpu_backend() else { unreachable!("it has variants") };
+        let Some(gpu) = self.gpu_backend() else { unreachable!("only GPUs have variants") };
         let n = if gpu.limits().kind == AdapterKind::Software { 256 } else { 2048 };
         let mut generator = Generator::new(0);
         let [a, b] = [(); 2].map(|()| Tensor::new(generator.uniform(n * n), [n, n], self));
@@ -89,8 +88,8 @@ impl Device {
         for &(variant, step) in &known.variants {
             *gpu.matmul_costs() = Costs { variants: vec![(variant, step)], ..known.clone() };
             self.runtime().forget_plans();
-            multiply(&a, &b)?; // compiles
-            let times = (0..ROUNDS).map(|_| multiply(&a, &b)).collect::<Result<Vec<f64>, Error>>()?;
+            multiply(&a, &b)?; // compiles the kernel
+            let times = (0..MEASUREMENTS).map(|_| multiply(&a, &b)).collect::<Result<Vec<f64>, Error>>()?;
             let fastest = times.into_iter().fold(f64::INFINITY, f64::min);
             variants.push((variant, fastest / known.steps(variant, n) as f64));
         }
@@ -98,19 +97,19 @@ impl Device {
     }
 }
 
-/// Seconds for a product, waited for.
+/// Seconds per product.
 fn multiply(a: &Tensor, b: &Tensor) -> Result<f64, Error> {
     let start = Instant::now();
     let mut product = a.matmul(b);
-    for _ in 1..PRODUCTS {
+    for _ in 1..PRODUCTS_PER_MEASUREMENT {
         product.realize()?;
         product = a.matmul(b);
     }
     product.realize()?.narrow(0, 0, 1).narrow(1, 0, 1).item()?;
-    Ok(start.elapsed().as_secs_f64() / PRODUCTS as f64)
+    Ok(start.elapsed().as_secs_f64() / PRODUCTS_PER_MEASUREMENT as f64)
 }
 
-/// The adapter, then a line a variant: its cost and its name.
+/// The file's text: the adapter, then one line per variant with its cost and name.
 fn text(device: &Device, costs: &Costs) -> String {
     let mut text = format!("{device}\n");
     for (variant, step) in &costs.variants {
@@ -119,7 +118,7 @@ fn text(device: &Device, costs: &Costs) -> String {
     text
 }
 
-/// What [`text`] wrote, if it speaks of exactly these variants.
+/// Parses the output of [`text`]. `None` if it does not have exactly these variants.
 fn parse(stored: &str, known: &Costs) -> Option<Costs> {
     let lines: Vec<(&str, &str)> =
         stored.lines().skip(1).map(|line| line.split_once(' ')).collect::<Option<_>>()?;
@@ -131,7 +130,7 @@ fn parse(stored: &str, known: &Costs) -> Option<Costs> {
     Some(Costs { variants, ..known.clone() })
 }
 
-/// Where this user's caches are, by the platform's custom.
+/// The user's cache folder on this platform.
 fn cache_folder() -> PathBuf {
     let from = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || {

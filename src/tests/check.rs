@@ -50,8 +50,8 @@ fn an_index_off_by_one_is_caught() {
     let device = broken(None, "i < params.len", "i + 1u < params.len");
     let x = Host::draw(1, &[5, 3], 1.0..2.0).tensor(&device);
     let line = line!() + 1;
-    let turned = x.t().exp();
-    assert_caught(turned.to_vec(), "exp", line, 14);
+    let transposed = x.t().exp();
+    assert_caught(transposed.to_vec(), "exp", line, 14);
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_fused_operation_is_compared_with_its_decomposition() {
 /// Products with epilogues, reductions of two stages, gathers, scatters, masks, random numbers, jumps, fused
 /// operations, in place: all within what rounding explains, and the same bits as without the check.
 #[test]
-fn sound_kernels_pass() {
+fn correct_kernels_pass() {
     let run = |device: &Device| {
         crate::manual_seed(3);
         let (first, last) = (Linear::new(20, 33, device), Linear::new(33, 7, device));
@@ -142,9 +142,9 @@ fn sound_kernels_pass() {
     }
 }
 
-/// Half of the sums lie on a jump, where either side is right; the others are compared.
+/// Half of the sums are at a discontinuity, where both sides are allowed; the others are compared.
 #[test]
-fn what_lies_on_a_jump_is_passed_over_and_counted() {
+fn elements_next_to_a_discontinuity_are_not_checked_but_counted() {
     let device = checked(None);
     let x = Tensor::new((2..66).map(|i| i as f32 / 2.0).collect::<Vec<_>>(), [64], &device);
     let floor = (&x + 1e-9).floor();
@@ -159,7 +159,7 @@ fn what_lies_on_a_jump_is_passed_over_and_counted() {
 
 /// An index that rounding may have moved selects an element that nothing is known of, and neither is of a maximum.
 #[test]
-fn a_maximum_of_an_unknown_element_is_passed_over() {
+fn a_maximum_of_an_unbounded_element_is_not_checked() {
     let device = checked(None);
     let x = Tensor::new([1.0, 2.0, 3.0, 4.0], [4], &device);
     let index = (Tensor::new([0.0, 1.0, 2.0], [3], &device) + 1.0).floor().to_dtype(DType::I32);

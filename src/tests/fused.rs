@@ -1,4 +1,4 @@
-//! Ring 2: every fused operation's kernels against its decomposition, at the sizes that its own file lists: outputs, gradients,
+//! The kernels of every fused operation against its decomposition, at the sizes of its samples: outputs, gradients,
 //! second order on the adapter as it is; outputs (the gradients' kernels among them) at WebGPU's default limits, and with
 //! the kernels that real GPUs get.
 

@@ -1,4 +1,4 @@
-//! Ring 1: every variant of the matrix product, also those that this adapter would not choose, against three plain loops.
+//! Every variant of the matrix product, also those that this adapter would not choose, against three plain loops.
 
 use crate::gpu::matmul::{Costs, Variant};
 use crate::{AdapterKind, Device, Generator, GpuOptions, Tensor, Var};
@@ -37,7 +37,7 @@ fn in_order(data: &[f32], shape: [usize; 2], device: &Device) -> Tensor {
 }
 
 /// The same matrix, column by column in memory.
-fn turned(data: &[f32], [rows, cols]: [usize; 2], device: &Device) -> Tensor {
+fn transposed(data: &[f32], [rows, cols]: [usize; 2], device: &Device) -> Tensor {
     let columns = (0..rows * cols).map(|x| data[x % rows * cols + x / rows]);
     Tensor::new(columns.collect::<Vec<_>>(), [cols, rows], device).t()
 }
@@ -59,8 +59,8 @@ fn every_variant_is_exact_in_every_layout() {
             }
             let layouts = [
                 ("NN", in_order(&a, [m, k], device), in_order(&b, [k, n], device)),
-                ("NT", in_order(&a, [m, k], device), turned(&b, [k, n], device)),
-                ("TN", turned(&a, [m, k], device), in_order(&b, [k, n], device)),
+                ("NT", in_order(&a, [m, k], device), transposed(&b, [k, n], device)),
+                ("TN", transposed(&a, [m, k], device), in_order(&b, [k, n], device)),
                 ("strided", strided(&a, [m, k], device), strided(&b, [k, n], device)),
             ];
             for (layout, a, b) in layouts {
@@ -89,7 +89,7 @@ fn the_choice_among_variants_changes_no_bit() {
     }
 }
 
-/// What goes on from a product may be written over what it reads: a place that is stored twice comes out wrong.
+/// The epilogue of a product may overwrite its operand, so an element that is stored twice would be wrong.
 #[test]
 fn a_product_is_added_to_a_sum_in_place() {
     each_variant(|device, variant| {

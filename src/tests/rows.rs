@@ -1,4 +1,4 @@
-//! Ring 1 of the elementwise rows: every row, in every layout, in every dtype that it accepts.
+//! Every row of the operation table, in every layout and every dtype that it accepts: values, gradients, GPU against CPU.
 //!
 //! The matches below have no wildcard: a row that is added does not compile before its value is said by other means.
 

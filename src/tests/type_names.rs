@@ -1,4 +1,4 @@
-//! A type name stands once in the crate: a reader who sees it in one file need not ask which of two types it is.
+//! Each type name of the crate is defined once, so that a name always means the same type.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Ways for an operand to lie in memory: what every kernel must be able to read.
+//! Memory layouts of operands, all of which every kernel must be able to read.
 
 use wgrad::Tensor;
 
@@ -10,10 +10,10 @@ pub enum Layout {
     Sliced,
     Broadcast,
     Empty,
-    /// Realised before it is used: a value that is itself a strided view of another's memory.
+    /// Realized before it is used: a value that is a strided view of another value's memory.
     RealisedTransposed,
     RealisedSliced,
-    /// Realised, with strides that count backwards.
+    /// Realized, with negative strides.
     RealisedFlipped,
 }
 

@@ -1,4 +1,4 @@
-//! What the rings of tests share: host data, comparison, gradients by central differences, and the GPU.
+//! Helpers of the tests: host data, comparison, gradients by central differences, and the GPU.
 //!
 //! A check runs a function of tensors on the CPU in f64, where its gradient and its gradient's gradient are compared with
 //! central differences, and on the GPU, which must agree with the CPU to a tolerance that the caller states.
@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use wgrad::{DType, Device, Generator, Tensor, autograd};
 
-/// The GPU that all tests share. A machine without an adapter fails the test: a GPU test never vanishes.
+/// The GPU that all tests share. Without an adapter the test fails, so that GPU tests are never skipped silently.
 pub fn gpu() -> Device {
     Device::gpu().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -24,7 +24,7 @@ pub struct Tolerance {
     pub rtol: f64,
 }
 
-/// Nothing is computed, or integers are: every bit is the same.
+/// Data movement or integer arithmetic: every bit is the same.
 pub const EXACT: Tolerance = Tolerance { atol: 0.0, rtol: 0.0 };
 /// A few roundings of f32 (6e-8 each) over values about 1.
 pub const F32: Tolerance = Tolerance { atol: 2e-6, rtol: 2e-6 };
@@ -58,7 +58,7 @@ pub fn close(name: &str, got: &[f64], want: &[f64], atol: f64, rtol: f64) {
     }
 }
 
-/// An array of the host's, row-major.
+/// An array on the host, row-major.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Host {
     pub data: Vec<f64>,
@@ -78,7 +78,7 @@ impl Host {
         Host { data: data.iter().map(|x| f64::from(low + x * width)).collect(), shape: shape.to_vec() }
     }
 
-    /// What `f` says of each coordinate.
+    /// The values of `f` at each coordinate.
     pub fn tabulate(shape: &[usize], mut f: impl FnMut(&[usize]) -> f64) -> Host {
         let mut coords = vec![0; shape.len()];
         let numel = shape.iter().product();
@@ -147,7 +147,7 @@ fn leaves(inputs: &[Host], device: &Device) -> Vec<Tensor> {
     inputs.iter().map(|input| input.tensor(device).requires_grad()).collect()
 }
 
-/// The gradients of `loss`; zeros for what it does not depend on.
+/// The gradients of `loss`; zeros for leaves that it does not depend on.
 fn gradients(loss: &Tensor, xs: &[Tensor], create_graph: bool) -> Vec<Tensor> {
     let found = autograd::grad(loss, &xs.iter().collect::<Vec<_>>(), create_graph);
     found.into_iter().zip(xs).map(|(found, x)| found.unwrap_or_else(|| x.zeros_like())).collect()
@@ -195,7 +195,7 @@ pub fn run(inputs: &[Host], device: &Device, f: Function) -> (Host, Vec<Host>) {
     (Host::read(&out), found)
 }
 
-/// Value and gradients: the GPU, fused as it likes, against the CPU with every node rounded to f32.
+/// Value and gradients: the GPU with fusion against the CPU with every node rounded to f32.
 #[track_caller]
 pub fn check_gpu(name: &str, inputs: &[Host], f: Function, value: Tolerance, gradient: Tolerance) {
     let (want, want_gradients) = run(inputs, &Device::cpu_rounded(), f);
@@ -206,7 +206,7 @@ pub fn check_gpu(name: &str, inputs: &[Host], f: Function, value: Tolerance, gra
     }
 }
 
-/// All of ring 1 for one operation: its value by other means, its gradients, and the GPU.
+/// Checks one operation: its value against plain loops, its gradients by central differences, and the GPU against the CPU.
 #[track_caller]
 pub fn check(name: &str, inputs: &[Host], f: Function, want: &Host, tolerance: Tolerance) {
     let xs: Vec<Tensor> = inputs.iter().map(|input| input.tensor(&Device::cpu())).collect();

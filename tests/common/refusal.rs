@@ -1,21 +1,21 @@
-//! Mistakes, and the panics that they end in.
+//! Panics of programming mistakes.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
-/// What a mistake is answered with.
+/// The panic of a mistake.
 #[derive(Debug)]
 pub struct Refusal {
     pub message: String,
-    /// The file of the line that is blamed.
+    /// The file of the reported line.
     pub file: String,
 }
 
-/// What `f` gives, or the panic that it ends in, of which nothing is printed.
+/// The result of `f`, or its panic, which is not printed.
 pub fn refused<T>(f: impl FnOnce() -> T) -> Result<T, Refusal> {
     thread_local! {
-        /// While a panic is expected: the file that it blames.
+        /// While a panic is expected: the file that it reports.
         static BLAMED: RefCell<Option<String>> = const { RefCell::new(None) };
     }
     static HOOK: Once = Once::new();

@@ -56,18 +56,18 @@ fn expect(images: &Images, allowed: BTreeSet<Vec<i32>>) {
 }
 
 #[test]
-fn shifted_images_come_in_every_place() {
+fn images_are_shifted_by_every_distance() {
     let places = |n: i32| (-n..=n).flat_map(move |top| (-n..=n).map(move |left| (top, left)));
     expect(&images().shift(1), places(1).map(|(top, left)| window(top, left, [3, 4], false)).collect());
 }
 
 #[test]
-fn flipped_images_come_both_ways() {
+fn images_are_flipped_or_not() {
     expect(&images().flip(), [false, true].map(|mirrored| window(0, 0, [3, 4], mirrored)).into());
 }
 
 #[test]
-fn windows_lie_wherever_they_fit() {
+fn crops_are_at_every_position() {
     let places = (0..2).flat_map(|top| (0..3).map(move |left| (top, left)));
     expect(&images().crop([2, 2]), places.map(|(top, left)| window(top, left, [2, 2], false)).collect());
     assert_eq!(images().crop([2, 2]).shape(), [2, 2, 2]);

@@ -67,7 +67,7 @@ fn an_epoch_has_every_sample_once() {
 }
 
 #[test]
-fn a_run_goes_on_from_any_batch() {
+fn a_loader_resumes_at_any_batch() {
     let dev = Device::cpu();
     let whole: Vec<_> = DataLoader::new(Noisy, 4, &dev).shuffle(9).batches().take(20).collect();
     for stop in 0..20 {
@@ -123,7 +123,7 @@ impl Dataset for Failing {
 }
 
 #[test]
-fn a_workers_panic_comes_out_where_its_batch_is_asked_for() {
+fn a_workers_panic_is_raised_when_its_batch_is_requested() {
     for workers in [0, 1, 3] {
         let loader =
             DataLoader::new(Failing { made: Arc::default(), at: 7 }, 1, &Device::cpu()).workers(workers);
@@ -151,7 +151,7 @@ fn workers_run_ahead_by_two_batches_each_and_stop_with_the_loop() {
 }
 
 #[test]
-fn a_loader_leaves_the_threads_generator_alone() {
+fn a_loader_does_not_change_the_threads_generator() {
     manual_seed(4);
     let before = generator();
     let loader = DataLoader::new(Noisy, 4, &Device::cpu());

@@ -119,7 +119,7 @@ fn sums_over_all_ways(on: &Place) {
     }
 }
 
-/// What did not ask for a gradient gets none, and does not disturb the others.
+/// A tensor that requires no gradient gets none, and does not affect the others.
 fn one_input_without_gradient(on: &Place) {
     let (a, b, c) = (on.number(2.0), on.constant([5.0], &[]), on.number(-1.0));
     let y = &a * &b + &b * &c * &c;

@@ -1,4 +1,4 @@
-//! Ring 4 through the layers: where an operation of the conformance cases has a layer, the layer gives the answers.
+//! The conformance cases through layers: if an operation has a layer, the layer gives PyTorch's results too.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ fn plain(result: Tensor) -> Called {
     (vec![result], Vec::new())
 }
 
-/// What the layer of an operation makes of a case; `None` where there is no such layer.
+/// The result of an operation's layer for a case; `None` if there is no such layer.
 fn call(op: &str, a: &Args) -> Option<Called> {
     let device = a.device;
     let wb = ["weight", "bias"];
@@ -189,7 +189,7 @@ fn attention(a: &Args) -> Option<Tensor> {
     Some(y.reshape([q.size(0), q.size(2), heads, width]).transpose(1, 2))
 }
 
-/// The case through its layer; `None` where there is none.
+/// The result of the case's layer; `None` if there is none.
 fn check(case: &Case) -> Option<Result<(), String>> {
     let grads = case.list("grads");
     let wanted = |i: usize| grads.get(i).is_some_and(|want| !want.is_null());

@@ -43,7 +43,7 @@ fn train_and_eval_reach_every_layer() {
 
 /// Without a gradient the running statistics move all the same, as in PyTorch, and a clone is the same layer.
 #[test]
-fn batch_norm_moves_its_statistics_by_the_formula() {
+fn batch_norm_updates_its_statistics_by_the_formula() {
     for device in devices() {
         let norm = BatchNorm2d::new(1, &device).momentum(0.25);
         let same = norm.clone();
@@ -75,7 +75,7 @@ fn batch_norm_without_momentum_has_the_mean_over_all_batches() {
 
 /// Between the layers and nowhere else: two layers of their own with a dropout between them, of the same random numbers.
 #[test]
-fn recurrent_layers_drop_what_goes_on_to_the_next_one() {
+fn recurrent_layers_apply_dropout_between_layers() {
     for device in devices() {
         let both = LSTM::new(3, 4, &device).num_layers(2).dropout(0.4);
         let (first, second) = (LSTM::new(3, 4, &device), LSTM::new(4, 4, &device));
@@ -101,7 +101,7 @@ fn recurrent_layers_drop_what_goes_on_to_the_next_one() {
 
 /// The definition, with the weights of the heads dropped by the same random numbers; and its gradient.
 #[test]
-fn attention_drops_what_queries_take_of_keys() {
+fn attention_applies_dropout_to_its_weights() {
     const P: f64 = 0.3;
     for device in devices() {
         let module = MultiheadAttention::new(8, 2, &device).without_bias().dropout(P);
@@ -130,7 +130,7 @@ fn attention_drops_what_queries_take_of_keys() {
 }
 
 #[test]
-fn a_transformer_block_drops_in_training_alone() {
+fn a_transformer_block_applies_dropout_in_training_only() {
     let device = Device::cpu();
     let block = TransformerBlock::new(8, 2, &device);
     let x = Host::draw(5, &[2, 5, 8], -1.0..1.0).tensor(&device);
@@ -142,7 +142,7 @@ fn a_transformer_block_drops_in_training_alone() {
 }
 
 #[test]
-fn what_is_frozen_does_not_learn() {
+fn a_frozen_parameter_does_not_change() {
     for device in devices() {
         let model = Sequential::new().add(Linear::new(3, 4, &device)).add(Linear::new(4, 2, &device));
         let all = model.params();
@@ -170,7 +170,7 @@ fn what_is_frozen_does_not_learn() {
 
 /// Statistics are no parameters, also after they were frozen and thawed with the rest.
 #[test]
-fn statistics_stay_statistics() {
+fn batch_statistics_are_not_parameters() {
     let norm = BatchNorm1d::new(4, &Device::cpu());
     norm.freeze();
     assert_eq!(norm.num_params(), 0);
@@ -214,7 +214,7 @@ fn a_state_dict_moves_between_models_and_devices() {
 }
 
 #[test]
-fn a_state_dict_that_does_not_fit_changes_nothing() {
+fn a_state_dict_that_does_not_fit_is_refused_unchanged() {
     type Change = fn(&mut BTreeMap<String, Tensor>);
     let changes: [(Change, &[&str]); 5] = [
         (|dict| drop(dict.remove("2.bias")), &["\"2.bias\" is missing"]),

@@ -107,7 +107,7 @@ fn gradients_are_right() {
     }
 }
 
-/// A gradient comes to every operand, or to none where the list says why.
+/// Every operand has a gradient, except where the list gives a reason.
 #[test]
 fn gradients_exist() {
     for op in OPERATIONS.iter().filter(|op| op.dtypes.contains(&DType::F32)) {
@@ -122,7 +122,7 @@ fn gradients_exist() {
     }
 }
 
-/// Values and gradients, however the operands lie in memory (rows: src/tests/rows.rs). Examples are a few dozen
+/// Values and gradients in every memory layout of the operands (rows of the table: src/tests/rows.rs). Examples are a few dozen
 /// roundings long, over values about 1.
 #[test]
 fn the_gpu_agrees() {

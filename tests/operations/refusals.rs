@@ -1,4 +1,4 @@
-//! A mistake is refused by the method that was called: its name stands first in the message, and the line is the caller's.
+//! The method that was called reports a mistake: its name is first in the message, and the line is the caller's.
 
 use crate::common::refusal::{Refusal, refused};
 use crate::common::{EXACT, Host, gpu};

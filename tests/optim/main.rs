@@ -233,6 +233,6 @@ fn another_rate_plans_and_compiles_nothing() {
         let counters = device.counters();
         made.push((counters.plans, counters.pipelines));
     }
-    // The first step starts the sums, the second goes on from them.
+    // The first step initializes the averages, the second updates them.
     assert!(made[2..].iter().all(|now| *now == made[2]), "{made:?}");
 }

@@ -33,7 +33,7 @@ fn where_of_other_dtypes() {
     }
 }
 
-/// Every dtype to every other; floats are cut towards zero and to the integer's range.
+/// Every dtype to every other; floats are truncated towards zero and clamped to the integer's range.
 #[test]
 fn casts() {
     let floats = [0.0, -0.5, 0.99, -2.75, 2.5, 1e9, 1.0, 16_777_217.0];
@@ -49,7 +49,7 @@ fn casts() {
         ];
         for (source, values) in &sources {
             for &to in DType::ALL {
-                // An i32 and a u32 become one another by their bits, as in WGSL.
+                // i32 and u32 are converted to each other by their bits, as in WGSL.
                 let integers = matches!(source.dtype(), DType::I32 | DType::U32);
                 let convert = |x: f64| match to {
                     DType::F32 => f64::from(x as f32),
@@ -89,7 +89,7 @@ fn floats_out_of_an_integers_range() {
     }
 }
 
-/// Methods that are composed of rows, once each: their gradients are the rows', their values are said here.
+/// The values of methods that are composed of rows. Their gradients follow from those of the rows.
 #[test]
 fn composed_methods() {
     type Method = (&'static str, fn(&Tensor) -> Tensor, fn(f64) -> f64);

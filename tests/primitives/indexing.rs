@@ -106,7 +106,7 @@ fn gather_among_other_operations() {
     };
     let want = Host::tabulate(&[3, 3], |c| 2.0 * x.at([rows[c[1]] as usize, 2 - c[0]]).exp() + 1.0);
     check("gather of a computed value", std::slice::from_ref(&x), &f, &want, SUMS);
-    // Around what is gathered stands nothing, whatever index would be computed there.
+    // Nothing is gathered in the padding, whatever index would be computed there.
     let f = |xs: &[Tensor]| {
         let index = computed(xs[0].device()) - 1;
         xs[0].gather(0, &index).pad([1, 0, 1, 1]) * 2.0
@@ -118,11 +118,11 @@ fn gather_among_other_operations() {
     check("gather, padded", &[x], &f, &want, F32);
 }
 
-/// What is gathered from nothing is nothing, and no index of it is out of range.
+/// An empty gather has no index that could be out of range.
 #[test]
 fn gather_of_nothing_among_other_elements() {
     let none = |shape: &[usize], device: &Device| Tensor::new([0f64; 0], shape, device);
-    // A GPU of its own: a fault would come out of whichever read of the device is next.
+    // A separate device, because the next read of the device would report a fault.
     for device in [Device::cpu(), Device::gpu_with(&GpuOptions::default()).unwrap()] {
         let index = Tensor::new([0; 0], [0], &device);
         let computed = &index + 1;

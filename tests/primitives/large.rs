@@ -61,7 +61,7 @@ fn scatters_and_gathers_of_many() {
     assert_eq!(picked.sum().item().unwrap(), 233_340.0 + 466_660.0 + 699_990.0);
 }
 
-/// Batches along three strides are laid out anew: 256 MiB, of which WebGPU's default lets a kernel bind half.
+/// Batches along three strides are copied: 256 MiB, of which WebGPU's default limits let a kernel bind half.
 #[test]
 fn an_operand_that_must_be_written_and_is_too_large_is_an_error() {
     let device = Device::gpu_with(&GpuOptions { restricted: true, ..GpuOptions::default() }).unwrap();

@@ -1,14 +1,14 @@
-//! Ring 1 of the primitives that are not rows of the table: value against plain loops, gradients against central
+//! The primitives that are not rows of the table: value against plain loops, gradients against central
 //! differences, GPU against CPU.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod batched;
 mod casts;
-mod fours;
 mod indexing;
 mod large;
 mod matmul;
 mod movement;
 mod reductions;
-mod together;
+mod vectorized;

@@ -73,7 +73,7 @@ fn products_of_all_ranks() {
     }
 }
 
-/// Operands as they come, transposed, sliced and flipped: the GPU reads strides where it can.
+/// Contiguous, transposed, sliced and flipped operands: the GPU reads them by strides where it can.
 #[test]
 fn products_of_views() {
     type Product = fn(&Tensor, &Tensor) -> Tensor;
@@ -137,7 +137,7 @@ fn a_long_inner_dim_is_summed_to_its_end() {
     );
 }
 
-/// Laying one operand out anew gives the other, which is a view of it, another memory.
+/// Copying one operand must not change the memory of the other, which is a view of it.
 #[test]
 fn an_operand_that_is_a_view_of_the_other() {
     let x = [Host::draw(1, &[2, 2, 2, 4, 4], -1.0..1.0)];

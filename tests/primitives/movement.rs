@@ -1,4 +1,4 @@
-//! Movement: where each element goes, written as the index that it comes from.
+//! Movement: each operation against the source index of every element.
 
 use crate::common::{EXACT, Host, check};
 use wgrad::Tensor;
@@ -280,7 +280,7 @@ fn movement() {
     }
 }
 
-/// The same through memory: the operand of each case is a view that was realised before, so its layout is what is read.
+/// The same with operands that are realized views, so that kernels read their layouts.
 #[test]
 fn movement_of_realised_views() {
     for device in [wgrad::Device::cpu(), crate::common::gpu()] {
@@ -297,7 +297,7 @@ fn movement_of_realised_views() {
             let got = (case.run)(&view);
             got.realize().unwrap();
             Host::read(&got).assert_close(case.name, &want, crate::common::F32);
-            // And once more from what that left behind.
+            // Once more with the realized result.
             Host::read(&(&got * 1.0)).assert_close(case.name, &want, crate::common::F32);
         }
     }

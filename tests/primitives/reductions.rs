@@ -1,4 +1,4 @@
-//! Reductions: each against a fold over the elements that it takes together.
+//! Reductions, each against a fold over its elements.
 
 use crate::common::{EXACT, F32, Host, SUMS, Tolerance, check, check_gpu, gpu};
 use wgrad::{Device, Tensor};
@@ -147,7 +147,7 @@ fn index_of_the_extreme() {
     }
 }
 
-/// The argmax of what a kernel computes: the value compared is read, never computed again.
+/// The argmax of a computed value: the value is materialized, because recomputing it could change the last bit.
 #[test]
 fn index_of_a_computed_extreme() {
     let x = Host::draw(7, &[200, 10], -1.0..1.0);

@@ -160,7 +160,7 @@ impl Planner<'_> {
             let other = self.item(n);
             let reduces = matches!(other.op(), Op::Reduce(..) | Op::ScatterAdd(..) | Op::MatMul);
             let same_size = || other.spec(0).shape.numel() == self.item(item).spec(0).shape.numel();
-            other.is_pending() && reduces && same_size() && !self.is_placed(n)
+            other.is_pending() && reduces && same_size() && !self.has_region(n)
         };
         let mut reductions: SmallVec<[usize; 4]> = grown.loads.iter().copied().filter(fits).collect();
         reductions.sort_unstable_by(|a, b| b.cmp(a));

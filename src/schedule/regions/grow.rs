@@ -146,7 +146,7 @@ impl Planner<'_> {
             let uses = frontier.uses.get(&n).copied().unwrap_or(0);
             let computable = item.is_pending()
                 && is_fusible(item.op())
-                && !self.is_placed(n)
+                && !self.has_region(n)
                 && !self.boundaries.contains(&n)
                 && !boundaries.contains(&n)
                 && !grown.loads.contains(&n)

@@ -203,7 +203,7 @@ impl Planner<'_> {
         self.regions.materialized[item]
     }
 
-    fn is_placed(&self, item: usize) -> bool {
+    fn has_region(&self, item: usize) -> bool {
         self.region_of[item].is_some() || self.regions.empty.contains(&item)
     }
 
@@ -211,7 +211,7 @@ impl Planner<'_> {
     fn materialize(&mut self, item: usize) {
         if self.item(item).is_pending() {
             self.regions.materialized[item] = true;
-            if !self.is_placed(item) {
+            if !self.has_region(item) {
                 self.unplaced.insert(item);
             }
         }
@@ -254,7 +254,7 @@ impl Planner<'_> {
     /// Creates the region of an item, if it needs one. All consumers have regions already.
     fn place(&mut self, item: usize) {
         let it = self.item(item);
-        if !it.is_pending() || !(self.is_materialized(item) || it.is_output) || self.is_placed(item) {
+        if !it.is_pending() || !(self.is_materialized(item) || it.is_output) || self.has_region(item) {
             return;
         }
         if it.is_alias {

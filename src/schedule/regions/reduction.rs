@@ -73,8 +73,8 @@ impl Planner<'_> {
             return all;
         }
         let mut loads: FxHashSet<usize> = reductions.iter().flat_map(|&item| self.reads_of(item)).collect();
-        let alike = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
-        for other in self.siblings(reductions[0], alike).filter(|other| !reductions.contains(other)) {
+        let same_dims = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
+        for other in self.siblings(reductions[0], same_dims).filter(|other| !reductions.contains(other)) {
             let more = self.reads_of(other);
             // The result, one for an accumulator that a later region may need in memory, the fault word.
             let buffers = self.buffers(loads.union(&more)) + all.len() + 3;

@@ -1,5 +1,5 @@
-//! Kernels of many places go by fours where their operands let them. The operands are small whole numbers, whose sums are
-//! exact in f32, so that the GPU must agree with the CPU to the last bit, however they lie in memory.
+//! Large kernels are vectorized where their operands allow it. The operands are small integers, whose sums are exact in f32, so
+//! that the GPU must agree with the CPU in every bit and every memory layout.
 
 use crate::common::layout::{LAYOUTS, Layout};
 use crate::common::{EXACT, Host, gpu, indices};
@@ -10,7 +10,7 @@ type Function = fn(&Tensor, &Tensor, &Tensor) -> Tensor;
 /// `x` `[33, 8, n]`, a row `[n]` and a column `[33, 8, 1]`.
 const FUNCTIONS: [(&str, Function); 12] = [
     ("elementwise", |x, row, column| x * row + column),
-    ("of one operand in order", |x, _, _| x.abs() * 3.0),
+    ("of one contiguous operand", |x, _, _| x.abs() * 3.0),
     ("sum of rows", |x, row, column| (x * row + column).sum_dim(2, false)),
     ("sum of columns", |x, row, column| (x * row + column).sum_dim([0, 1], false)),
     ("sum of the middle", |x, row, _| (x + row).sum_dim(1, true)),
@@ -20,7 +20,7 @@ const FUNCTIONS: [(&str, Function); 12] = [
     ("sums of columns beside each other", |x, row, _| {
         x.sum_dim(0, false) + (x * row).sum_dim(0, false) * 2.0
     }),
-    ("padded by fours", |x, row, _| (x + row).pad([4, 8]) - 1.0),
+    ("padded by multiples of four", |x, row, _| (x + row).pad([4, 8]) - 1.0),
     ("padded by others", |x, row, _| (x + row).pad([1, 2]) - 1.0),
     ("cut", |x, row, column| (x * row + column).narrow(2, 3, 48)),
 ];

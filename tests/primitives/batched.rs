@@ -1,12 +1,13 @@
-//! Small kernels of one kind that do not wait for one another share dispatches: what each computes is its own.
+//! Small kernels of one kind that do not depend on each other share dispatches, and each computes its own result.
 
 use crate::common::{EXACT, Host};
 use wgrad::{Device, GpuOptions, Tensor, Var};
 
-/// Of one element, of an odd number, of whole fours, and enough to go by fours.
+/// One element, odd sizes, multiples of four, and a size that is vectorized.
 const SIZES: [usize; 7] = [1, 3, 4, 64, 129, 500, 20_000];
 
-/// Doubles a vector of each size where it lies, and adds the sums of a matrix's columns to another; the dispatches too.
+/// Doubles a vector of each size in place, and adds the column sums of a matrix to another; also returns the number of
+/// dispatches.
 fn all_at_once(device: &Device) -> (Vec<Host>, usize) {
     let whole = |seed, shape: &[usize]| Host::draw(seed, shape, -8.0..8.0).map(f64::round).tensor(device);
     let vars: Vec<Var> =
