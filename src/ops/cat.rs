@@ -10,7 +10,7 @@ use crate::tensor::{Tensor, same_device};
 
 /// At most this many tensors are concatenated by adding padded tensors, which fuses with other operations; each output
 /// element checks all of them.
-pub(super) const FEW: usize = 8;
+pub(super) const MAX_ADDED_TENSORS: usize = 8;
 
 /// Operands per dispatch: with the result this is the number of storage buffers that every adapter can bind.
 const OPERANDS: usize = 7;

@@ -113,7 +113,7 @@ pub(crate) struct Split {
 
 impl Split {
     /// The outputs of a node are numbered by a `u8`.
-    pub const MOST: usize = u8::MAX as usize;
+    pub const MAX_OUTPUTS: usize = u8::MAX as usize;
 }
 
 impl Fused for Split {
