@@ -4,22 +4,6 @@
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]
 
-var<workgroup> parts: array<vec4<f32>, GROUP>;
-
-// Combines the lanes of a row; every lane gets the result.
-fn across(here: Place, part: vec4<f32>, sum: bool) -> vec4<f32> {
-    if (LANES == 1u) { return part; }
-    parts[here.invocation] = part;
-    workgroupBarrier();
-    let first = here.invocation - here.lane;
-    var all = parts[first];
-    for (var other = 1u; other < LANES; other += 1u) {
-        all = select(max(all, parts[first + other]), all + parts[first + other], sum);
-    }
-    workgroupBarrier();
-    return all;
-}
-
 fn others_v(at: At, c: u32) -> Others {
     var rows: array<vec4<f32>, LOADS>;
     for (var i = 0u; i < LOADS; i += 1u) { rows[i] = v[at[i] + c]; }
@@ -35,15 +19,14 @@ fn main(invocation: Invocation) {
     let end = select(0u, select(params.keys, causal_end, params.causal == 1u), here.exists);
 
     var largest = vec4(UNSEEN);
-    var sum = vec4(0.0); // of this lane's keys
+    var sum = vec4(0.0);
     for (var tile = 0u; tile < end; tile += STEP) {
-        var found = scores(here, tile + 4u * OTHERS * here.lane);
+        var found = scores(here, tile);
         var top = largest;
         for (var j = 0u; j < OTHERS; j += 1u) {
             let by_key = transpose(found[j]);
             top = max(top, max(max(by_key[0], by_key[1]), max(by_key[2], by_key[3])));
         }
-        top = across(here, top, false);
         let shrink = exp4_(largest - top);
         largest = top;
         sum *= shrink;
@@ -51,37 +34,27 @@ fn main(invocation: Invocation) {
             for (var i = 0u; i < 4u; i += 1u) { found[j][i] = weights(found[j][i], vec4(top[i])); }
             sum += transpose(found[j]) * vec4(1.0);
         }
-        if (LANES > 1u) {
-            blocks[here.invocation] = found[0];
-            workgroupBarrier();
-        }
-        for (var c = here.lane; c < params.depth; c += LANES) {
+        let theirs = others(here, tile, params.depth);
+        for (var c = 0u; c < params.depth; c += 1u) {
             var total = mat4x4<f32>();
             if (tile > 0u) {
                 let before = out4(mine + c);
                 total = mat4x4(
                     before[0] * shrink.x, before[1] * shrink.y, before[2] * shrink.z, before[3] * shrink.w);
             }
-            for (var other = 0u; other < LANES; other += 1u) {
-                if (LANES > 1u) { found[0] = blocks[here.invocation - here.lane + other]; }
-                let values = others_v(others(here, tile + 4u * OTHERS * other, params.depth), c);
-                for (var j = 0u; j < OTHERS; j += 1u) { total += values[j] * found[j]; }
-            }
+            let values = others_v(theirs, c);
+            for (var j = 0u; j < OTHERS; j += 1u) { total += values[j] * found[j]; }
             store(mine + c, total, stored);
         }
-        if (LANES > 1u) {
-            workgroupBarrier();
-        }
     }
-    sum = across(here, sum, true);
 
     let share = select(1.0 / sum, vec4(0.0), sum == vec4(0.0)); // a query that sees no key gets zeros
-    for (var c = here.lane; c < params.depth; c += LANES) {
+    for (var c = 0u; c < params.depth; c += 1u) {
         let total = out4(mine + c);
         store(mine + c, mat4x4(
             total[0] * share.x, total[1] * share.y, total[2] * share.z, total[3] * share.w), stored);
     }
-    if (stored.x && here.lane == 0u) {
+    if (stored.x) {
         let logs = largest + vec4(log_(sum.x), log_(sum.y), log_(sum.z), log_(sum.w));
         let all = select(logs, vec4(UNSEEN), sum == vec4(0.0));
         lse[four(here.batch, here.row)] = select(vec4(0.0), all, stored);

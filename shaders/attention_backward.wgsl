@@ -11,8 +11,6 @@ fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
 fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
 fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
 
-var<workgroup> score_blocks: array<mat4x4<f32>, GROUP>;
-
 // Four columns of an invocation's rows, and of the others, in what is multiplied to gradients of weights.
 fn own_gv(at: vec4<u32>) -> mat4x4<f32> {
     if (OF_KEYS) { return mat4x4(v[at.x], v[at.y], v[at.z], v[at.w]); }
@@ -47,23 +45,22 @@ fn main(invocation: Invocation) {
             level += vec4(dot(out[at.x], g[0]), dot(out[at.y], g[1]), dot(out[at.z], g[2]), dot(out[at.w], g[3]));
         }
         base = lse[four(here.batch, here.row)];
-        if (stored.x && here.lane == 0u) {
+        if (stored.x) {
             gradients[of_outs() + four(here.batch, here.row)] = select(vec4(0.0), level, stored);
         }
     }
 
     for (var tile = begin; tile < end; tile += STEP) {
-        let other = tile + 4u * OTHERS * here.lane;
-        var value = scores(here, other);
+        var value = scores(here, tile);
         var grad_score: Others;
-        let theirs = others(here, other, params.depth);
+        let theirs = others(here, tile, params.depth);
         for (var c = 0u; c < params.depth; c += 1u) {
             let x = own_gv(mine + c);
             let y = others_gv(theirs, c);
             for (var j = 0u; j < OTHERS; j += 1u) { grad_score[j] += transpose(y[j]) * x; }
         }
         for (var j = 0u; j < OTHERS; j += 1u) {
-            let query = four(here.batch, other + 4u * j);
+            let query = four(here.batch, tile + 4u * j);
             for (var i = 0u; i < 4u; i += 1u) {
                 var bases = vec4(base[i]);
                 var levels = vec4(level[i]);
@@ -75,31 +72,18 @@ fn main(invocation: Invocation) {
                 grad_score[j][i] = value[j][i] * (grad_score[j][i] - levels) * params.scale;
             }
         }
-        if (LANES > 1u) {
-            blocks[here.invocation] = value[0];
-            score_blocks[here.invocation] = grad_score[0];
-            workgroupBarrier();
-        }
-        for (var c = here.lane; c < params.width; c += LANES) {
+        let their_qk = others(here, tile, params.width);
+        for (var c = 0u; c < params.width; c += 1u) {
             var total = mat4x4<f32>();
-            for (var other = 0u; other < LANES; other += 1u) {
-                if (LANES > 1u) { grad_score[0] = score_blocks[here.invocation - here.lane + other]; }
-                let rows = others_qk(others(here, tile + 4u * OTHERS * other, params.width), c);
-                for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * grad_score[j]; }
-            }
+            let rows = others_qk(their_qk, c);
+            for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * grad_score[j]; }
             add(own(here, params.width) + c + select(0u, of_keys(), OF_KEYS), stored, tile == begin, total);
         }
-        for (var c = here.lane; c < select(0u, params.depth, OF_KEYS); c += LANES) {
+        for (var c = 0u; c < select(0u, params.depth, OF_KEYS); c += 1u) {
             var total = mat4x4<f32>();
-            for (var other = 0u; other < LANES; other += 1u) {
-                if (LANES > 1u) { value[0] = blocks[here.invocation - here.lane + other]; }
-                let rows = others_gv(others(here, tile + 4u * OTHERS * other, params.depth), c);
-                for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * value[j]; }
-            }
+            let rows = others_gv(theirs, c);
+            for (var j = 0u; j < OTHERS; j += 1u) { total += rows[j] * value[j]; }
             add(mine + c + of_values(), stored, tile == begin, total);
-        }
-        if (LANES > 1u) {
-            workgroupBarrier();
         }
     }
 }

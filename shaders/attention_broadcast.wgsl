@@ -1,8 +1,6 @@
 // Of the sixteen others that an invocation of attention works against each of a subgroup of eight reads two, and hands
 // them to all: on a CPU adapter a load costs as much as tens of multiplications.
 
-override LANES: u32 = 1u;
-
 const OTHERS: u32 = 4u;
 const LOADS: u32 = 2u;
 

@@ -1,7 +1,5 @@
 // An invocation of attention works against four others, which it reads itself.
 
-override LANES: u32 = 8u;
-
 const OTHERS: u32 = 1u;
 const LOADS: u32 = 4u;
 

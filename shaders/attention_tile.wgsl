@@ -1,13 +1,12 @@
-// What the kernels of attention share: the scores of queries against keys, 4 rows against 4 others, as a matrix with a
-// column for each row. The rows are queries and the others keys, or the other way about where it is gradients of keys
-// that are summed.
+// What the kernels of attention for CPU adapters share: the scores of queries against keys, 4 rows against 4 others, as a
+// matrix with a column for each row. The rows are queries and the others keys, or the other way about where it is
+// gradients of keys that are summed.
 //
-// A workgroup has a tile of rows, and goes along the others a tile of them at a time. Each invocation has 4 rows. LANES
-// have the same, each against its part of the others: what they find they hand round in workgroup memory. On a CPU
-// adapter, where that is slow, each has its own. How others are read is the matter of attention_own.wgsl or
+// A workgroup has a tile of rows, 4 for each invocation, and goes along the others a tile of them at a time. Workgroup
+// memory is slow there, and is not used. How others are read is the matter of attention_own.wgsl or
 // attention_broadcast.wgsl.
 
-override GROUP: u32 = 64u;
+const GROUP: u32 = 8u;
 override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
 override OF_KEYS: bool = false; // the rows are keys
 
@@ -31,8 +30,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
 @group(0) @binding(4) var<storage, read> mask: array<u32>;
 
-override ROWS: u32 = 4u * GROUP / LANES; // of a tile
-override STEP: u32 = 4u * OTHERS * LANES; // others of a tile
+const ROWS: u32 = 4u * GROUP; // of a tile
+const STEP: u32 = 4u * OTHERS; // others of a tile
 const SPAN: vec4<u32> = vec4(0u, 1u, 2u, 3u);
 const UNSEEN: f32 = -0x1.fffffep+127f; // what a key scores that is not seen: finite, so that no difference is NaN
 const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key that is seen scores as if it were not
@@ -40,11 +39,9 @@ const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key tha
 alias At = array<u32, LOADS>;
 alias Others = array<mat4x4<f32>, OTHERS>;
 
-var<workgroup> blocks: array<mat4x4<f32>, GROUP>;
-
-// Where an invocation works: the first row of its workgroup's tile, its own first row there, and its lane along the others.
+// Where an invocation works: the first row of its workgroup's tile, and its own first row there.
 // The spare workgroups repeat the last tile, and must not store.
-struct Place { exists: bool, batch: u32, first: u32, row: u32, lane: u32, invocation: u32 }
+struct Place { exists: bool, batch: u32, first: u32, row: u32, invocation: u32 }
 
 // The tiles lie along the rows, batch after batch.
 fn place(invocation: Invocation) -> Place {
@@ -53,7 +50,7 @@ fn place(invocation: Invocation) -> Place {
     let tile = min(wanted, tiles * params.batches - 1u);
     let first = tile % tiles * ROWS;
     let i = invocation.lane;
-    return Place(wanted == tile, tile / tiles, first, first + i / LANES * 4u, i % LANES, i);
+    return Place(wanted == tile, tile / tiles, first, first + 4u * i, i);
 }
 
 fn row_count() -> u32 { return select(params.queries, params.keys, OF_KEYS); }
@@ -125,8 +122,8 @@ fn seen(batch: u32, rows: vec4<u32>, others: vec4<u32>, products: vec4<f32>) -> 
     let queries = select(rows, others, OF_KEYS);
     let keys = select(others, rows, OF_KEYS);
     var score = products;
-    var seen = queries < vec4(params.queries) & keys < vec4(params.keys);
-    seen &= vec4(params.causal == 0u) | keys <= queries;
+    var seen = (queries < vec4(params.queries)) & (keys < vec4(params.keys));
+    seen &= vec4(params.causal == 0u) | (keys <= queries);
     if (MASK > 0u) {
         let first = batch / params.heads * params.mask_outer + batch % params.heads * params.mask_head;
         let along_queries = min(queries, vec4(params.queries - 1u)) * params.mask_query;

@@ -1,7 +1,7 @@
 //! Attention that processes tiles of scores (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): the matrix of
 //! queries by keys is not materialized, except with dropout. The forward pass saves the log-sum-exp of each query's
-//! scores. The backward pass recomputes the scores twice, once along the queries and once along the keys, so that each
-//! gradient is summed in a fixed order.
+//! scores. The backward pass recomputes the scores twice, for the gradient of the queries and for those of keys and
+//! values, so that each gradient is summed in a fixed order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
@@ -191,62 +191,136 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch on the inputs Q, K, V and a mask, with tiles along the queries or the keys. `None` if a loop exceeds
-    /// the adapter's limit of iterations, or if a kernel cannot count the elements.
+    /// A launch on the inputs Q, K, V and a mask. `None` if a loop exceeds the adapter's limit of iterations, or if a
+    /// kernel cannot count the elements.
     fn launch(
         &self,
-        programs: [&'static str; 2],
+        programs: &Programs,
+        results: Results,
         [q, k, v]: [&Spec; 3],
         mask: Option<&Spec>,
-        of_keys: bool,
         limits: &Limits,
     ) -> Option<Launch> {
         let [outer, queries, heads, width] = q.shape[..].try_into().ok()?;
         let [_, keys, _, depth]: [usize; 4] = v.shape[..].try_into().ok()?;
-        let (width, depth) = (width / 4, depth / 4);
+        let sizes = Sizes { queries, keys, width: width / 4, depth: depth / 4 };
         let counts = [q, k, v].into_iter().chain(mask).all(|x| u32::try_from(x.shape.numel()).is_ok());
-        let software = limits.kind == AdapterKind::Software;
-        let broadcast = software && limits.subgroup == Some((8, 8));
-        let (lanes, group) = if software { (1, 8) } else { (8, 64) };
-        let step = if broadcast { 16 } else { 4 * lanes };
-        // Two products and two sums of the backward pass, and sixteen iterations of the small loops.
-        let iterations = queries.max(keys).div_ceil(step) * (2 * (width + depth) + 16);
         let strides = mask.map_or([0; 4], |mask| {
             let strides = mask.shape.strides();
             [0, 1, 2, 3].map(|dim| if mask.shape[dim] == 1 { 0 } else { strides[dim] })
         });
         let kind = mask.map_or(0, |mask| if mask.dtype == DType::Bool { 1 } else { 2 });
-        let sizes = [outer * heads, heads, queries, keys, width, depth, self.causal.into()];
-        let words = sizes.into_iter().chain(strides).map(|size| Word::Size(size as u32));
-        let rows = if of_keys { keys } else { queries };
-        let workgroups = outer * heads * rows.div_ceil(4 * group / lanes);
-        let launch = Launch::new(programs[usize::from(broadcast)])
+        let words = [outer * heads, heads, queries, keys, sizes.width, sizes.depth, self.causal.into()];
+        let words = words.into_iter().chain(strides).map(|size| Word::Size(size as u32));
+        let kernel = match limits.kind {
+            AdapterKind::Software => programs.for_software(results, sizes, limits),
+            _ => programs.for_gpu(results, sizes),
+        };
+        let launch = kernel
+            .launch
             .trusted()
-            .constant("GROUP", group as u32)
-            .constant("LANES", lanes as u32)
             .constant("MASK", kind)
-            .constant("OF_KEYS", of_keys.into())
             .uniforms(words.chain([Word::Scalar(0)]))
-            .workgroups(u32::try_from(workgroups).ok()?)
-            .work(16 * (outer * heads * queries * keys) as u64 * (width + depth) as u64);
-        (counts && iterations < limits.loop_iterations as usize).then_some(launch)
+            .workgroups(u32::try_from(outer * heads * kernel.workgroups).ok()?)
+            .work(16 * (outer * heads * queries * keys) as u64 * (sizes.width + sizes.depth) as u64);
+        (counts && kernel.iterations < limits.loop_iterations as usize).then_some(launch)
     }
 }
 
-/// A program with the code shared by the attention kernels, in two variants: invocations exchange values through
-/// workgroup memory or through subgroup operations.
+/// The outputs that a launch computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Results {
+    Outs,
+    QueryGradients,
+    KeyAndValueGradients,
+}
+
+impl Results {
+    fn have_a_row_for_each_key(self) -> bool {
+        self == Results::KeyAndValueGradients
+    }
+}
+
+/// The sizes of a head. Width and depth (the width of the values) are in vec4.
+#[derive(Clone, Copy)]
+struct Sizes {
+    queries: usize,
+    keys: usize,
+    width: usize,
+    depth: usize,
+}
+
+impl Sizes {
+    /// The number of rows of the results, and the number of rows that each of them reads.
+    fn rows_and_others(&self, results: Results) -> (usize, usize) {
+        if results.have_a_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
+    }
+
+    /// The columns of the two results in vec4; 0 without a second result.
+    fn columns(&self, results: Results) -> [usize; 2] {
+        match results {
+            Results::Outs => [self.depth, 0],
+            Results::QueryGradients => [self.width, 0],
+            Results::KeyAndValueGradients => [self.width, self.depth],
+        }
+    }
+}
+
+/// The programs of the forward or the backward pass: two for CPU adapters, where invocations read the other rows
+/// themselves or exchange them through subgroup operations, and one for GPUs.
+struct Programs {
+    own: &'static str,
+    broadcast: &'static str,
+    gpu: &'static str,
+}
+
+/// A program with its constants, its workgroups per head, and the maximum number of loop iterations of an invocation.
+struct Kernel {
+    launch: Launch,
+    workgroups: usize,
+    iterations: usize,
+}
+
+impl Programs {
+    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
+        const ROWS: usize = 32;
+        let broadcast = limits.subgroup == Some((8, 8));
+        let (program, step) = if broadcast { (self.broadcast, 16) } else { (self.own, 4) };
+        let (rows, others) = sizes.rows_and_others(results);
+        // Two products and two sums of the backward pass, and sixteen iterations of the small loops.
+        let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
+        let launch = Launch::new(program).constant("OF_KEYS", results.have_a_row_for_each_key().into());
+        Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
+    }
+
+    fn for_gpu(&self, results: Results, sizes: Sizes) -> Kernel {
+        const ROWS: usize = 64;
+        const MAX_TEAMS: usize = 4; // 256 invocations
+        let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
+        // A team handles eight vec4 of a result's columns, and 32 of the other rows at a time.
+        let teams = columns[0].max(columns[1]).div_ceil(8).min(MAX_TEAMS).next_power_of_two();
+        let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
+        // Two products in slices, the multiplied rows, and the small loops.
+        let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
+        let mut launch = Launch::new(self.gpu).constant("TEAMS", teams as u32);
+        if results != Results::Outs {
+            launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
+        }
+        Kernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
+    }
+}
+
+/// Concatenates program sources.
 macro_rules! programs {
-    ($file:literal) => {
-        [programs!($file, "own"), programs!($file, "broadcast")]
+    ($software:literal, $gpu:literal) => {
+        Programs {
+            own: programs!(["attention_own.wgsl", "attention_tile.wgsl", $software]),
+            broadcast: programs!(["attention_broadcast.wgsl", "attention_tile.wgsl", $software]),
+            gpu: programs!(["attention_gpu.wgsl", $gpu]),
+        }
     };
-    ($file:literal, $others:literal) => {
-        concat!(
-            include_str!(concat!("../../shaders/attention_", $others, ".wgsl")),
-            "\n",
-            include_str!("../../shaders/attention_tile.wgsl"),
-            "\n",
-            include_str!(concat!("../../shaders/", $file)),
-        )
+    ([$($file:literal),*]) => {
+        concat!($(include_str!(concat!("../../shaders/", $file)), "\n"),*)
     };
 }
 
@@ -297,8 +371,8 @@ impl Fused for Attention {
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
-        let programs = programs!("attention.wgsl");
-        let launch = self.launch(programs, inputs, mask.map(|i| &io[i]), false, limits)?;
+        let programs = programs!("attention.wgsl", "attention_gpu_forward.wgsl");
+        let launch = self.launch(&programs, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
         // Without a mask, Q is bound in its place and not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
@@ -346,12 +420,13 @@ impl Fused for AttentionBackward {
         u32::try_from(io.last()?.shape.numel()).ok()?;
         let mask = (io.len() > 7).then_some(6);
         let inputs = [0, 1, 2, mask.unwrap_or(0), 3, 4, 5].map(Buffer::Input);
-        let launch = |of_keys| {
-            let (programs, specs) = (programs!("attention_backward.wgsl"), [&io[0], &io[1], &io[2]]);
-            let launch = self.0.launch(programs, specs, mask.map(|i| &io[i]), of_keys, limits)?;
+        let programs = programs!("attention_backward.wgsl", "attention_gpu_backward.wgsl");
+        let launch = |results| {
+            let specs = [&io[0], &io[1], &io[2]];
+            let launch = self.0.launch(&programs, results, specs, mask.map(|i| &io[i]), limits)?;
             Some(launch.buffers(inputs.into_iter().chain([Buffer::Output(0)])))
         };
-        Some(vec![launch(false)?, launch(true)?])
+        Some(vec![launch(Results::QueryGradients)?, launch(Results::KeyAndValueGradients)?])
     }
 }
 
@@ -360,7 +435,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
     use std::sync::Arc;
 
-    // Dot products with up to 40 terms and sums over up to 70 keys, of numbers of magnitude 1: some tens of rounding
+    // Dot products with up to 256 terms and sums over up to 210 keys, of numbers of magnitude 1: some tens of rounding
     // errors.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
     let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
@@ -373,16 +448,24 @@ pub(super) fn samples() -> Vec<super::Sample> {
         ([1, 1, 3, 37, 4, 4], true, None),
         ([2, 3, 6, 9, 4, 4], false, Some(floats(&[2, 1, 1, 9]))),
         ([2, 3, 34, 11, 4, 4], false, Some(bools(&[1, 3, 34, 11]))),
+        // Several tiles of rows and of others, and every tile width of a GPU: 32, 64, 128, and twice 128.
+        ([1, 2, 140, 210, 64, 64], true, None),
+        ([1, 1, 140, 70, 20, 80], true, None),
+        ([1, 1, 65, 140, 128, 132], false, None),
+        ([1, 1, 9, 140, 256, 32], false, None),
+        ([1, 2, 67, 70, 64, 128], false, Some(bools(&[1, 1, 67, 70]))),
+        ([2, 1, 70, 140, 24, 64], false, Some(floats(&[2, 1, 70, 140]))),
     ];
     let mut samples = Vec::new();
     for ([batches, heads, queries, keys, width, depth], causal, mask) in cases {
-        let op = Attention { causal, scale: 0.5 };
+        let op = Attention { causal, scale: 1.0 / (width as f64).sqrt() };
         let matrix = |rows, width| floats(&[batches, rows, heads, width]);
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
-        // A log-sum-exp of 2 to 3 with scores near 0, so that the weights are below 1.
-        let lse = Draw::Floats(by_query(&[batches, queries, heads]), 2.0..3.0);
+        // The scores are near 0, so these are slightly larger than the log-sum-exp.
+        let log = (keys as f32).ln();
+        let lse = Draw::Floats(by_query(&[batches, queries, heads]), log + 0.5..log + 1.5);
         inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));
         samples.push(Sample { op: Arc::new(AttentionBackward(op)), inputs, tolerance });
     }

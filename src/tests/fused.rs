@@ -61,6 +61,45 @@ fn every_operation_is_its_meaning_with_the_kernels_for_gpus() {
     every_operation_on(&Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap(), false);
 }
 
+/// Queries that see no key, by a mask of either kind, and one that is NaN: more rows and keys than a tile has.
+#[test]
+fn attention_by_the_kernels_for_gpus_of_hidden_keys_and_nans() {
+    let kind = Some(AdapterKind::Discrete);
+    let gpu = Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap();
+    let (queries, keys, width) = (70, 67, 8);
+    let is_seen = |i: usize| i / keys != 1 && !(i / keys + i % keys).is_multiple_of(3);
+    let seen: Vec<bool> = (0..queries * keys).map(is_seen).collect();
+    let added: Vec<f32> = seen.iter().map(|&seen| if seen { 0.0 } else { f32::NEG_INFINITY }).collect();
+    let nan_at = 68 * width; // query 68
+    let run = |device: &Device, by_number: bool, has_nan: bool| {
+        let shapes = [[1, queries, width], [1, keys, width], [1, keys, width]];
+        let [mut q, k, v] = [0, 1, 2].map(|i| {
+            let input = Draw::Floats(shapes[i].into(), -1.0..1.0);
+            draw(&input, i as u64, &Device::cpu()).to_vec::<f32>().unwrap()
+        });
+        if has_nan {
+            q[nan_at] = f32::NAN;
+        }
+        let [q, k, v] = [(q, shapes[0]), (k, shapes[1]), (v, shapes[2])]
+            .map(|(data, shape)| Tensor::new(data, shape, device).requires_grad());
+        let mask = match by_number {
+            true => Tensor::new(&added, [queries, keys], device),
+            false => Tensor::new(&seen, [queries, keys], device),
+        };
+        let out = q.scaled_dot_product_attention(&k, &v, Some(&mask), false, None);
+        out.square().sum().backward();
+        [out, q.grad().unwrap(), k.grad().unwrap(), v.grad().unwrap()].map(|x| x.to_vec::<f32>().unwrap())
+    };
+    for (by_number, has_nan) in [(false, false), (true, false), (false, true), (true, true)] {
+        let [got, want] = [&gpu, &Device::cpu()].map(|device| run(device, by_number, has_nan));
+        for (x, y) in got.iter().flatten().zip(want.iter().flatten()) {
+            assert!((x - y).abs() < 1e-5 || x.is_nan() && y.is_nan(), "{x} instead of {y}");
+        }
+        assert!(got[0][width..2 * width].iter().all(|&x| x == 0.0), "query 1 sees no key");
+        assert_eq!(got[0][nan_at].is_nan(), has_nan);
+    }
+}
+
 /// Else the tests above would compare a meaning with itself.
 #[test]
 fn every_operation_has_kernels_for_its_samples() {

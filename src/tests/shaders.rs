@@ -182,7 +182,11 @@ fn barriers_and_subgroup_operations_stand_in_uniform_control_flow() {
                         || block.starts_with("for (var half = LANES")
                         || block.starts_with("for (var step = 1u; step < min(place.subgroup_size, LANES)")
                         || block.starts_with("for (var k = work.first") // a workgroup's work
-                        || block.starts_with("for (var tile = ") // a workgroup has one tile, or no barriers
+                        // Loops over a workgroup's tiles and their slices, the same for all its invocations.
+                        || ["first", "start", "team"]
+                            .iter()
+                            .any(|counter| block.starts_with(&format!("for (var {counter} = ")))
+                        || block.starts_with("if (!ROWS_ARE_KEYS)")
                 };
                 let divergent: Vec<_> = blocks.iter().filter(|block| !uniform(block)).collect();
                 assert!(divergent.is_empty() && !returned, "{stem}.wgsl: a barrier inside {divergent:?}");

@@ -111,7 +111,8 @@ fn products_of_prime_and_larger_sizes() {
         let f = |xs: &[Tensor]| xs[0].matmul(&xs[1]);
         let (got, want) = (f(&inputs.clone().map(|x| x.tensor(&gpu()))), product(&inputs[0], &inputs[1]));
         Host::read(&got).assert_close(&format!("matmul {m}x{k}x{n}"), &want, tolerance);
-        let gradient = Tolerance { atol: 4e-7 * (m.max(n) as f64).sqrt().max(4.0), rtol: 1e-5 };
+        // Its products are of size 0.6.
+        let gradient = Tolerance { atol: 8e-7 * (m.max(n) as f64).sqrt().max(4.0), rtol: 1e-5 };
         check_gpu(&format!("matmul {m}x{k}x{n}"), &inputs, &f, tolerance, gradient);
     }
 }

@@ -1,0 +1,334 @@
+// What the kernels of attention for GPUs share. They follow FlashAttention (Dao et al., 2022): a workgroup has a tile of
+// ROWS rows and goes along the others, OTHERS of them at a time. Rows are queries and others keys, or the other way
+// about for gradients of keys and values. For each tile of others a workgroup
+//
+//   1. computes the scores of its rows against them, a product over the width (`products`),
+//   2. makes a weight of each score,
+//   3. adds to its result the weights times a matrix that has a row for each of the others (`plus_weighted`).
+//
+// The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows by
+// 4 columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations are a team, 8 by 8 of
+// them: 64 rows by 32 columns. The teams of a workgroup have the same rows. Their columns are others in step 1, and
+// columns of the result in step 3. A result with more than COLUMNS is cut into slices, each the work of another
+// workgroup, which computes the scores for itself.
+
+override TEAMS: u32 = 2u;
+override MASK: u32 = 0u; // 0: none, 1: true where a key takes part, 2: added to the scores
+
+struct Params {
+    batches: u32, // times heads
+    heads: u32, // of each batch
+    queries: u32,
+    keys: u32,
+    width: u32, // of queries and keys, by four
+    depth: u32, // of values, by four
+    causal: u32,
+    mask_outer: u32, // how far apart the mask's elements are: by batch, head, query and key
+    mask_head: u32,
+    mask_query: u32,
+    mask_key: u32,
+    scale: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [batches, queries, heads, width]
+@group(0) @binding(2) var<storage, read> k: array<vec4<f32>>; // [batches, keys, heads, width]
+@group(0) @binding(3) var<storage, read> v: array<vec4<f32>>; // [batches, keys, heads, depth]
+@group(0) @binding(4) var<storage, read> mask: array<u32>;
+
+// The matrices that `load` and `put` name.
+const QUERIES: u32 = 0u;
+const KEYS: u32 = 1u;
+const VALUES: u32 = 2u;
+const OUTS: u32 = 3u; // what attention gives, or the gradient of it
+
+override THREADS: u32 = 64u * TEAMS;
+const ROWS: u32 = 64u;
+const ROW_FOURS: u32 = ROWS / 4u;
+override OTHERS: u32 = 32u * TEAMS;
+override OTHER_FOURS: u32 = OTHERS / 4u;
+override COLUMNS: u32 = 32u * TEAMS; // of a workgroup's result
+override COLUMN_FOURS: u32 = COLUMNS / 4u;
+
+const UNSEEN: f32 = -0x1.fffffep+127f; // what a key scores that is not seen: finite, so that no difference is NaN
+const LOWEST: f32 = -0x1p+127f; // what a mask adds at least, so that no key that is seen scores as if it were not
+const LOG2_E: f32 = 1.442695;
+
+// Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_FOURS vec4 of their width,
+// transposed, so that each vec4 is a column of four rows.
+const SLICE_FOURS: u32 = 4u;
+const ROW_BLOCKS: u32 = SLICE_FOURS * ROW_FOURS; // blocks of 4 x 4 numbers
+override OTHER_BLOCKS: u32 = SLICE_FOURS * OTHER_FOURS;
+const OTHERS_AT: u32 = 4u * ROW_BLOCKS;
+
+// In step 3 it holds the weights of one team's others, each vec4 those of four rows, and some rows of the matrix that they
+// are multiplied with. WEIGHTS_STRIDE leads from the weights of four others to those of the next four; it is two
+// more than they take, so that neighbours write to different banks.
+const WEIGHTS_STRIDE: u32 = 4u * ROW_FOURS + 2u;
+const MULTIPLIED_AT: u32 = 8u * WEIGHTS_STRIDE;
+const MULTIPLIED: u32 = 256u;
+override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_FOURS;
+
+var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
+
+// A workgroup's tile: its first row, and which slice of the result's columns. The spare workgroups repeat the last tile,
+// and must not store.
+struct Tile { exists: bool, batch: u32, outer: u32, head: u32, first: u32, slice: u32 }
+
+// The slices of a result that is as wide as this matrix.
+fn slices_of(matrix: u32) -> u32 { return (width_of(matrix) + COLUMN_FOURS - 1u) / COLUMN_FOURS; }
+
+fn tile_of(group: vec3<u32>, groups: vec3<u32>, slices: u32) -> Tile {
+    let wanted = group.y * groups.x + group.x;
+    let tiles = (row_count() + ROWS - 1u) / ROWS;
+    let index = min(wanted, slices * tiles * params.batches - 1u);
+    let batch = index / slices / tiles;
+    let first = index / slices % tiles * ROWS;
+    return Tile(wanted == index, batch, batch / params.heads, batch % params.heads, first, index % slices);
+}
+
+// Where an invocation lies in its team: it has the rows 4 y to 4 y + 3 and 32 more, and the columns 4 x to 4 x + 3.
+struct Thread { index: u32, team: u32, x: u32, y: u32 }
+
+// Of four neighbours two have the same x, and two the same y. NVIDIA's GPUs read vec4 from workgroup memory for eight
+// invocations at a time, but for sixteen where every second one reads what its neighbour reads.
+fn thread_of(index: u32) -> Thread {
+    let x = (index & 1u) | ((index >> 1u) & 6u);
+    let y = ((index >> 1u) & 1u) | ((index >> 3u) & 6u);
+    return Thread(index, index / 64u, x, y);
+}
+
+fn row_count() -> u32 { return select(params.queries, params.keys, ROWS_ARE_KEYS); }
+fn other_count() -> u32 { return select(params.keys, params.queries, ROWS_ARE_KEYS); }
+
+fn rows_of(matrix: u32) -> u32 {
+    return select(params.keys, params.queries, matrix == QUERIES || matrix == OUTS);
+}
+
+// By four.
+fn width_of(matrix: u32) -> u32 {
+    return select(params.depth, params.width, matrix == QUERIES || matrix == KEYS);
+}
+
+// Where a row of the tile's batch and head begins in memory; beyond the last it is the last once more.
+fn row_start(tile: Tile, matrix: u32, row: u32) -> u32 {
+    let step = params.heads * width_of(matrix);
+    let first = tile.outer * rows_of(matrix) * step + tile.head * width_of(matrix);
+    return first + min(row, rows_of(matrix) - 1u) * step;
+}
+
+// Where the numbers of four queries lie together, one of each; `first` is a multiple of four.
+fn four(batch: u32, first: u32) -> u32 {
+    return batch * ((params.queries + 3u) / 4u) + min(first, params.queries - 1u) / 4u;
+}
+
+// Four columns of an invocation's eight rows: each is a column of both matrices.
+struct Block { low: mat4x4<f32>, high: mat4x4<f32> }
+
+// The block plus the product of its eight rows' numbers and its four columns'.
+fn plus_outer(block: Block, low: vec4<f32>, high: vec4<f32>, columns: vec4<f32>) -> Block {
+    return Block(plus_outer4(block.low, low, columns), plus_outer4(block.high, high, columns));
+}
+
+fn plus_outer4(block: mat4x4<f32>, rows: vec4<f32>, columns: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(
+        fma(rows, vec4(columns.x), block[0]),
+        fma(rows, vec4(columns.y), block[1]),
+        fma(rows, vec4(columns.z), block[2]),
+        fma(rows, vec4(columns.w), block[3]));
+}
+
+// A block with each of its rows multiplied by a number.
+fn times_rows(block: Block, low: vec4<f32>, high: vec4<f32>) -> Block {
+    return Block(times_rows4(block.low, low), times_rows4(block.high, high));
+}
+
+fn times_rows4(block: mat4x4<f32>, rows: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(block[0] * rows, block[1] * rows, block[2] * rows, block[3] * rows);
+}
+
+// Step 1: products of the tile's rows of one matrix with OTHERS rows of another, from `first` on.
+fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> Block {
+    var sums = Block();
+    let width = width_of(rows);
+    for (var start = 0u; start < width; start += SLICE_FOURS) {
+        workgroupBarrier();
+        for (var round = 0u; round < (ROW_BLOCKS + OTHER_BLOCKS + THREADS - 1u) / THREADS; round += 1u) {
+            let i = round * THREADS + thread.index;
+            if (i < ROW_BLOCKS) {
+                stage_transposed(tile, rows, tile.first, start, i, ROW_FOURS, 0u);
+            } else if (i < ROW_BLOCKS + OTHER_BLOCKS) {
+                stage_transposed(tile, others, first, start, i - ROW_BLOCKS, OTHER_FOURS, OTHERS_AT);
+            }
+        }
+        workgroupBarrier();
+        for (var c = 0u; c < 4u * SLICE_FOURS; c += 4u) {
+            sums = plus_product(sums, thread, c);
+            sums = plus_product(sums, thread, c + 1u);
+            sums = plus_product(sums, thread, c + 2u);
+            sums = plus_product(sums, thread, c + 3u);
+        }
+    }
+    return sums;
+}
+
+// Stages block `i` of a slice, 4 rows by 4 columns, at `base`. The slice begins in row `first` and column `start` (by four)
+// and has so many fours of rows. Columns beyond the width are zero. Neighbours write side by side.
+fn stage_transposed(tile: Tile, matrix: u32, first: u32, start: u32, i: u32, fours: u32, base: u32) {
+    let column = i / fours;
+    var columns = mat4x4<f32>();
+    if (start + column < width_of(matrix)) {
+        let row = first + 4u * (i % fours);
+        columns = transpose(mat4x4(
+            load(matrix, row_start(tile, matrix, row) + start + column),
+            load(matrix, row_start(tile, matrix, row + 1u) + start + column),
+            load(matrix, row_start(tile, matrix, row + 2u) + start + column),
+            load(matrix, row_start(tile, matrix, row + 3u) + start + column)));
+    }
+    let at = base + 4u * column * fours + i % fours;
+    staged[at] = columns[0];
+    staged[at + fours] = columns[1];
+    staged[at + 2u * fours] = columns[2];
+    staged[at + 3u * fours] = columns[3];
+}
+
+fn plus_product(sums: Block, thread: Thread, column: u32) -> Block {
+    let row = column * ROW_FOURS + thread.y;
+    let other = OTHERS_AT + column * OTHER_FOURS + 8u * thread.team + thread.x;
+    return plus_outer(sums, staged[row], staged[row + 8u], staged[other]);
+}
+
+// The scores of the tile's rows against others from `first` on, as the mask leaves them.
+fn scores(tile: Tile, thread: Thread, first: u32) -> Block {
+    let products = products(
+        tile, thread, select(QUERIES, KEYS, ROWS_ARE_KEYS), select(KEYS, QUERIES, ROWS_ARE_KEYS), first);
+    let scores = times_rows(products, vec4(params.scale), vec4(params.scale));
+    if (MASK == 0u && all_seen(tile, first)) {
+        return scores;
+    }
+    let row = tile.first + 4u * thread.y;
+    let other = first + 32u * thread.team + 4u * thread.x;
+    return Block(seen4(tile, row, other, scores.low), seen4(tile, row + 32u, other, scores.high));
+}
+
+// Whether no score of the tile against OTHERS from `first` on is masked.
+fn all_seen(tile: Tile, first: u32) -> bool {
+    let before_diagonal = select(first + OTHERS <= tile.first + 1u, tile.first + ROWS <= first + 1u, ROWS_ARE_KEYS);
+    return first + OTHERS <= other_count() && (params.causal == 0u || before_diagonal);
+}
+
+fn seen4(tile: Tile, first: u32, other: u32, scores: mat4x4<f32>) -> mat4x4<f32> {
+    let rows = first + vec4(0u, 1u, 2u, 3u);
+    return mat4x4(
+        seen(tile, rows, other, scores[0]),
+        seen(tile, rows, other + 1u, scores[1]),
+        seen(tile, rows, other + 2u, scores[2]),
+        seen(tile, rows, other + 3u, scores[3]));
+}
+
+// The scores of four rows against one of the others, as the mask leaves them. What rows beyond the last give is not stored.
+fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f32> {
+    let queries = select(rows, vec4(other), ROWS_ARE_KEYS);
+    let keys = select(vec4(other), rows, ROWS_ARE_KEYS);
+    var score = products;
+    var seen = vec4(other < other_count()) & (vec4(params.causal == 0u) | (keys <= queries));
+    if (MASK > 0u) {
+        let along_queries = min(queries, vec4(params.queries - 1u)) * params.mask_query;
+        let along_keys = min(keys, vec4(params.keys - 1u)) * params.mask_key;
+        let at = tile.outer * params.mask_outer + tile.head * params.mask_head + along_queries + along_keys;
+        let bits = vec4(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
+        seen &= bits != vec4(select(0xff800000u, 0u, MASK == 1u)); // minus infinity, or false
+        if (MASK == 2u) {
+            let more = bitcast<vec4<f32>>(bits);
+            score += select(more, vec4(LOWEST), more < vec4(LOWEST));
+        }
+    }
+    return select(vec4(UNSEEN), score, seen);
+}
+
+// e^(score - base). A key that is not seen gets 0, since the base is LOWEST at least.
+fn weights(scores: vec4<f32>, base: vec4<f32>) -> vec4<f32> {
+    let x = scores - base;
+    return vec4(weight(x.x), weight(x.y), weight(x.z), weight(x.w));
+}
+
+// e^x for x below 88, in half the operations of `exp_`: as 2^n 2^f with n the whole number nearest to x log2 e. The error
+// is below 6e-8 for x up to 0, not relative to the result but to 1, the largest weight. Error of the polynomial: 1.6e-8.
+fn weight(x: f32) -> f32 {
+    let rounded = fma(x, LOG2_E, ROUND);
+    let f = fma(x, LOG2_E, ROUND - as_is_(rounded));
+    var p = fma(fma(fma(0.00015353355, f, 0.0013398875), f, 0.009618438), f, 0.055503324);
+    p = fma(fma(fma(p, f, 0.24022648), f, 0.6931472), f, 1.0);
+    let power = scaled_(p, bitcast<i32>(rounded));
+    return select(select(power, 0.0, x < -87.0), x, is_nan(x));
+}
+
+// Step 3: the sums plus the weights times OTHERS rows of a matrix, from `first` on. Workgroup memory has room for the
+// weights of one team at a time.
+fn plus_weighted(tile: Tile, thread: Thread, sums: Block, weights: Block, matrix: u32, first: u32) -> Block {
+    var all = sums;
+    for (var team = 0u; team < TEAMS; team += 1u) {
+        for (var start = 0u; start < 32u; start += MULTIPLIED_ROWS) {
+            workgroupBarrier();
+            if (start == 0u && thread.team == team) {
+                stage_weights(thread, weights);
+            }
+            stage_multiplied(tile, thread, matrix, first + 32u * team + start);
+            workgroupBarrier();
+            for (var row = 0u; row < MULTIPLIED_ROWS; row += 4u) {
+                let weight = (start + row) / 4u * WEIGHTS_STRIDE + thread.y;
+                all = plus_row(all, thread, weight, row);
+                all = plus_row(all, thread, weight + ROW_FOURS, row + 1u);
+                all = plus_row(all, thread, weight + 2u * ROW_FOURS, row + 2u);
+                all = plus_row(all, thread, weight + 3u * ROW_FOURS, row + 3u);
+            }
+        }
+    }
+    return all;
+}
+
+fn stage_weights(thread: Thread, weights: Block) {
+    let at = thread.x * WEIGHTS_STRIDE + thread.y;
+    staged[at] = weights.low[0];
+    staged[at + ROW_FOURS] = weights.low[1];
+    staged[at + 2u * ROW_FOURS] = weights.low[2];
+    staged[at + 3u * ROW_FOURS] = weights.low[3];
+    staged[at + 8u] = weights.high[0];
+    staged[at + 8u + ROW_FOURS] = weights.high[1];
+    staged[at + 8u + 2u * ROW_FOURS] = weights.high[2];
+    staged[at + 8u + 3u * ROW_FOURS] = weights.high[3];
+}
+
+// Stages MULTIPLIED_ROWS rows of a matrix, those columns of them that the tile's result has.
+fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
+    let width = width_of(matrix);
+    for (var round = 0u; round < MULTIPLIED / THREADS; round += 1u) {
+        let i = round * THREADS + thread.index;
+        let column = tile.slice * COLUMN_FOURS + i % COLUMN_FOURS;
+        if (column < width) {
+            staged[MULTIPLIED_AT + i] = load(matrix, row_start(tile, matrix, first + i / COLUMN_FOURS) + column);
+        }
+    }
+}
+
+// Adds row `row` of what is staged, times the weights that are staged at `weight`.
+fn plus_row(sums: Block, thread: Thread, weight: u32, row: u32) -> Block {
+    let column = MULTIPLIED_AT + row * COLUMN_FOURS + 8u * thread.team + thread.x;
+    return plus_outer(sums, staged[weight], staged[weight + 8u], staged[column]);
+}
+
+// Writes the result, which has rows and a width like this matrix.
+fn store(tile: Tile, thread: Thread, matrix: u32, result: Block) {
+    let row = tile.first + 4u * thread.y;
+    let column = tile.slice * COLUMN_FOURS + 8u * thread.team + thread.x;
+    store4(tile, matrix, row, column, result.low);
+    store4(tile, matrix, row + 32u, column, result.high);
+}
+
+fn store4(tile: Tile, matrix: u32, row: u32, column: u32, block: mat4x4<f32>) {
+    let rows = transpose(block);
+    let count = select(0u, rows_of(matrix), tile.exists && column < width_of(matrix));
+    if (row < count) { put(matrix, row_start(tile, matrix, row) + column, rows[0]); }
+    if (row + 1u < count) { put(matrix, row_start(tile, matrix, row + 1u) + column, rows[1]); }
+    if (row + 2u < count) { put(matrix, row_start(tile, matrix, row + 2u) + column, rows[2]); }
+    if (row + 3u < count) { put(matrix, row_start(tile, matrix, row + 3u) + column, rows[3]); }
+}
