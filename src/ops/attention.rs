@@ -1,7 +1,7 @@
 //! Attention that processes tiles of scores (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): the matrix of
 //! queries by keys is not materialized, except with dropout. The forward pass saves the log-sum-exp of each query's
-//! scores. The backward pass recomputes the scores twice, once along the queries and once along the keys, so that each
-//! gradient is summed in a fixed order.
+//! scores. The backward pass recomputes the scores twice, for the gradient of the queries and for those of keys and
+//! values, so that each gradient is summed in a fixed order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
@@ -191,8 +191,8 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch on the inputs Q, K, V and a mask, with tiles along the queries or the keys. `None` if a loop exceeds
-    /// the adapter's limit of iterations, or if a kernel cannot count the elements.
+    /// A launch on the inputs Q, K, V and a mask. `None` if a loop exceeds the adapter's limit of iterations, or if a
+    /// kernel cannot count the elements.
     fn launch(
         &self,
         programs: &Programs,
@@ -227,7 +227,7 @@ impl Attention {
     }
 }
 
-/// What a launch computes.
+/// The outputs that a launch computes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Results {
     Outs,
@@ -241,7 +241,7 @@ impl Results {
     }
 }
 
-/// The sizes of one head. `width` and `depth` (the width of the values) are in vec4.
+/// The sizes of a head. Width and depth (the width of the values) are in vec4.
 #[derive(Clone, Copy)]
 struct Sizes {
     queries: usize,
@@ -251,12 +251,12 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Rows of the results, and of what they are computed from.
+    /// The number of rows of the results, and the number of rows that each of them reads.
     fn rows_and_others(&self, results: Results) -> (usize, usize) {
         if results.have_a_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
     }
 
-    /// Columns of the results, by four: 0 where there is no second one.
+    /// The columns of the two results in vec4; 0 without a second result.
     fn columns(&self, results: Results) -> [usize; 2] {
         match results {
             Results::Outs => [self.depth, 0],
@@ -266,7 +266,7 @@ impl Sizes {
     }
 }
 
-/// The forward or the backward program, for CPU adapters and for GPUs.
+/// The programs of the forward or the backward pass, for CPU adapters and for GPUs.
 struct Programs {
     software: &'static str,
     gpu: &'static str,
@@ -298,7 +298,7 @@ impl Programs {
             _ => (source, 4),
         };
         let (rows, others) = sizes.rows_and_others(results);
-        // Backward's two products and two sums, and sixteen iterations of the small loops.
+        // Two products and two sums of the backward pass, and sixteen iterations of the small loops.
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
         let launch =
             Launch::from_source(source).constant("OF_KEYS", results.have_a_row_for_each_key().into());
@@ -309,10 +309,10 @@ impl Programs {
         const ROWS: usize = 64;
         const MAX_TEAMS: usize = 4; // 256 invocations
         let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
-        // A team has eight vec4 of a result's columns, and 32 of the others.
+        // A team handles eight vec4 of a result's columns, and 32 of the other rows at a time.
         let teams = columns[0].max(columns[1]).div_ceil(8).min(MAX_TEAMS).next_power_of_two();
         let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
-        // Two products by slices, the multiplied rows, and the small loops.
+        // Two products in slices, the multiplied rows, and the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
         let source = ShaderSource::new(self.gpu).with_prelude(GPU).with_prelude(OPERANDS);
         let mut launch = Launch::from_source(source).constant("TEAMS", teams as u32);
@@ -438,7 +438,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
     use std::sync::Arc;
 
-    // Dot products with up to 40 terms and sums over up to 70 keys, of numbers of magnitude 1: some tens of rounding
+    // Dot products with up to 256 terms and sums over up to 210 keys, of numbers of magnitude 1: some tens of rounding
     // errors.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
     let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
@@ -451,7 +451,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         ([1, 1, 3, 37, 4, 4], true, None),
         ([2, 3, 6, 9, 4, 4], false, Some(floats(&[2, 1, 1, 9]))),
         ([2, 3, 34, 11, 4, 4], false, Some(bools(&[1, 3, 34, 11]))),
-        // Several tiles of rows and of others, and every width of a GPU's tile: 32, 64, 128, and two of 128.
+        // Several tiles of rows and of others, and every tile width of a GPU: 32, 64, 128, and twice 128.
         ([1, 2, 140, 210, 64, 64], true, None),
         ([1, 1, 140, 70, 20, 80], true, None),
         ([1, 1, 65, 140, 128, 132], false, None),
@@ -466,7 +466,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
-        // A log-sum-exp of 2 to 3 with scores near 0, so that the weights are below 1.
+        // The scores are near 0, so these are slightly larger than the log-sum-exp.
         let log = (keys as f32).ln();
         let lse = Draw::Floats(by_query(&[batches, queries, heads]), log + 0.5..log + 1.5);
         inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));

@@ -33,7 +33,7 @@ fn public_functions_document_errors_and_panics() {
         }
     }
     println!("{errors} public functions return Result, {panics} have #[track_caller]");
-    assert!(errors > 30 && panics > 200, "the scan finds only {errors} and {panics} functions");
+    assert!(errors > 40 && panics > 210, "the scan finds only {errors} and {panics} functions");
     assert!(missing.is_empty(), "undocumented:\n{}", missing.join("\n"));
 }
 
@@ -82,7 +82,7 @@ fn functions(text: &str) -> Vec<Function> {
     let lines: Vec<&str> = text.lines().collect();
     let (mut found, mut of, mut in_public_trait) = (Vec::new(), None, false);
     for (i, line) in lines.iter().enumerate() {
-        if !line.starts_with([' ', '}']) {
+        if !line.is_empty() && !line.starts_with([' ', '}']) {
             in_public_trait = line.starts_with("pub trait ");
             of = line.strip_prefix("impl").and_then(implementing);
         }
