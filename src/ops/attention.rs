@@ -283,14 +283,14 @@ const BACKWARD: Programs = Programs {
 };
 
 /// A launch, the workgroups per head, and an upper bound of the loop iterations of one invocation.
-struct Kernel {
+struct AttentionKernel {
     launch: Launch,
     workgroups: usize,
     iterations: usize,
 }
 
 impl Programs {
-    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
+    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> AttentionKernel {
         const ROWS: usize = 32;
         let source = ShaderSource::new(self.software).with_prelude(TILE).with_prelude(OPERANDS);
         let (source, step) = match limits.subgroup {
@@ -302,10 +302,10 @@ impl Programs {
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
         let launch =
             Launch::from_source(source).constant("OF_KEYS", results.have_a_row_for_each_key().into());
-        Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
+        AttentionKernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
     }
 
-    fn for_gpu(&self, results: Results, sizes: Sizes) -> Kernel {
+    fn for_gpu(&self, results: Results, sizes: Sizes) -> AttentionKernel {
         const ROWS: usize = 64;
         const MAX_TEAMS: usize = 4; // 256 invocations
         let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
@@ -319,7 +319,7 @@ impl Programs {
         if results != Results::Outs {
             launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
         }
-        Kernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
+        AttentionKernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
     }
 }
 

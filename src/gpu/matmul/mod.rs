@@ -175,7 +175,7 @@ impl fmt::Display for Variant {
 }
 
 /// A kernel for a product and its epilogue, with the values of its overrides.
-pub(super) struct Lowering {
+pub(super) struct LoweredProduct {
     pub kernel: GeneratedKernel,
     pub constants: Vec<(&'static str, f64)>,
     pub workgroups: usize,
@@ -189,7 +189,7 @@ pub(super) fn lower(
     writes: &[usize],
     limits: &Limits,
     costs: &Costs,
-) -> Lowering {
+) -> LoweredProduct {
     let transposed = transpose(product);
     let (variant, product, is_transposed) = choose([product, &transposed], limits, costs);
     let MatMul { batch, m, n, k, a, b, splits } = product;
@@ -217,7 +217,7 @@ pub(super) fn lower(
         }
     }
     let workgroups = tiles_m * tiles_n * batches * splits;
-    Lowering { kernel, constants: variant.constants(product), workgroups }
+    LoweredProduct { kernel, constants: variant.constants(product), workgroups }
 }
 
 /// The variant, and which of the product and its transpose it computes (and whether it is that).
