@@ -264,14 +264,14 @@ struct Programs {
 }
 
 /// A program with constants, the workgroups that it takes for each head, and the loop iterations of an invocation, at most.
-struct Kernel {
+struct AttentionKernel {
     launch: Launch,
     workgroups: usize,
     iterations: usize,
 }
 
 impl Programs {
-    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> Kernel {
+    fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> AttentionKernel {
         const ROWS: usize = 32;
         let broadcast = limits.subgroup == Some((8, 8));
         let (program, step) = if broadcast { (self.broadcast, 16) } else { (self.own, 4) };
@@ -279,10 +279,10 @@ impl Programs {
         // Backward's two products and two sums, and sixteen iterations of the small loops.
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
         let launch = Launch::new(program).constant("OF_KEYS", results.have_a_row_for_each_key().into());
-        Kernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
+        AttentionKernel { launch, workgroups: rows.div_ceil(ROWS), iterations }
     }
 
-    fn for_gpu(&self, results: Results, sizes: Sizes) -> Kernel {
+    fn for_gpu(&self, results: Results, sizes: Sizes) -> AttentionKernel {
         const ROWS: usize = 64;
         const MAX_TEAMS: usize = 4; // 256 invocations
         let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
@@ -295,7 +295,7 @@ impl Programs {
         if results != Results::Outs {
             launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
         }
-        Kernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
+        AttentionKernel { launch, workgroups: rows.div_ceil(ROWS) * slices, iterations }
     }
 }
 

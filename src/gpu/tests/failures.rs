@@ -109,7 +109,7 @@ fn invalid_wgsl_panics_with_its_source() {
 
     let mut unbound = add();
     unbound.bindings.pop();
-    assert!(panic_of(unbound).contains("add is broken"));
+    assert!(panic_of(unbound).contains("add is not valid"));
 }
 
 #[test]
