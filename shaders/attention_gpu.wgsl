@@ -22,28 +22,28 @@ const OUTS: u32 = 3u; // what attention gives, or the gradient of it
 
 override THREADS: u32 = 64u * TEAMS;
 const ROWS: u32 = 64u;
-const ROW_FOURS: u32 = ROWS / 4u;
+const ROW_VEC4S: u32 = ROWS / 4u;
 override OTHERS: u32 = 32u * TEAMS;
-override OTHER_FOURS: u32 = OTHERS / 4u;
+override OTHER_VEC4S: u32 = OTHERS / 4u;
 override COLUMNS: u32 = 32u * TEAMS; // of a workgroup's result
-override COLUMN_FOURS: u32 = COLUMNS / 4u;
+override COLUMN_VEC4S: u32 = COLUMNS / 4u;
 
 const LOG2_E: f32 = 1.442695;
 
-// Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_FOURS vec4 of their width,
+// Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_VEC4S vec4 of their width,
 // transposed, so that each vec4 is a column of four rows.
-const SLICE_FOURS: u32 = 4u;
-const ROW_BLOCKS: u32 = SLICE_FOURS * ROW_FOURS; // blocks of 4 x 4 numbers
-override OTHER_BLOCKS: u32 = SLICE_FOURS * OTHER_FOURS;
+const SLICE_VEC4S: u32 = 4u;
+const ROW_BLOCKS: u32 = SLICE_VEC4S * ROW_VEC4S; // blocks of 4 x 4 numbers
+override OTHER_BLOCKS: u32 = SLICE_VEC4S * OTHER_VEC4S;
 const OTHERS_AT: u32 = 4u * ROW_BLOCKS;
 
 // In step 3 it holds the weights of one team's others, each vec4 those of four rows, and some rows of the matrix that they
 // are multiplied with. WEIGHTS_STRIDE leads from the weights of four others to those of the next four; it is two
 // more than they take, so that neighbours write to different banks.
-const WEIGHTS_STRIDE: u32 = 4u * ROW_FOURS + 2u;
+const WEIGHTS_STRIDE: u32 = 4u * ROW_VEC4S + 2u;
 const MULTIPLIED_AT: u32 = 8u * WEIGHTS_STRIDE;
 const MULTIPLIED: u32 = 256u;
-override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_FOURS;
+override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_VEC4S;
 
 var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
 
@@ -52,7 +52,7 @@ var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
 struct Tile { exists: bool, batch: u32, outer: u32, head: u32, first: u32, slice: u32 }
 
 // The slices of a result that is as wide as this matrix.
-fn slices_of(matrix: u32) -> u32 { return (width_of(matrix) + COLUMN_FOURS - 1u) / COLUMN_FOURS; }
+fn slices_of(matrix: u32) -> u32 { return (width_of(matrix) + COLUMN_VEC4S - 1u) / COLUMN_VEC4S; }
 
 fn tile_of(group: vec3<u32>, groups: vec3<u32>, slices: u32) -> Tile {
     let wanted = group.y * groups.x + group.x;
@@ -122,18 +122,18 @@ fn times_rows4(block: mat4x4<f32>, rows: vec4<f32>) -> mat4x4<f32> {
 fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> Block {
     var sums = Block();
     let width = width_of(rows);
-    for (var start = 0u; start < width; start += SLICE_FOURS) {
+    for (var start = 0u; start < width; start += SLICE_VEC4S) {
         workgroupBarrier();
         for (var round = 0u; round < (ROW_BLOCKS + OTHER_BLOCKS + THREADS - 1u) / THREADS; round += 1u) {
             let i = round * THREADS + thread.index;
             if (i < ROW_BLOCKS) {
-                stage_transposed(tile, rows, tile.first, start, i, ROW_FOURS, 0u);
+                stage_transposed(tile, rows, tile.first, start, i, ROW_VEC4S, 0u);
             } else if (i < ROW_BLOCKS + OTHER_BLOCKS) {
-                stage_transposed(tile, others, first, start, i - ROW_BLOCKS, OTHER_FOURS, OTHERS_AT);
+                stage_transposed(tile, others, first, start, i - ROW_BLOCKS, OTHER_VEC4S, OTHERS_AT);
             }
         }
         workgroupBarrier();
-        for (var c = 0u; c < 4u * SLICE_FOURS; c += 4u) {
+        for (var c = 0u; c < 4u * SLICE_VEC4S; c += 4u) {
             sums = plus_product(sums, thread, c);
             sums = plus_product(sums, thread, c + 1u);
             sums = plus_product(sums, thread, c + 2u);
@@ -144,28 +144,28 @@ fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> B
 }
 
 // Stages block `i` of a slice, 4 rows by 4 columns, at `base`. The slice begins in row `first` and column `start` (by four)
-// and has so many fours of rows. Columns beyond the width are zero. Neighbours write side by side.
-fn stage_transposed(tile: Tile, matrix: u32, first: u32, start: u32, i: u32, fours: u32, base: u32) {
-    let column = i / fours;
+// and has `vec4s` vec4 along the rows. Columns beyond the width are zero. Neighbours write side by side.
+fn stage_transposed(tile: Tile, matrix: u32, first: u32, start: u32, i: u32, vec4s: u32, base: u32) {
+    let column = i / vec4s;
     var columns = mat4x4<f32>();
     if (start + column < width_of(matrix)) {
-        let row = first + 4u * (i % fours);
+        let row = first + 4u * (i % vec4s);
         columns = transpose(mat4x4(
             load(matrix, row_start(tile, matrix, row) + start + column),
             load(matrix, row_start(tile, matrix, row + 1u) + start + column),
             load(matrix, row_start(tile, matrix, row + 2u) + start + column),
             load(matrix, row_start(tile, matrix, row + 3u) + start + column)));
     }
-    let at = base + 4u * column * fours + i % fours;
+    let at = base + 4u * column * vec4s + i % vec4s;
     staged[at] = columns[0];
-    staged[at + fours] = columns[1];
-    staged[at + 2u * fours] = columns[2];
-    staged[at + 3u * fours] = columns[3];
+    staged[at + vec4s] = columns[1];
+    staged[at + 2u * vec4s] = columns[2];
+    staged[at + 3u * vec4s] = columns[3];
 }
 
 fn plus_product(sums: Block, thread: Thread, column: u32) -> Block {
-    let row = column * ROW_FOURS + thread.y;
-    let other = OTHERS_AT + column * OTHER_FOURS + 8u * thread.team + thread.x;
+    let row = column * ROW_VEC4S + thread.y;
+    let other = OTHERS_AT + column * OTHER_VEC4S + 8u * thread.team + thread.x;
     return plus_outer(sums, staged[row], staged[row + 8u], staged[other]);
 }
 
@@ -249,9 +249,9 @@ fn plus_weighted(tile: Tile, thread: Thread, sums: Block, weights: Block, matrix
             for (var row = 0u; row < MULTIPLIED_ROWS; row += 4u) {
                 let weight = (start + row) / 4u * WEIGHTS_STRIDE + thread.y;
                 all = plus_row(all, thread, weight, row);
-                all = plus_row(all, thread, weight + ROW_FOURS, row + 1u);
-                all = plus_row(all, thread, weight + 2u * ROW_FOURS, row + 2u);
-                all = plus_row(all, thread, weight + 3u * ROW_FOURS, row + 3u);
+                all = plus_row(all, thread, weight + ROW_VEC4S, row + 1u);
+                all = plus_row(all, thread, weight + 2u * ROW_VEC4S, row + 2u);
+                all = plus_row(all, thread, weight + 3u * ROW_VEC4S, row + 3u);
             }
         }
     }
@@ -261,13 +261,13 @@ fn plus_weighted(tile: Tile, thread: Thread, sums: Block, weights: Block, matrix
 fn stage_weights(thread: Thread, weights: Block) {
     let at = thread.x * WEIGHTS_STRIDE + thread.y;
     staged[at] = weights.low[0];
-    staged[at + ROW_FOURS] = weights.low[1];
-    staged[at + 2u * ROW_FOURS] = weights.low[2];
-    staged[at + 3u * ROW_FOURS] = weights.low[3];
+    staged[at + ROW_VEC4S] = weights.low[1];
+    staged[at + 2u * ROW_VEC4S] = weights.low[2];
+    staged[at + 3u * ROW_VEC4S] = weights.low[3];
     staged[at + 8u] = weights.high[0];
-    staged[at + 8u + ROW_FOURS] = weights.high[1];
-    staged[at + 8u + 2u * ROW_FOURS] = weights.high[2];
-    staged[at + 8u + 3u * ROW_FOURS] = weights.high[3];
+    staged[at + 8u + ROW_VEC4S] = weights.high[1];
+    staged[at + 8u + 2u * ROW_VEC4S] = weights.high[2];
+    staged[at + 8u + 3u * ROW_VEC4S] = weights.high[3];
 }
 
 // Stages MULTIPLIED_ROWS rows of a matrix, those columns of them that the tile's result has.
@@ -275,23 +275,23 @@ fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     let width = width_of(matrix);
     for (var round = 0u; round < MULTIPLIED / THREADS; round += 1u) {
         let i = round * THREADS + thread.index;
-        let column = tile.slice * COLUMN_FOURS + i % COLUMN_FOURS;
+        let column = tile.slice * COLUMN_VEC4S + i % COLUMN_VEC4S;
         if (column < width) {
-            staged[MULTIPLIED_AT + i] = load(matrix, row_start(tile, matrix, first + i / COLUMN_FOURS) + column);
+            staged[MULTIPLIED_AT + i] = load(matrix, row_start(tile, matrix, first + i / COLUMN_VEC4S) + column);
         }
     }
 }
 
 // Adds row `row` of what is staged, times the weights that are staged at `weight`.
 fn plus_row(sums: Block, thread: Thread, weight: u32, row: u32) -> Block {
-    let column = MULTIPLIED_AT + row * COLUMN_FOURS + 8u * thread.team + thread.x;
+    let column = MULTIPLIED_AT + row * COLUMN_VEC4S + 8u * thread.team + thread.x;
     return plus_outer(sums, staged[weight], staged[weight + 8u], staged[column]);
 }
 
 // Writes the result, which has rows and a width like this matrix.
 fn store(tile: Tile, thread: Thread, matrix: u32, result: Block) {
     let row = tile.first + 4u * thread.y;
-    let column = tile.slice * COLUMN_FOURS + 8u * thread.team + thread.x;
+    let column = tile.slice * COLUMN_VEC4S + 8u * thread.team + thread.x;
     store4(tile, matrix, row, column, result.low);
     store4(tile, matrix, row + 32u, column, result.high);
 }

@@ -54,7 +54,7 @@ fn main(
             levels[index] = level(tile, tile.first + index);
         }
         workgroupBarrier();
-        if (tile.exists && tile.slice == 0u && index < ROW_FOURS) {
+        if (tile.exists && tile.slice == 0u && index < ROW_VEC4S) {
             store_levels(tile, 4u * index);
         }
     }

@@ -7,8 +7,8 @@
 const ROWS_ARE_KEYS: bool = false;
 
 // For four rows each: the maxima of their scores so far, and by what their sums are multiplied next.
-var<workgroup> largest: array<vec4<f32>, ROW_FOURS>;
-var<workgroup> factor: array<vec4<f32>, ROW_FOURS>;
+var<workgroup> largest: array<vec4<f32>, ROW_VEC4S>;
+var<workgroup> factor: array<vec4<f32>, ROW_VEC4S>;
 
 fn load(matrix: u32, at: u32) -> vec4<f32> {
     if (matrix == QUERIES) { return q[at]; }
@@ -28,7 +28,7 @@ fn main(
     let thread = thread_of(index);
     let causal_end = min(params.keys, tile.first + ROWS);
     let end = select(0u, select(params.keys, causal_end, params.causal == 1u), tile.exists);
-    if (index < ROW_FOURS) {
+    if (index < ROW_VEC4S) {
         largest[index] = vec4(LOWEST);
     }
 
@@ -40,7 +40,7 @@ fn main(
         workgroupBarrier();
         stage_part(thread, largest4(scores.low), largest4(scores.high));
         workgroupBarrier();
-        if (index < ROW_FOURS) {
+        if (index < ROW_VEC4S) {
             raise(index);
         }
         workgroupBarrier();
@@ -57,7 +57,7 @@ fn main(
     workgroupBarrier();
     stage_part(thread, low, high);
     workgroupBarrier();
-    if (index < ROW_FOURS) {
+    if (index < ROW_VEC4S) {
         finish(tile, index);
     }
     workgroupBarrier();
@@ -79,7 +79,7 @@ fn weights4(scores: mat4x4<f32>, base: vec4<f32>) -> mat4x4<f32> {
 
 // Stages a number for each row that an invocation has found in its columns. `raise` and `finish` combine them.
 fn stage_part(thread: Thread, low: vec4<f32>, high: vec4<f32>) {
-    let at = (8u * thread.team + thread.x) * ROW_FOURS + thread.y;
+    let at = (8u * thread.team + thread.x) * ROW_VEC4S + thread.y;
     staged[at] = low;
     staged[at + 8u] = high;
 }
@@ -88,8 +88,8 @@ fn stage_part(thread: Thread, low: vec4<f32>, high: vec4<f32>) {
 fn raise(row: u32) {
     let before = largest[row];
     var all = before;
-    for (var i = 0u; i < OTHER_FOURS; i += 1u) {
-        all = max(all, staged[i * ROW_FOURS + row]);
+    for (var i = 0u; i < OTHER_VEC4S; i += 1u) {
+        all = max(all, staged[i * ROW_VEC4S + row]);
     }
     largest[row] = all;
     factor[row] = exp4_(before - all);
@@ -99,8 +99,8 @@ fn raise(row: u32) {
 // means. A query that sees no key gets zeros.
 fn finish(tile: Tile, row: u32) {
     var sum = vec4(0.0);
-    for (var i = 0u; i < OTHER_FOURS; i += 1u) {
-        sum += staged[i * ROW_FOURS + row];
+    for (var i = 0u; i < OTHER_VEC4S; i += 1u) {
+        sum += staged[i * ROW_VEC4S + row];
     }
     factor[row] = select(1.0 / sum, vec4(0.0), sum == vec4(0.0));
     let query = tile.first + 4u * row;

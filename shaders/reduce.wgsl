@@ -4,7 +4,7 @@
 // that neighbouring invocations read neighbouring columns.
 //
 // Several reductions may share a dispatch. Codegen fills the hooks; as it is, this file sums rows. Names that end in `_0` are
-// the kernel's own. It stands on `workgroup.wgsl`; `reduce_subgroups.wgsl` is a variant.
+// the kernel's own. `workgroup.wgsl` is its prelude; `reduce_subgroups.wgsl` is a variant.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;

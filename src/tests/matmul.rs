@@ -23,7 +23,7 @@ fn each_variant(mut test: impl FnMut(&Device, Variant)) {
     }
 }
 
-/// m, n, k: ones, primes, one tile and a bit, fours that are no whole tiles.
+/// m, n, k: ones, primes, one tile and a bit, multiples of four that are not multiples of a tile.
 const SIZES: [[usize; 3]; 7] =
     [[1, 1, 1], [5, 7, 3], [3, 70, 129], [70, 2, 33], [65, 131, 17], [132, 68, 20], [128, 64, 48]];
 
