@@ -1,8 +1,8 @@
-// softmax(Q Kᵀ scale + mask) V a tile of keys at a time (Dao et al., 2022): when a tile raises the maximum of a row,
-// what was summed before shrinks.
+// softmax(Q Kᵀ scale + mask) V for CPU adapters, a tile of keys at a time (Dao et al., 2022): when a tile raises the
+// maximum of a row, the row's sums are multiplied by e^(old maximum - new maximum).
 
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]
+@group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries / 4, rounded up]
 
 fn others_v(at: At, c: u32) -> Others {
     var rows: array<vec4<f32>, LOADS>;
@@ -53,7 +53,7 @@ fn main(
         }
     }
 
-    let share = select(1.0 / sum, vec4(0.0), sum == vec4(0.0)); // a query that sees no key gets zeros
+    let share = select(1.0 / sum, vec4(0.0), sum == vec4(0.0)); // zeros for a query whose keys are all masked
     for (var c = 0u; c < params.depth; c += 1u) {
         let total = out4(mine + c);
         store(mine + c, mat4x4(

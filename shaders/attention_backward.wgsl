@@ -1,17 +1,18 @@
-// The gradients: of the queries, a tile of keys at a time; or of keys and values, a tile of queries at a time. The
-// weights come from the saved log-sum-exp.
+// The gradients of attention for CPU adapters: of the queries, a tile of keys at a time, or of keys and values, a tile
+// of queries at a time. The weights are recomputed from the saved log-sum-exp.
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries by four]
-// The gradients of queries, keys and values, and out · grad [batches, heads, queries by four], one behind the other.
+@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries / 4, rounded up]
+// The gradients of queries, keys and values, and out · grad (with the shape of `lse`), one after another.
 @group(0) @binding(8) var<storage, read_write> gradients: array<vec4<f32>>;
 
 fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
 fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
 fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
 
-// Four columns of an invocation's rows, and of the others, in what is multiplied to gradients of weights.
+// Four columns of the output's gradient or the values, whose products are the gradients of the weights: `own_gv` of an
+// invocation's rows, `others_gv` of the others.
 fn own_gv(at: vec4<u32>) -> mat4x4<f32> {
     if (OF_KEYS) { return mat4x4(v[at.x], v[at.y], v[at.z], v[at.w]); }
     return mat4x4(grad[at.x], grad[at.y], grad[at.z], grad[at.w]);
@@ -36,7 +37,7 @@ fn main(
     let mine = own(tile, lane, params.depth);
     let stored = storing(tile, lane);
     let causal = params.causal == 1u;
-    // A key is seen by no query before it; the first tile of queries is taken all the same, to write the zeros.
+    // Earlier queries do not see these keys. If no query sees them, the loop starts at query 0 anyway, to write zeros.
     let begin = select(0u, tile.first, OF_KEYS && causal && tile.first < params.queries);
     let causal_end = min(params.keys, tile.first + ROWS);
     let end = select(0u, select(other_count(), causal_end, !OF_KEYS && causal), tile.exists);
@@ -93,7 +94,7 @@ fn main(
     }
 }
 
-// Adds to four rows of gradients, or begins them.
+// Adds to four rows of gradients, or overwrites them if `begins` is set.
 fn add(at: vec4<u32>, stored: vec4<bool>, begins: bool, more: mat4x4<f32>) {
     var total = more;
     if (!begins) {

@@ -1,12 +1,12 @@
-// `attention_tile.wgsl` for adapters whose subgroups have eight invocations: of the sixteen others that an invocation works
-// against, each of a subgroup reads two, and hands them to all. On a CPU adapter a load costs as much as tens of
-// multiplications.
+// The variant of `attention_tile.wgsl` for adapters whose subgroups have eight invocations. An invocation processes
+// sixteen others at a time; it reads two of them and broadcasts them to the subgroup. On a CPU adapter a load costs as
+// much as tens of multiplications.
 
 // hook others
 const OTHERS: u32 = 4u;
 const LOADS: u32 = 2u;
 
-// Which of the others a load reads.
+// The index, within a tile, of the row that a load reads.
 fn loaded(lane: u32, load: u32) -> u32 { return 8u * load + lane; }
 
 fn shared_rows(rows: array<vec4<f32>, LOADS>) -> Others {

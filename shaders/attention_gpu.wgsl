@@ -1,24 +1,24 @@
-// What the kernels of attention for GPUs share. They follow FlashAttention (Dao et al., 2022): a workgroup has a tile of
-// ROWS rows and goes along the others, OTHERS of them at a time. Rows are queries and others keys, or the other way
-// about for gradients of keys and values. For each tile of others a workgroup
+// The prelude of the attention kernels for GPUs. They follow FlashAttention (Dao et al., 2022): a workgroup has a tile
+// of ROWS rows and iterates over the others, OTHERS at a time. The rows are queries and the others are keys, or the
+// reverse for gradients of keys and values. For each tile of others a workgroup
 //
 //   1. computes the scores of its rows against them, a product over the width (`products`),
-//   2. makes a weight of each score,
+//   2. computes a weight from each score,
 //   3. adds to its result the weights times a matrix that has a row for each of the others (`plus_weighted`).
 //
-// The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows by
-// 4 columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations are a team, 8 by 8 of
-// them: 64 rows by 32 columns. The teams of a workgroup have the same rows. Their columns are others in step 1, and
-// columns of the result in step 3. A result with more than COLUMNS is cut into slices, each the work of another
-// workgroup, which computes the scores for itself.
+// The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows
+// by 4 columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations, 8 by 8, form a team,
+// which has 64 rows by 32 columns. The teams of a workgroup have the same rows. Their columns are others in step 1, and
+// columns of the result in step 3. A result with more than COLUMNS columns is split into slices. A different workgroup
+// computes each slice, and recomputes the scores.
 
 override TEAMS: u32 = 2u;
 
-// The matrices that `load` and `put` name.
+// The values of `load`'s and `put`'s parameter `matrix`.
 const QUERIES: u32 = 0u;
 const KEYS: u32 = 1u;
 const VALUES: u32 = 2u;
-const OUTS: u32 = 3u; // what attention gives, or the gradient of it
+const OUTS: u32 = 3u; // the output of attention, or its gradient
 
 override THREADS: u32 = 64u * TEAMS;
 const ROWS: u32 = 64u;
@@ -30,16 +30,16 @@ override COLUMN_VEC4S: u32 = COLUMNS / 4u;
 
 const LOG2_E: f32 = 1.442695;
 
-// Workgroup memory. In step 1 it holds a slice of the rows and one of the others: SLICE_VEC4S vec4 of their width,
-// transposed, so that each vec4 is a column of four rows.
+// Layout of workgroup memory. In step 1 it holds a slice of the rows and a slice of the others. A slice is SLICE_VEC4S
+// vec4 of the width, transposed, so that each vec4 holds one column of four rows.
 const SLICE_VEC4S: u32 = 4u;
-const ROW_BLOCKS: u32 = SLICE_VEC4S * ROW_VEC4S; // blocks of 4 x 4 numbers
+const ROW_BLOCKS: u32 = SLICE_VEC4S * ROW_VEC4S; // blocks of 4 x 4 elements
 override OTHER_BLOCKS: u32 = SLICE_VEC4S * OTHER_VEC4S;
 const OTHERS_AT: u32 = 4u * ROW_BLOCKS;
 
-// In step 3 it holds the weights of one team's others, each vec4 those of four rows, and some rows of the matrix that they
-// are multiplied with. WEIGHTS_STRIDE leads from the weights of four others to those of the next four; it is two
-// more than they take, so that neighbours write to different banks.
+// In step 3 it holds the weights of one team's others, where each vec4 holds the weights of four rows, and
+// MULTIPLIED_ROWS rows of the matrix that the weights multiply. WEIGHTS_STRIDE is the distance from the weights of four
+// others to those of the next four. It contains two vec4 of padding, so that neighbours write to different banks.
 const WEIGHTS_STRIDE: u32 = 4u * ROW_VEC4S + 2u;
 const MULTIPLIED_AT: u32 = 8u * WEIGHTS_STRIDE;
 const MULTIPLIED: u32 = 256u;
@@ -47,11 +47,11 @@ override MULTIPLIED_ROWS: u32 = MULTIPLIED / COLUMN_VEC4S;
 
 var<workgroup> staged: array<vec4<f32>, MULTIPLIED_AT + MULTIPLIED>;
 
-// A workgroup's tile: its first row, and which slice of the result's columns. The spare workgroups repeat the last tile,
-// and must not store.
+// A workgroup's tile: its first row, and its slice of the result's columns. Surplus workgroups repeat the last tile and
+// must not store.
 struct Tile { exists: bool, batch: u32, outer: u32, head: u32, first: u32, slice: u32 }
 
-// The slices of a result that is as wide as this matrix.
+// The number of slices of a result that is as wide as this matrix.
 fn slices_of(matrix: u32) -> u32 { return (width_of(matrix) + COLUMN_VEC4S - 1u) / COLUMN_VEC4S; }
 
 fn tile_of(group: vec3<u32>, groups: vec3<u32>, slices: u32) -> Tile {
@@ -63,11 +63,12 @@ fn tile_of(group: vec3<u32>, groups: vec3<u32>, slices: u32) -> Tile {
     return Tile(wanted == index, batch, batch / params.heads, batch % params.heads, first, index % slices);
 }
 
-// Where an invocation lies in its team: it has the rows 4 y to 4 y + 3 and 32 more, and the columns 4 x to 4 x + 3.
+// The position of an invocation in its team. It has the rows 4 y to 4 y + 3 and 4 y + 32 to 4 y + 35, and the columns
+// 4 x to 4 x + 3.
 struct Thread { index: u32, team: u32, x: u32, y: u32 }
 
-// Of four neighbours two have the same x, and two the same y. NVIDIA's GPUs read vec4 from workgroup memory for eight
-// invocations at a time, but for sixteen where every second one reads what its neighbour reads.
+// Two of four neighbours have the same x, and two have the same y. NVIDIA GPUs read vec4 from workgroup memory for
+// eight invocations at a time, but for sixteen if every second one reads the same address as its neighbour.
 fn thread_of(index: u32) -> Thread {
     let x = (index & 1u) | ((index >> 1u) & 6u);
     let y = ((index >> 1u) & 1u) | ((index >> 3u) & 6u);
@@ -81,22 +82,22 @@ fn rows_of(matrix: u32) -> u32 {
     return select(params.keys, params.queries, matrix == QUERIES || matrix == OUTS);
 }
 
-// By four.
+// The width of a matrix, in vec4.
 fn width_of(matrix: u32) -> u32 {
     return select(params.depth, params.width, matrix == QUERIES || matrix == KEYS);
 }
 
-// Where a row of the tile's batch and head begins in memory; beyond the last it is the last once more.
+// The offset of a row of the tile's batch and head. Rows beyond the last are clamped to it.
 fn row_start(tile: Tile, matrix: u32, row: u32) -> u32 {
     let step = params.heads * width_of(matrix);
     let first = tile.outer * rows_of(matrix) * step + tile.head * width_of(matrix);
     return first + min(row, rows_of(matrix) - 1u) * step;
 }
 
-// Four columns of an invocation's eight rows: each is a column of both matrices.
+// Four columns of an invocation's eight rows: four rows of each column are in `low`, the other four in `high`.
 struct Block { low: mat4x4<f32>, high: mat4x4<f32> }
 
-// The block plus the product of its eight rows' numbers and its four columns'.
+// Adds the outer product of eight row values and four column values to a block.
 fn plus_outer(block: Block, low: vec4<f32>, high: vec4<f32>, columns: vec4<f32>) -> Block {
     return Block(plus_outer4(block.low, low, columns), plus_outer4(block.high, high, columns));
 }
@@ -109,7 +110,7 @@ fn plus_outer4(block: mat4x4<f32>, rows: vec4<f32>, columns: vec4<f32>) -> mat4x
         fma(rows, vec4(columns.w), block[3]));
 }
 
-// A block with each of its rows multiplied by a number.
+// Multiplies each row of a block by a factor.
 fn times_rows(block: Block, low: vec4<f32>, high: vec4<f32>) -> Block {
     return Block(times_rows4(block.low, low), times_rows4(block.high, high));
 }
@@ -118,7 +119,7 @@ fn times_rows4(block: mat4x4<f32>, rows: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(block[0] * rows, block[1] * rows, block[2] * rows, block[3] * rows);
 }
 
-// Step 1: products of the tile's rows of one matrix with OTHERS rows of another, from `first` on.
+// Step 1: the dot products of the tile's rows of one matrix and OTHERS rows of another, from row `first` on.
 fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> Block {
     var sums = Block();
     let width = width_of(rows);
@@ -143,8 +144,8 @@ fn products(tile: Tile, thread: Thread, rows: u32, others: u32, first: u32) -> B
     return sums;
 }
 
-// Stages block `i` of a slice, 4 rows by 4 columns, at `base`. The slice begins in row `first` and column `start` (by four)
-// and has `vec4s` vec4 along the rows. Columns beyond the width are zero. Neighbours write side by side.
+// Stages block `i` of a slice, 4 rows by 4 columns, at `base`. The slice begins at row `first` and column 4 `start`,
+// and has `vec4s` vec4 along the rows. Columns beyond the width are zero. Neighbours write to neighbouring addresses.
 fn stage_transposed(tile: Tile, matrix: u32, first: u32, start: u32, i: u32, vec4s: u32, base: u32) {
     let column = i / vec4s;
     var columns = mat4x4<f32>();
@@ -169,7 +170,7 @@ fn plus_product(sums: Block, thread: Thread, column: u32) -> Block {
     return plus_outer(sums, staged[row], staged[row + 8u], staged[other]);
 }
 
-// The scores of the tile's rows against others from `first` on, as the mask leaves them.
+// The masked scores of the tile's rows against OTHERS others from `first` on.
 fn scores(tile: Tile, thread: Thread, first: u32) -> Block {
     let products = products(
         tile, thread, select(QUERIES, KEYS, ROWS_ARE_KEYS), select(KEYS, QUERIES, ROWS_ARE_KEYS), first);
@@ -182,7 +183,7 @@ fn scores(tile: Tile, thread: Thread, first: u32) -> Block {
     return Block(seen4(tile, row, other, scores.low), seen4(tile, row + 32u, other, scores.high));
 }
 
-// Whether no score of the tile against OTHERS from `first` on is masked.
+// Whether the scores of the tile against OTHERS others from `first` on need no causal mask and no bounds check.
 fn all_seen(tile: Tile, first: u32) -> bool {
     let before_diagonal = select(first + OTHERS <= tile.first + 1u, tile.first + ROWS <= first + 1u, ROWS_ARE_KEYS);
     return first + OTHERS <= other_count() && (params.causal == 0u || before_diagonal);
@@ -197,7 +198,8 @@ fn seen4(tile: Tile, first: u32, other: u32, scores: mat4x4<f32>) -> mat4x4<f32>
         seen(tile, rows, other + 3u, scores[3]));
 }
 
-// The scores of four rows against one of the others, as the mask leaves them. What rows beyond the last give is not stored.
+// The masked scores of four rows against one of the others. Rows beyond the last are not masked: their results are not
+// stored.
 fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f32> {
     let queries = select(rows, vec4(other), ROWS_ARE_KEYS);
     let keys = select(vec4(other), rows, ROWS_ARE_KEYS);
@@ -217,14 +219,14 @@ fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f3
     return select(vec4(UNSEEN), score, seen);
 }
 
-// e^(score - base). A key that is not seen gets 0, since the base is LOWEST at least.
+// e^(score - base). A masked key gets 0, because the base is at least LOWEST.
 fn weights(scores: vec4<f32>, base: vec4<f32>) -> vec4<f32> {
     let x = scores - base;
     return vec4(weight(x.x), weight(x.y), weight(x.z), weight(x.w));
 }
 
-// e^x for x below 88, in half the operations of `exp_`: as 2^n 2^f with n the whole number nearest to x log2 e. The error
-// is below 6e-8 for x up to 0, not relative to the result but to 1, the largest weight. Error of the polynomial: 1.6e-8.
+// e^x for x below 88, with half the operations of `exp_`: 2^n 2^f, where n is the integer nearest to x log2 e. The
+// absolute error for x <= 0 is below 6e-8; the largest weight is 1. Error of the polynomial: 1.6e-8.
 fn weight(x: f32) -> f32 {
     let rounded = fma(x, LOG2_E, ROUND);
     let f = fma(x, LOG2_E, ROUND - as_is_(rounded));
@@ -234,7 +236,7 @@ fn weight(x: f32) -> f32 {
     return select(select(power, 0.0, x < -87.0), x, is_nan(x));
 }
 
-// Step 3: the sums plus the weights times OTHERS rows of a matrix, from `first` on. Workgroup memory has room for the
+// Step 3: adds the weights times OTHERS rows of a matrix, from row `first` on, to the sums. Workgroup memory holds the
 // weights of one team at a time.
 fn plus_weighted(tile: Tile, thread: Thread, sums: Block, weights: Block, matrix: u32, first: u32) -> Block {
     var all = sums;
@@ -270,7 +272,7 @@ fn stage_weights(thread: Thread, weights: Block) {
     staged[at + 8u + 3u * ROW_VEC4S] = weights.high[3];
 }
 
-// Stages MULTIPLIED_ROWS rows of a matrix, those columns of them that the tile's result has.
+// Stages the tile's columns of MULTIPLIED_ROWS rows of a matrix.
 fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     let width = width_of(matrix);
     for (var round = 0u; round < MULTIPLIED / THREADS; round += 1u) {
@@ -282,13 +284,13 @@ fn stage_multiplied(tile: Tile, thread: Thread, matrix: u32, first: u32) {
     }
 }
 
-// Adds row `row` of what is staged, times the weights that are staged at `weight`.
+// Adds the staged row `row`, times the weights staged at `weight`.
 fn plus_row(sums: Block, thread: Thread, weight: u32, row: u32) -> Block {
     let column = MULTIPLIED_AT + row * COLUMN_VEC4S + 8u * thread.team + thread.x;
     return plus_outer(sums, staged[weight], staged[weight + 8u], staged[column]);
 }
 
-// Writes the result, which has rows and a width like this matrix.
+// Writes the result, which has the shape of this matrix.
 fn store(tile: Tile, thread: Thread, matrix: u32, result: Block) {
     let row = tile.first + 4u * thread.y;
     let column = tile.slice * COLUMN_VEC4S + 8u * thread.team + thread.x;

@@ -1,26 +1,25 @@
-// The gradients of attention for GPUs: of the queries, a tile of keys at a time; of the keys or of the values, a tile of
-// queries at a time. With G the gradient of the result, P the weights, which come from the saved log-sum-exp, and S the
-// gradient of the scores before they are scaled, P (G Vᵀ - out · G) scale:
+// The gradients of attention for GPUs. The gradient of the queries is summed over tiles of keys, those of the keys and
+// values over tiles of queries. Let G be the gradient of the result, P the weights, recomputed from the saved
+// log-sum-exp, and S = P (G Vᵀ - out · G) scale the gradient of the unscaled scores. Then
 //
 //   the gradient of Q is S K, that of K is Sᵀ Q, and that of V is Pᵀ G.
 //
-// The gradients of the queries are computed first, and out · grad with them. In the other dispatch each workgroup
-// computes either gradients of keys or of values: both at once would take more registers than many GPUs have for an
-// invocation.
+// The first dispatch computes the gradient of the queries and out · grad. In the second, each workgroup computes
+// gradients of either keys or values: both at once would need more registers per invocation than many GPUs have.
 
 override ROWS_ARE_KEYS: bool = false;
 
 @group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
 @group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries by four]
-// The gradients of queries, keys and values, and out · grad [batches, heads, queries by four], one behind the other.
+@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries / 4, rounded up]
+// The gradients of queries, keys and values, and out · grad (with the shape of `lse`), one after another.
 @group(0) @binding(8) var<storage, read_write> gradients: array<vec4<f32>>;
 
 fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
 fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
 fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
 
-// out · grad of each row, where rows are queries.
+// out · grad of each row, if rows are queries.
 var<workgroup> levels: array<f32, ROWS>;
 
 fn load(matrix: u32, at: u32) -> vec4<f32> {
@@ -46,7 +45,7 @@ fn main(
     tile.slice -= select(0u, slices, of_values);
     let thread = thread_of(index);
     let causal = params.causal == 1u;
-    let begin = select(0u, tile.first, ROWS_ARE_KEYS && causal); // a key is seen by no query before it
+    let begin = select(0u, tile.first, ROWS_ARE_KEYS && causal); // earlier queries do not see these keys
     let causal_end = min(params.keys, tile.first + ROWS);
     let end = select(0u, select(other_count(), causal_end, !ROWS_ARE_KEYS && causal), tile.exists);
     if (!ROWS_ARE_KEYS) {
@@ -96,7 +95,7 @@ fn store_levels(tile: Tile, row: u32) {
     }
 }
 
-// A number of each query as a block has it: of each row, or of each column.
+// Broadcasts one value per query to a block: along the rows, or along the columns if the rows are keys.
 fn by_query(rows: vec4<f32>, others: vec4<f32>) -> mat4x4<f32> {
     if (ROWS_ARE_KEYS) {
         return mat4x4(vec4(others.x), vec4(others.y), vec4(others.z), vec4(others.w));
@@ -104,10 +103,10 @@ fn by_query(rows: vec4<f32>, others: vec4<f32>) -> mat4x4<f32> {
     return mat4x4(rows, rows, rows, rows);
 }
 
-// The first of the others that are an invocation's columns.
+// The index of the first of the others in an invocation's columns.
 fn own_other(thread: Thread, first: u32) -> u32 { return first + 32u * thread.team + 4u * thread.x; }
 
-// The log-sum-exp of four queries; LOWEST for one that sees no key.
+// The log-sum-exp of four queries; LOWEST for a query whose keys are all masked.
 fn base4(tile: Tile, query: u32) -> vec4<f32> {
     let base = lse[four(tile.batch, query)];
     return select(base, vec4(LOWEST), base < vec4(LOWEST));

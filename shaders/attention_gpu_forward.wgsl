@@ -2,11 +2,11 @@
 // raises the maximum of a row, the row's sums are multiplied by e^(old maximum - new maximum).
 
 @group(0) @binding(5) var<storage, read_write> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries by four]
+@group(0) @binding(6) var<storage, read_write> lse: array<vec4<f32>>; // [batches, heads, queries / 4, rounded up]
 
 const ROWS_ARE_KEYS: bool = false;
 
-// For four rows each: the maxima of their scores so far, and by what their sums are multiplied next.
+// For each group of four rows: the maximum scores so far, and the factors for their sums.
 var<workgroup> largest: array<vec4<f32>, ROW_VEC4S>;
 var<workgroup> factor: array<vec4<f32>, ROW_VEC4S>;
 
@@ -33,7 +33,7 @@ fn main(
     }
 
     var sums = Block();
-    var low = vec4(0.0); // the sums of this invocation's weights by row, as those of a Block
+    var low = vec4(0.0); // `low` and `high`: sums of this invocation's weights, by row as in a Block
     var high = vec4(0.0);
     for (var first = 0u; first < end; first += OTHERS) {
         let scores = scores(tile, thread, first);
@@ -77,7 +77,7 @@ fn weights4(scores: mat4x4<f32>, base: vec4<f32>) -> mat4x4<f32> {
         weights(scores[0], base), weights(scores[1], base), weights(scores[2], base), weights(scores[3], base));
 }
 
-// Stages a number for each row that an invocation has found in its columns. `raise` and `finish` combine them.
+// Stages, for each row of an invocation, a partial result over its columns. `raise` and `finish` combine them.
 fn stage_part(thread: Thread, low: vec4<f32>, high: vec4<f32>) {
     let at = (8u * thread.team + thread.x) * ROW_VEC4S + thread.y;
     staged[at] = low;
@@ -95,8 +95,8 @@ fn raise(row: u32) {
     factor[row] = exp4_(before - all);
 }
 
-// Computes the sums of the weights of four rows: the log-sum-exp from them, and the factors that turn weighted sums into
-// means. A query that sees no key gets zeros.
+// Sums the weights of four rows, and computes the log-sum-exp and the factors that turn weighted sums into weighted
+// means. A query whose keys are all masked gets zeros.
 fn finish(tile: Tile, row: u32) {
     var sum = vec4(0.0);
     for (var i = 0u; i < OTHER_VEC4S; i += 1u) {

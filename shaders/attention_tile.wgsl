@@ -1,20 +1,20 @@
-// What the kernels of attention for CPU adapters share: the scores of queries against keys, 4 rows against 4 others, as a
-// matrix with a column for each row. The rows are queries and the others keys, or the other way about where it is
-// gradients of keys that are summed.
+// The prelude of the attention kernels for CPU adapters: the scores of queries against keys, 4 rows by 4 others, as a
+// matrix with a column for each row. The rows are queries and the others are keys, or the reverse for gradients of keys
+// and values.
 //
-// A workgroup has a tile of rows, 4 for each invocation, and goes along the others a tile of them at a time. Workgroup
-// memory is slow there, and is not used. As this file stands, an invocation works against four others, which it reads
+// A workgroup has a tile of rows, 4 per invocation, and iterates over tiles of the others. It does not use workgroup
+// memory, which is slow on a CPU adapter. By default an invocation processes four others at a time and reads them
 // itself; `attention_broadcast.wgsl` is a variant.
 
 const GROUP: u32 = 8u;
 override OF_KEYS: bool = false; // the rows are keys
 
-// How the others are read: as LOADS rows of an invocation's own, which give OTHERS times four rows.
+// How the others are read: an invocation loads LOADS rows, and `shared_rows` returns OTHERS times four rows.
 // hook others
 const OTHERS: u32 = 1u;
 const LOADS: u32 = 4u;
 
-// Which of the others a load reads.
+// The index, within a tile, of the row that a load reads.
 fn loaded(lane: u32, load: u32) -> u32 { return load; }
 
 fn shared_rows(rows: array<vec4<f32>, LOADS>) -> Others {
@@ -36,11 +36,11 @@ const SPAN: vec4<u32> = vec4(0u, 1u, 2u, 3u);
 alias At = array<u32, LOADS>;
 alias Others = array<mat4x4<f32>, OTHERS>;
 
-// A workgroup's tile of rows, of which an invocation has those from `first + 4 lane` on. The spare workgroups repeat the
-// last tile, and must not store.
+// A workgroup's tile of rows. An invocation has the four rows from `first + 4 lane` on. Surplus workgroups repeat the
+// last tile and must not store.
 struct Tile { exists: bool, batch: u32, first: u32 }
 
-// The tiles lie along the rows, batch after batch.
+// Tiles are numbered along the rows, then along the batches.
 fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
     let wanted = group.y * groups.x + group.x;
     let tiles = (row_count() + ROWS - 1u) / ROWS;
@@ -51,25 +51,25 @@ fn tile_of(group: vec3<u32>, groups: vec3<u32>) -> Tile {
 fn row_count() -> u32 { return select(params.queries, params.keys, OF_KEYS); }
 fn other_count() -> u32 { return select(params.keys, params.queries, OF_KEYS); }
 
-// Which of an invocation's rows it stores.
+// Which of its four rows an invocation stores.
 fn storing(tile: Tile, lane: u32) -> vec4<bool> {
     return vec4(tile.exists) & (own_row(tile, lane) + SPAN < vec4(row_count()));
 }
 
 fn own_row(tile: Tile, lane: u32) -> u32 { return tile.first + 4u * lane; }
 
-// Where four rows of a batch's head begin in memory; those beyond the last are the last once more.
+// The offsets of four rows of a head. Rows beyond the last are clamped to it.
 fn rows4(batch: u32, first: u32, count: u32, width: u32) -> vec4<u32> {
     let rows = batch / params.heads * count + min(first + SPAN, vec4(count - 1u));
     return (rows * params.heads + batch % params.heads) * width;
 }
 
-// Where an invocation's rows begin.
+// The offsets of an invocation's rows.
 fn own(tile: Tile, lane: u32, width: u32) -> vec4<u32> {
     return rows4(tile.batch, own_row(tile, lane), row_count(), width);
 }
 
-// Where those of the others begin, from the first on, that an invocation reads.
+// The offsets of the others that an invocation reads in the tile from `first` on.
 fn others(tile: Tile, lane: u32, first: u32, width: u32) -> At {
     var at: At;
     for (var i = 0u; i < LOADS; i += 1u) {
@@ -78,7 +78,7 @@ fn others(tile: Tile, lane: u32, first: u32, width: u32) -> At {
     return at;
 }
 
-// Four columns of an invocation's rows, and of the others, in what is multiplied to scores.
+// Four columns of the queries or keys: `own_qk` of an invocation's rows, `others_qk` of the others.
 fn own_qk(at: vec4<u32>) -> mat4x4<f32> {
     if (OF_KEYS) { return mat4x4(k[at.x], k[at.y], k[at.z], k[at.w]); }
     return mat4x4(q[at.x], q[at.y], q[at.z], q[at.w]);
@@ -109,7 +109,7 @@ fn scores(tile: Tile, lane: u32, other: u32) -> Others {
     return all;
 }
 
-// The scores as the mask leaves them.
+// The masked scores.
 fn seen(batch: u32, rows: vec4<u32>, others: vec4<u32>, products: vec4<f32>) -> vec4<f32> {
     let queries = select(rows, others, OF_KEYS);
     let keys = select(others, rows, OF_KEYS);
@@ -130,7 +130,7 @@ fn seen(batch: u32, rows: vec4<u32>, others: vec4<u32>, products: vec4<f32>) -> 
     return select(vec4(UNSEEN), score, seen);
 }
 
-// The weights of keys, from their scores and the logarithms of what the queries' weights are shares of.
+// e^(score - base), 0 for a masked key. `base` is a maximum or the log-sum-exp of the query.
 fn weights(scores: vec4<f32>, base: vec4<f32>) -> vec4<f32> {
     return select(exp4_(scores - base), vec4(0.0), scores == vec4(UNSEEN));
 }

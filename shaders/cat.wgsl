@@ -1,7 +1,8 @@
-// Up to seven operands of `cat`, each copied to its place: their rows side by side are a part of the result's. Where
-// there are fewer, the last stands for the others too, with no length.
+// Copies up to seven operands of `cat` to the result. A row of the result holds, from `start` on, a row of each
+// operand, one after another. If there are fewer than seven, the last operand also takes the remaining bindings, with
+// no elements.
 
-// An element of any dtype, or four.
+// One element of any dtype, or a vec4.
 // hook word
 alias Word = u32;
 // end word
@@ -18,7 +19,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read> x4: array<Word>;
 @group(0) @binding(6) var<storage, read> x5: array<Word>;
 @group(0) @binding(7) var<storage, read> x6: array<Word>;
-@group(0) @binding(8) var<storage, read_write> y: array<Word>; // [rows, length]: `end6` of a row, from `start` on
+@group(0) @binding(8) var<storage, read_write> y: array<Word>; // [rows, length]: writes `end6` per row, from `start`
 
 @compute @workgroup_size(64)
 fn main(

@@ -1,10 +1,11 @@
-// What every kernel may call. WGSL lets a compiler assume that there are no NaNs, so they are told by their bits.
+// Functions for every kernel. WGSL lets a compiler assume that there are no NaNs, so these functions detect NaN by its
+// bits.
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
 }
 
-// The larger one; NaN if either is (the built-in drops NaNs).
+// The maximum; NaN if either operand is NaN (the built-in may return the other one).
 fn max_f32(a: f32, b: f32) -> f32 {
     return select(select(max(a, b), b, is_nan(b)), a, is_nan(a));
 }
@@ -33,7 +34,7 @@ fn mul_wide(a: u32, b: u32) -> vec2<u32> { // low word, high word
     return vec2(a * b, ah * bh + (mid >> 16u) + (cross >> 16u));
 }
 
-// Philox 4x32-10 (Salmon et al., 2011): word `index` of the stream (seed, counter), as a number in [0, 1).
+// Philox 4x32-10 (Salmon et al., 2011): word `index` of the stream (seed, counter), converted to [0, 1).
 fn uniform_(seed_low: u32, seed_high: u32, counter_low: u32, counter_high: u32, index: u32) -> f32 {
     var x = vec4(index / 4u, 0u, counter_low, counter_high);
     var key = vec2(seed_low, seed_high);

@@ -1,15 +1,16 @@
-// Convolutions and transposed convolutions: each output gathers what reaches it. Along each dim, output p reads at tap k
-// the input (p * up + k * dilation - before) / down, where that is whole and inside. A convolution goes up by its
-// stride; a transposed one goes down by it, and meets its taps in reverse.
+// Convolutions and transposed convolutions: each output gathers its inputs. Along each dim, output p at tap k reads the
+// input (p * up + k * dilation - before) / down, if that is an integer and inside. `up` is the stride of a convolution
+// and `down` that of a transposed one, whose taps are reversed; the other is 1.
 //
-// Outputs of one phase (p modulo `down`) meet the same taps, so that a workgroup, which works on one phase, reads the
-// weight at one place. An invocation holds CHANNELS x NEIGHBOURS outputs: neighbours of the phase along the width.
+// Outputs of one phase (p modulo `down`) use the same taps. A workgroup computes outputs of one phase, so all its
+// invocations read the same weights. An invocation holds CHANNELS x NEIGHBOURS outputs: neighbours of the phase along
+// the width.
 
 override GROUP: u32 = 64u;
-override RAGGED: bool = false; // some phases have fewer taps in a row
+override RAGGED: bool = false; // some phases have fewer than TAPS taps in a row
 
-// CHANNELS of an invocation, at most `outs`; NEIGHBOURS; TAPS of a phase in a row of the window. A tap reads at a neighbour
-// what the tap BACK before it reads SHIFT neighbours on.
+// CHANNELS and NEIGHBOURS of an invocation, CHANNELS at most `outs`. TAPS: the most taps that a phase has in a row of
+// the window. Tap k reads for neighbour j the input that tap k - BACK reads for neighbour j + SHIFT.
 // hook constants
 const CHANNELS: u32 = 1u;
 const NEIGHBOURS: u32 = 4u;
@@ -18,7 +19,7 @@ const BACK: u32 = 1u;
 const SHIFT: u32 = 1u;
 // end constants
 
-// LANES invocations load one weight each and share it. `conv_subgroups.wgsl` is a variant.
+// LANES invocations each load one weight and share it. `conv_subgroups.wgsl` is a variant.
 // hook subgroups
 const LANES: u32 = 1u;
 fn shared_by(lane: u32, own: f32) -> f32 { return own; }
@@ -27,12 +28,12 @@ fn shared_by(lane: u32, own: f32) -> f32 { return own; }
 struct Params {
     input: vec2<i32>, output: vec2<i32>, window: vec2<i32>, // height and width
     up: vec2<i32>, down: vec2<i32>, dilation: vec2<i32>, before: vec2<i32>,
-    every: vec2<i32>, reach: vec2<i32>, // from a tap of a phase to its next: taps, and inputs
-    tiles: vec2<u32>,                   // of a phase: rows, and columns / NEIGHBOURS
+    every: vec2<i32>, reach: vec2<i32>, // distance to a phase's next tap: in taps, and in inputs
+    tiles: vec2<u32>,                   // per phase: rows, and columns / NEIGHBOURS
     batch: u32, groups: u32,
-    ins: u32, outs: u32,                // channels of a group
-    first: i32, next: i32,              // tap 0 in the weight, and the step to the next
-    from_in: u32, from_out: u32,        // steps in the weight to the next channels of a group
+    ins: u32, outs: u32,                // channels per group
+    first: i32, next: i32,              // offset of tap 0 in the weight, and the stride of taps
+    from_in: u32, from_out: u32,        // strides of the weight along `ins` and `outs`
     biased: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -46,7 +47,7 @@ fn load(row: i32, x: i32, inside: bool) -> f32 {
     return select(0.0, input[select(0, row + x, there)], there);
 }
 
-// The first tap that a phase meets; the window's size if there is none.
+// The first tap of a phase; the window's size if there is none.
 fn first_tap(phase: vec2<i32>, dim: u32) -> i32 {
     let size = params.window[dim];
     var tap = 0;
@@ -62,7 +63,8 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    // The workgroup's channels and phase. The last part of the channels goes back over some of the part before.
+    // The workgroup's channels and phase. The last block of channels may overlap the one before; `fresh` is the first
+    // channel that this block stores.
     let parts = (params.outs + CHANNELS - 1u) / CHANNELS;
     var rest = workgroup.y * workgroups.x + workgroup.x;
     let fresh = rest % parts * CHANNELS;

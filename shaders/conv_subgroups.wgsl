@@ -1,4 +1,4 @@
-// `conv.wgsl` and `conv_weight.wgsl` where a workgroup is a subgroup of eight.
+// The variant of `conv.wgsl` and `conv_weight.wgsl` where a workgroup is a subgroup of eight invocations.
 
 // hook subgroups
 const LANES: u32 = 8u;

@@ -1,15 +1,15 @@
-// The gradient of a convolution's weight: for each tap, the sum over images and places of the input there times the
-// output's gradient; and that gradient's own sum, which is the gradient of a bias. Each chunk of the rows of all places
-// gives partial sums; another kernel adds those.
+// The gradient of a convolution's weight: for each tap, the sum over images and places (output positions) of the input
+// times the output's gradient. Also the gradient of the bias, the sum of the output's gradient. The rows of places of
+// all images are split into chunks with partial sums, which another kernel adds.
 //
-// An invocation holds CHANNELS x LINES x TAPS results: output channels, rows of windows of neighbouring planes, and taps in
-// each. Those lines and taps are a column.
+// An invocation holds CHANNELS x LINES x TAPS results: output channels, rows of the window in neighbouring planes, and
+// taps in each row. The lines and taps of an invocation are a column.
 
 override GROUP: u32 = 64u;
 
-// CHANNELS: at most `outs`. PLANES are input channels, a divisor of `ins`. ROWS and TAPS in them are of a window: divisors
-// of its height and width. PLACES in a row are added together: at most as many as there are. A tap reads at a place what
-// the tap BACK before it reads SHIFT places on.
+// CHANNELS: at most `outs`. PLANES: input channels, a divisor of `ins`. ROWS and TAPS of the window: divisors of its
+// height and width. PLACES: neighbours in a row that are loaded together, at most the row's length. Tap k reads for
+// place j the input that tap k - BACK reads for place j + SHIFT.
 // hook constants
 const CHANNELS: u32 = 1u;
 const PLANES: u32 = 1u;
@@ -21,14 +21,14 @@ const SHIFT: u32 = 1u;
 // end constants
 const LINES: u32 = PLANES * ROWS;
 
-// LANES invocations load one gradient each and share it. `conv_subgroups.wgsl` is a variant.
+// LANES invocations each load one gradient and share it. `conv_subgroups.wgsl` is a variant.
 // hook subgroups
 const LANES: u32 = 1u;
 fn shared_by(lane: u32, own: f32) -> f32 { return own; }
 // end subgroups
 
-// An invocation's index in the grid is the sum of these two. Invocations that share gradients have one chunk, which the first
-// of them tells, without what differs between them: so their loops are in uniform control flow.
+// An invocation's index in the grid is the sum of these two. Invocations that share gradients must have their loops in
+// uniform control flow, so they compute their chunk from the shared part only.
 // hook index
 fn shared_index(workgroup: u32, invocation: u32) -> u32 { return workgroup * GROUP + invocation; }
 fn own_index(invocation: u32) -> u32 { return 0u; }
@@ -38,8 +38,8 @@ struct Params {
     input: vec2<i32>, places: vec2<i32>, window: vec2<i32>, // height and width
     stride: vec2<i32>, padding: vec2<i32>, dilation: vec2<i32>,
     batch: u32, groups: u32,
-    ins: u32, outs: u32, // channels of a group
-    columns: u32,        // of a group: with LANES whole workgroups, of which the last may have idle ones
+    ins: u32, outs: u32, // channels per group
+    columns: u32,        // per group; rounded up to whole workgroups if invocations share gradients
     chunks: u32, rows: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -59,7 +59,7 @@ fn main(
     @builtin(num_workgroups) workgroups: vec3<u32>,
     @builtin(local_invocation_index) invocation: u32,
 ) {
-    // The last part of the channels goes back over some of the part before.
+    // The last block of channels may overlap the one before; `fresh` is the first channel that this block stores.
     let tiles = (params.outs + CHANNELS - 1u) / CHANNELS;
     var rest = shared_index(workgroup.y * workgroups.x + workgroup.x, invocation);
     let column = rest % params.columns + own_index(invocation);
@@ -79,13 +79,13 @@ fn main(
     let corner = tap * params.dilation - params.padding;
 
     var sums: array<array<array<f32, TAPS>, LINES>, CHANNELS>;
-    var totals: array<f32, CHANNELS>; // of channel i + own lane at i / LANES
+    var totals: array<f32, CHANNELS>; // element i / LANES: the sum of channel i + own lane
     var image = start / u32(params.places.x);
     var place = i32(start % u32(params.places.x));
     for (var r = start; r < min(start + params.rows, all); r += 1u) {
         let area = u32(params.places.x * params.places.y);
         let base = ((image * params.groups + group) * params.outs + out) * area + u32(place * params.places.y);
-        // The last places go back over some of those before, which then count no more.
+        // The last block of places may overlap the one before. The places in both get a gradient of 0 the second time.
         for (var first = 0; first < params.places.y; first += i32(PLACES)) {
             let at = min(first, params.places.y - i32(PLACES));
             var v: array<array<array<f32, PLACES>, TAPS>, LINES>;

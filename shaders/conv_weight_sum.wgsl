@@ -1,4 +1,4 @@
-// The gradients of a convolution's weight and bias, each the sum of its parts, always in the same order.
+// Adds the partial gradients of a convolution's weight and bias, always in the same order.
 
 override GROUP: u32 = 64u;
 

@@ -1,5 +1,5 @@
-// Loss and log-sum-exp of each row of logits, read once: the sum is that of e^(x - the largest so far), so logits of any
-// size are safe (Milakov and Gimelshein, 2018).
+// The loss and log-sum-exp of each row of logits, in one pass: it sums e^(x - maximum so far), so large logits do not
+// overflow (Milakov and Gimelshein, 2018).
 
 struct Params { rows: u32, length: u32, site: u32 } // `length` in packs
 @group(0) @binding(0) var<uniform> params: Params;
@@ -12,7 +12,7 @@ struct Params { rows: u32, length: u32, site: u32 } // `length` in packs
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
     let wanted = row_of(workgroup, invocation);
-    let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
+    let row = min(wanted, params.rows - 1u); // barriers need every lane, so surplus lanes repeat the last row
     let base = row * params.length;
     let first = invocation.index % LANES;
 

@@ -1,4 +1,4 @@
-// The gradient of the logits: (softmax - one at the label) times the gradient of the row's loss.
+// The gradient of the logits: (softmax - one-hot label) times the gradient of the row's loss.
 
 struct Params { rows: u32, length: u32, site: u32 } // `length` in packs
 @group(0) @binding(0) var<uniform> params: Params;

@@ -1,6 +1,6 @@
-// Kernels of elementwise operations: each computes every index of its space once. Several may share a dispatch. Codegen
-// fills the hooks; as it is, this file doubles a vector. Names that end in `_0` are the kernel's own. It stands
-// on `workgroup.wgsl`.
+// Elementwise kernels: each invocation computes one index of the iteration space, or four neighbours as a vec4. Several
+// kernels may share a dispatch. Codegen fills the hooks; the defaults double a vector. Codegen replaces the suffix `_0`
+// to make each kernel's names unique. `workgroup.wgsl` is the prelude.
 
 override GROUP: u32 = 64u;
 
@@ -18,7 +18,7 @@ fn element_0(i: u32) {
 }
 // end element
 
-// `group` counts the kernel's own workgroups.
+// `group` is the workgroup's index within this kernel.
 fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
     let i = group * GROUP + invocation.index;
     if (i < params.len_0) {

@@ -1,4 +1,4 @@
-// (x - mean) / √(variance + eps) * weight + bias of each row. With a mean of 0 throughout it is an RMS norm.
+// (x - mean) / √(variance + eps) * weight + bias of each row. An RMS norm (CENTRED = false) takes 0 as the mean.
 
 override CENTRED: bool = true;
 override WEIGHT: bool = true;
@@ -16,14 +16,14 @@ struct Params { rows: u32, length: u32, eps: f32 } // `length` in packs
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
     let wanted = row_of(workgroup, invocation);
-    let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
+    let row = min(wanted, params.rows - 1u); // barriers need every lane, so surplus lanes repeat the last row
     let base = row * params.length;
     let first = invocation.index % LANES;
     let count = f32(params.length * WIDTH);
 
     var centre = 0.0;
     if (CENTRED) {
-        // Summed from the first element on: a mean far from 0 would cost the sum its digits.
+        // Subtracts the row's first element, because a sum of numbers with a mean far from 0 would lose precision.
         let origin = element(x[base], 0u);
         var sum = 0.0;
         for (var j = first; j < params.length; j += LANES) {

@@ -1,5 +1,5 @@
-// The gradient of x. With g the gradient of the normalised row n: rstd (g - mean of g - n * mean of (g n)), plus what else
-// there is of it.
+// The gradient of x: rstd (g - mean(g) - n mean(g n)), where n is the normalised row and g its gradient. PLUS adds
+// another gradient of x.
 
 override CENTRED: bool = true;
 override WEIGHT: bool = true;
@@ -23,7 +23,7 @@ fn grad_normal(i: u32, j: u32) -> Pack {
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
     let wanted = row_of(workgroup, invocation);
-    let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
+    let row = min(wanted, params.rows - 1u); // barriers need every lane, so surplus lanes repeat the last row
     let base = row * params.length;
     let first = invocation.index % LANES;
     let count = f32(params.length * WIDTH);

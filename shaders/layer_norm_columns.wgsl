@@ -1,4 +1,4 @@
-// The gradients of weight and bias, still apart for each chunk of rows: sums of g n and of g, n the normalised rows.
+// Partial gradients of weight and bias, one per chunk of rows: the sums of g n and of g, where n is the normalised row.
 
 struct Params { rows: u32, length: u32, chunk: u32, sums: u32 } // `length` and `sums` in packs
 @group(0) @binding(0) var<uniform> params: Params;

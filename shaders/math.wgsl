@@ -1,30 +1,31 @@
-// Elementary functions to a few ulp (units in the last place) on every driver. WGSL allows its built-ins far more: sin and
-// cos 2^-11 absolute within [-π, π] and anything outside, exp 3 + 2|x| ulp, pow the errors of log2 and exp2 together.
+// Elementary functions, accurate to a few ulp (units in the last place) on every driver. WGSL allows its built-ins
+// larger errors: sin and cos 2^-11 absolute within [-π, π] and any error outside, exp 3 + 2|x| ulp, pow those of log2
+// and exp2 combined.
 //
-// A compiler may contract, reassociate, flush denormals, and assume that there is no NaN and no infinity. So the ends of
-// a function are told by the bits of its operand, and `as_is_` stands around what must be rounded before more is added.
-// Polynomials are minimax; the error that stands with each is relative to the function.
+// A compiler may contract, reassociate, flush denormals, and assume that there is no NaN and no infinity. So a function
+// detects special operands by their bits, and wraps in `as_is_` each value that must be rounded before it is used
+// further. Polynomials are minimax; the error stated for each is relative to the function.
 
-// A number as n units and a rest.
+// A number as n times a unit, plus a remainder r.
 struct Split { n: i32, r: f32 }
 
-const LN_2_HIGH: f32 = 0.69314575; // 15 bits: whole numbers up to 511 times it are exact
+const LN_2_HIGH: f32 = 0.69314575; // 15 bits, so that its product with an integer up to 511 is exact
 const LN_2_LOW: f32 = 1.4286068e-6;
-// Added to a number it leaves the nearest whole number, in the low bits of the sum.
+// Adding it rounds a number to the nearest integer, which is then in the low bits of the sum.
 const ROUND: f32 = 12582912.0; // 3 * 2^22
 const ROUND_BITS: i32 = 0x4b400000;
 
-// x: only a NaN could change, but a compiler that does not know x cannot pass its sums through.
+// Returns x; it could only change the bits of a NaN. A compiler cannot reassociate or contract arithmetic across it.
 fn as_is_(x: f32) -> f32 {
     return bitcast<f32>(min(bitcast<u32>(x), 0xfffffffeu));
 }
 
-// The first 12 bits: products of two such numbers are exact.
+// x truncated to a significand of 12 bits: products of two such numbers are exact.
 fn high_(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) & 0xfffff000u);
 }
 
-// x 2^n, for a result that is a normal number.
+// x 2^n. The result must be a normal number.
 fn scaled_(x: f32, n: i32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) + (bitcast<u32>(n) << 23u));
 }
@@ -37,7 +38,7 @@ fn split_by_ln_2_(x: f32) -> Split {
 
 // x = 2^n (1 + r) with 1 + r in [√½, √2), from the bits of a positive, finite x.
 fn split_by_power_of_2_(bits: u32) -> Split {
-    let tiny = bits < 0x00800000u; // a denormal, read as a whole number: arithmetic may flush it
+    let tiny = bits < 0x00800000u; // a denormal: its bits are converted as an integer, since arithmetic may flush it
     let normal = select(bits, bitcast<u32>(f32(bits)), tiny);
     let n = bitcast<i32>(normal - 0x3f3504f3u) >> 23u; // √½
     let r = bitcast<f32>(normal - (bitcast<u32>(n) << 23u)) - 1.0;
@@ -50,7 +51,7 @@ fn expm1_near_0_(r: f32) -> f32 {
     return as_is_(fma(r * r, p, r));
 }
 
-// e^(x + low) for a small `low`, where the result is a normal number.
+// e^(x + low) for a small `low`. The result must be a normal number.
 fn exp_normal_(x: f32, low: f32) -> f32 {
     let s = split_by_ln_2_(x);
     return scaled_(1.0 + expm1_near_0_(s.r + low), s.n);
@@ -65,7 +66,7 @@ fn exp4_(x: vec4<f32>) -> vec4<f32> {
     return vec4(exp_(x.x), exp_(x.y), exp_(x.z), exp_(x.w));
 }
 
-// 2^n (1 + q) - 1, by half the power since 2^128 is no number.
+// e^x - 1 = 2^n (1 + q) - 1, computed from 2^(n - 1) because 2^128 overflows.
 fn expm1_(x: f32) -> f32 {
     let s = split_by_ln_2_(x);
     let half = scaled_(0.5, s.n);
@@ -84,7 +85,7 @@ fn log_of_(s: Split) -> f32 {
     return fma(n, LN_2_HIGH, r + fma(u, -0.5, fma(u * r, p, n * LN_2_LOW)));
 }
 
-// A logarithm's result for an argument of these bits: `y` only if that is positive and finite.
+// The logarithm of the number with these bits: `y` if it is positive and finite, otherwise the special value.
 fn log_ends_(bits: u32, y: f32) -> f32 {
     let negative = bits > 0x80000000u;
     let infinite = bitcast<f32>(bits | select(0u, 0x7fc00000u, negative));
@@ -97,7 +98,7 @@ fn log_(x: f32) -> f32 {
     return log_ends_(bits, log_of_(split_by_power_of_2_(bits)));
 }
 
-// 1 + x = 2^n (1 + r), where r comes from x itself: the sum has lost x's last digits.
+// 1 + x = 2^n (1 + r), where r is computed from x, because the rounded sum has lost x's last bits.
 fn log1p_(x: f32) -> f32 {
     let bits = bitcast<u32>(1.0 + x);
     let s = split_by_power_of_2_(bits);
@@ -106,7 +107,7 @@ fn log1p_(x: f32) -> f32 {
     return select(log_ends_(bits, log_of_(Split(s.n, r))), x, x == 0.0);
 }
 
-// A polynomial near 0, where the exponentials would cancel: for |x| < 0.625 its error is 4e-9.
+// Uses a polynomial for |x| < 0.625, where the exponentials would cancel. Its error is 4e-9.
 fn tanh_(x: f32) -> f32 {
     let u = x * x;
     let p = (((-0.0057170363 * u + 0.020650579) * u - 0.053743497) * u + 0.13331491) * u - 0.33333284;
@@ -119,8 +120,8 @@ fn sigmoid_(x: f32) -> f32 {
     return 1.0 / (1.0 + exp_(-x));
 }
 
-// Φ(-t) for t >= 0, the normal distribution's tail, as exp(-t²/2) u P(u). Error of the polynomial: 1.5e-8. The square is
-// taken in two parts, since what its last digit loses grows with it.
+// Φ(-t) for t >= 0, the tail of the normal distribution, as exp(-t²/2) u P(u). Error of the polynomial: 1.5e-8. The
+// square is computed in two parts, because exp would turn its absolute rounding error into a relative one.
 fn normal_tail_(t: f32) -> f32 {
     let u = 1.0 / fma(t, 0.390625, 1.0);
     var p = fma(fma(0.029538741, u, -0.16983117), u, 0.3898341);
@@ -136,7 +137,7 @@ fn ndtr_(x: f32) -> f32 {
     return select(select(tail, 1.0 - tail, x > 0.0), x, is_nan(x));
 }
 
-// |x| < 1: x + x P(x²), where the polynomial's error is 1.2e-9; beyond: 1 - 2 Φ(-√2 |x|).
+// x + x P(x²) for |x| < 1, otherwise sign(x) (1 - 2 Φ(-√2 |x|)). Error of the polynomial: 1.2e-9.
 fn erf_(x: f32) -> f32 {
     let u = x * x;
     var p = 7.889119e-5 * u - 0.0008020841;
@@ -147,8 +148,9 @@ fn erf_(x: f32) -> f32 {
     return select(select(large, small, abs(x) < 1.0), x, is_nan(x));
 }
 
-// |x| = n π/2 + r with |r| <= π/4 and n modulo 4, for every finite x (Payne and Hanek, 1983): |x| is a whole number of 24
-// bits times a power of two; of the bits of 2/π, with 32 zeros before them, 96 from `start` on count in the product modulo 4.
+// |x| = n π/2 + r with |r| <= π/4 and n modulo 4, for every finite x (Payne and Hanek, 1983). |x| is a 24-bit integer
+// times a power of two. `words` and `later` hold 2/π after 32 zero bits; only the 96 bits from bit `start` on affect
+// the product modulo 4.
 fn split_by_half_pi_(x: f32) -> Split {
     let bits = bitcast<u32>(x) & 0x7fffffffu;
     let whole = (bits & 0x007fffffu) | 0x00800000u;
@@ -165,7 +167,8 @@ fn split_by_half_pi_(x: f32) -> Split {
     let low = middle.x + mul_wide(whole, window.z).y;
     let high = whole * window.x + middle.y + select(0u, 1u, low < middle.x);
     let n = (high + 0x20000000u) >> 30u;
-    // The rest is signed: as a magnitude, in two parts so that it is rounded once, times π/2 in two parts.
+    // The remainder is signed. Its magnitude is converted in two parts, so that it is rounded once, and multiplied by
+    // π/2, also in two parts.
     let rest = high - (n << 30u);
     let negative = rest >> 31u == 1u;
     let flip = select(0u, 0xffffffffu, negative);
@@ -186,7 +189,7 @@ fn sine_of_(s: Split) -> f32 {
     return select(y, -y, (s.n & 2) == 2);
 }
 
-// y, or NaN where x is infinite or NaN.
+// y, or NaN if x is infinite or NaN.
 fn of_finite_(x: f32, y: f32) -> f32 {
     let bits = bitcast<u32>(x) | 0x7fc00000u;
     return select(y, bitcast<f32>(bits), (bitcast<u32>(x) & 0x7f800000u) == 0x7f800000u);
@@ -202,8 +205,8 @@ fn cos_(x: f32) -> f32 {
     return of_finite_(x, sine_of_(Split(s.n + 1, s.r)));
 }
 
-// a^b as C's powf: 0^0 and 1^b are 1, a negative base wants a whole exponent (else NaN). The logarithm is a sum of two
-// numbers, since its last digit counts as often as the exponent says (FreeBSD's e_powf.c does the same).
+// a^b like C's powf: 0^0 and 1^b are 1; a negative base with a fractional exponent gives NaN. The logarithm is kept as
+// a sum of two floats, because the exponent multiplies its rounding error (FreeBSD's e_powf.c does the same).
 fn pow_(a: f32, b: f32) -> f32 {
     let bits = bitcast<u32>(a) & 0x7fffffffu;
     let s = split_by_power_of_2_(bits);

@@ -1,6 +1,7 @@
-// What the variants of the matrix product share: C[z] = A[z] B[z] for any strides. A transposed operand is a pair of
-// strides, a broadcast batch a stride of 0. With `splits` > 1 each part of K gives a partial product; the parts follow
-// one another in C, and a reduction adds them. Every variant adds the products up in the order of K unless it says so.
+// The prelude of the matrix product kernels: C[z] = A[z] B[z] with any strides. Swapped strides transpose an operand,
+// and a batch stride of 0 broadcasts it. If `splits` > 1, each part of K gives a partial product; the partial products
+// follow one another in C, and a reduction adds them. Every variant sums in the order of K unless its file says
+// otherwise.
 
 struct Params {
     m: u32, n: u32, k: u32,
@@ -16,12 +17,12 @@ struct Params {
 }
 @group(0) @binding(0) var<uniform> params: Params;
 
-// The part of the product that is a workgroup's.
+// A workgroup's part of the product.
 struct Work {
-    exists: bool,                 // the grid may have more workgroups than there are parts
+    exists: bool,                 // false for surplus workgroups of the grid
     tile_m: u32, tile_n: u32,
-    first: u32, last: u32,        // the part of K; nothing where there is no work
-    a: u32, b: u32, c: u32,       // where the matrices begin
+    first: u32, last: u32,        // the range of K; empty for surplus workgroups
+    a: u32, b: u32, c: u32,       // offsets of the matrices
 }
 
 fn work_of(group: vec3<u32>, groups: vec3<u32>) -> Work {
@@ -43,7 +44,7 @@ fn work_of(group: vec3<u32>, groups: vec3<u32>) -> Work {
 
 // hook result
 @group(0) @binding(3) var<storage, read_write> c: array<f32>; // [splits, batch, m, n]
-// What becomes of result `i`, counted in the order of C.
+// Stores the result with linear index `i` in C. An epilogue replaces this function.
 fn result(i: u32, v: f32) {
     c[i] = v;
 }

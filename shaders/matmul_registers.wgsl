@@ -1,10 +1,11 @@
-// The matrix product without workgroup memory or barriers, which are slow where a CPU runs the shader. An invocation
-// holds ROWS x COLS results in registers; its columns are LANES apart, so that invocations side by side read side by side.
+// The matrix product for CPU adapters. It uses no workgroup memory and no barriers, which are slow there. An invocation
+// holds ROWS x COLS accumulators in registers; its columns are LANES apart, so that neighbouring lanes read
+// neighbouring columns.
 //
-// There a load costs as much as tens of multiplications, so tiles are as large as the compiler bears. With subgroups of
-// LANES invocations each loads another row of A and hands it to all (the tiles are written by gpu/matmul/text.rs).
-// Rows and columns beyond the edge are the last one once more, and not stored: what a result becomes may depend on what
-// lay in its place.
+// On a CPU adapter a load costs as much as tens of multiplications, so tiles are as large as the compiler can handle.
+// With subgroups of LANES invocations, each lane loads a different row of A and broadcasts it. gpu/matmul/text.rs
+// generates the larger tiles. Indices beyond the edge are clamped to the last row or column, and those results are not
+// stored: an epilogue may update its output in place, so it must run once per element.
 
 override LANES: u32 = 8u;
 
@@ -64,8 +65,8 @@ fn main(
         c1_0 = fma(x1, b0, c1_0);
         // end step
     }
-    // The first row is stored and the others move up, within a group of rows and group after group: the code of a store,
-    // and of what is made of a result, is there for one row.
+    // The loops store the first row and then move the other rows up by one, first within a group of rows, then from
+    // group to group. So the code of the store and of the epilogue is generated for one row only.
     let rows = min(ROWS, params.m - row);
     // hook stores
     for (var i = 0u; i < rows; i += 2u) {

@@ -1,5 +1,6 @@
-// The matrix product of few rows with a matrix, for GPUs: LANES invocations share the sums of one column and four rows,
-// each a part of K. Where the matrix lies in order along K all invocations go along it, else along its columns first.
+// The product of a matrix of few rows with another, for GPUs: LANES invocations split the K dim of one column and four
+// rows. If B is contiguous along K, all invocations of a workgroup read one column; otherwise neighbours read
+// neighbouring columns.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;

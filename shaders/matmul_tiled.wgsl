@@ -1,8 +1,8 @@
-// The matrix product for GPUs. A workgroup computes TILE_M x TILE_N results, an invocation ROWS x COLS of them in registers.
-// It goes along K by slices of A and B, TILE_K deep. Workgroup memory holds two slices of each: while one is multiplied,
-// the next is loaded from storage into registers, and then stored to the other. An operand is loaded in blocks of 4 x 4, as
-// vectors along whichever of its dims is contiguous. The steps of a slice are written out, since WGSL cannot ask a driver to
-// unroll a loop. gpu/matmul/text.rs writes the hooks for larger tiles.
+// The matrix product for GPUs. A workgroup computes TILE_M x TILE_N results; an invocation holds ROWS x COLS of them in
+// registers. The kernel iterates over K in slices of A and B that are TILE_K deep. Workgroup memory is double-buffered:
+// while one slice is multiplied, the next is loaded from storage into registers and then stored to the other buffer. An
+// operand is loaded in blocks of 4 x 4, as vec4 along its contiguous dim. The steps of a slice are unrolled by hand,
+// because WGSL cannot ask a driver to unroll a loop. gpu/matmul/text.rs generates the hooks for larger tiles.
 
 // hook tile
 const ROWS = 4u;
@@ -14,16 +14,16 @@ const THREADS = THREADS_M * THREADS_N;
 const TILE_M = THREADS_M * ROWS;
 const TILE_N = THREADS_N * COLS;
 const TILE_K = 8u;
-const VECTORS_A = TILE_M / 4u; // in a step of K
+const VECTORS_A = TILE_M / 4u; // vec4 per step of K
 const VECTORS_B = TILE_N / 4u;
-const BLOCKS_A = VECTORS_A * TILE_K / 4u; // in a slice
+const BLOCKS_A = VECTORS_A * TILE_K / 4u; // blocks per slice
 const BLOCKS_B = VECTORS_B * TILE_K / 4u;
 
-// Vectors along m or n, one step of K after the other.
+// vec4 along m or n, grouped by step of K.
 var<workgroup> slices_a: array<vec4<f32>, 2u * TILE_K * VECTORS_A>;
 var<workgroup> slices_b: array<vec4<f32>, 2u * TILE_K * VECTORS_B>;
 
-// A block's column j holds four neighbours along m (or n) at k + j; zeros from `last` on.
+// Column j of a block holds four consecutive elements along m (or n) at k + j, and zeros from `last` on.
 // hook loads
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 const A_IN_K = true;
@@ -73,8 +73,8 @@ fn load_b(work: Work, i: u32, k: u32) -> mat4x4<f32> {
 }
 // end loads
 
-// The blocks that an invocation loads, as (m or n, k) in a slice. The first invocations load A, the last ones B: where
-// there are as many blocks as invocations, all load both.
+// The blocks that an invocation loads, as (m or n, k) in a slice. The first BLOCKS_A invocations load A and the last
+// BLOCKS_B load B, so an invocation may load both.
 struct Share { loads_a: bool, loads_b: bool, a: vec2<u32>, b: vec2<u32> }
 struct Blocks { a: mat4x4<f32>, b: mat4x4<f32> }
 
@@ -115,7 +115,7 @@ fn stage(blocks: Blocks, share: Share, slice: u32) {
     }
 }
 
-// An invocation's results: `c3_1` is row 3, columns 4 to 7.
+// An invocation's accumulators: `c3_1` is row 3, columns 4 to 7.
 // hook step
 struct Results {
     c0_0: vec4<f32>,

@@ -1,15 +1,15 @@
-// The largest element of each window, and where it lies in its plane. A NaN is larger than anything else; of equal
-// elements, and of NaNs, the first in row-major order counts. Places outside of the plane do not.
+// The largest element of each window, and its index in the plane. A NaN is larger than any number. Among equal
+// elements, and among NaNs, the first in row-major order is chosen. Positions outside the plane are ignored.
 
 override GROUP: u32 = 64u;
-override HEIGHT: i32 = 2; // of a window: known to the compiler, which unrolls the loops
+override HEIGHT: i32 = 2; // of a window; an override, so that the compiler can unroll the loops
 override WIDTH: i32 = 2;
 
 struct Params {
     input: vec2<i32>, output: vec2<i32>, // height and width
     stride: vec2<i32>, padding: vec2<i32>, dilation: vec2<i32>,
     rows: u32, // of the output, in all planes
-    run: u32,  // neighbours in a row that are an invocation's
+    run: u32,  // neighbours in a row per invocation
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> input: array<f32>; // [planes, input]

@@ -1,11 +1,12 @@
-// The gradient of a max pool: each element takes the gradients of those windows that chose it. An invocation has a tile of
-// elements that the same windows begin at or before, from the last of them back to the first that may reach.
+// The gradient of a max pool: each element sums the gradients of the windows that chose it. The elements of a tile have
+// the same last window that begins at or before them. An invocation visits the windows from that one back to the first
+// that may reach the tile.
 
 override GROUP: u32 = 64u;
-override HEIGHT: i32 = 1; // windows that may reach a tile: known to the compiler, which unrolls the loops
+override HEIGHT: i32 = 1; // windows that may reach a tile; an override, so that the compiler can unroll the loops
 override WIDTH: i32 = 1;
 
-// A tile, of which whole ones lie between the beginnings of two windows.
+// The size of a tile, a divisor of the stride.
 // hook constants
 const ROWS: u32 = 1u;
 const COLUMNS: u32 = 1u;
@@ -14,10 +15,10 @@ const COLUMNS: u32 = 1u;
 struct Params {
     input: vec2<i32>, output: vec2<i32>, // height and width
     padding: vec2<i32>,
-    steps: vec2<i32>, // tiles from the beginning of a window to that of the next
+    steps: vec2<i32>, // the stride, in tiles
     tiles: vec2<u32>, // of a plane and the padding before it
     rows: u32,        // of tiles, in all planes
-    run: u32,         // tiles in a row that are an invocation's
+    run: u32,         // neighbouring tiles in a row per invocation
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> grad: array<f32>; // [planes, output]

@@ -1,16 +1,17 @@
-// Reductions, or one stage of them: the elements of each output are cut into `splits` parts of `part` elements, and LANES
-// invocations combine a part. Neighbouring outputs are worked on, and written, side by side. One lane an output suits CPU
-// adapters; on a GPU a row has a workgroup, whose lanes read side by side, and a column some lanes that lie STEP apart, so
-// that neighbouring invocations read neighbouring columns.
+// A reduction, or one stage of it. The elements of each output are split into `splits` parts of `part` elements, and
+// LANES invocations combine one part. Neighbouring invocations compute neighbouring outputs. A CPU adapter uses one
+// lane per output. On a GPU, the lanes of a row (up to a workgroup) read consecutive elements; the lanes of a column
+// are STEP invocations apart, so that neighbouring invocations read neighbouring columns.
 //
-// Several reductions may share a dispatch. Codegen fills the hooks; as it is, this file sums rows. Names that end in `_0` are
-// the kernel's own. `workgroup.wgsl` is its prelude; `reduce_subgroups.wgsl` is a variant.
+// Several reductions may share a dispatch. Codegen fills the hooks; the defaults sum rows. Codegen replaces the suffix
+// `_0` to make each kernel's names unique. `workgroup.wgsl` is the prelude; `reduce_subgroups.wgsl` is a variant.
 
 override GROUP: u32 = 64u;
 override LANES: u32 = 64u;
 override STEP: u32 = 1u;
 
-// Terms are added in blocks, and blocks to the sum: the rounding error grows with their number, not that of the terms.
+// Elements are summed in blocks, and the blocks are then summed, so the rounding error grows with the number of blocks
+// instead of the number of elements.
 const BLOCK: u32 = 32u;
 
 // hook bindings
@@ -31,7 +32,7 @@ fn store_0(i: u32, a: Element_0) { y0_0[i] = a.a0; }
 
 var<workgroup> partials_0: array<Element_0, GROUP>;
 
-// Combines the lanes of an output; the first of them gets the result.
+// Combines the lanes of an output. The first lane gets the result.
 // hook across
 fn across_0(workgroup: Workgroup, invocation: Invocation, own: Element_0) -> Element_0 {
     if (LANES == 1u) { return own; }
@@ -48,7 +49,7 @@ fn across_0(workgroup: Workgroup, invocation: Invocation, own: Element_0) -> Ele
 }
 // end across
 
-// `group` counts the kernel's own workgroups.
+// `group` is the workgroup's index within this kernel.
 fn kernel_0(group: u32, workgroup: Workgroup, invocation: Invocation) {
     let lane = invocation.index / STEP % LANES;
     let output = invocation.index / (STEP * LANES) * STEP + invocation.index % STEP;

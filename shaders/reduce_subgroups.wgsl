@@ -1,8 +1,9 @@
-// `reduce.wgsl` for adapters with subgroups and outputs that have a workgroup each: lanes combine within subgroups,
-// whichever lanes those are, and then the subgroups' results. Codegen writes `shuffled`.
+// The variant of `reduce.wgsl` for adapters with subgroups, where each output has a whole workgroup. Each subgroup
+// combines its lanes, then the subgroups' results are combined. It does not matter which lanes form a subgroup. Codegen
+// generates `shuffled`.
 
 // hook across
-// What lane `lane ^ step` of the subgroup has.
+// The value of lane `lane ^ step` of the subgroup.
 // hook shuffled
 fn shuffled_0(a: Element_0, step: u32) -> Element_0 { return Element_0(subgroupShuffleXor(a.a0, step)); }
 // end shuffled

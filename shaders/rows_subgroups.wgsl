@@ -1,5 +1,5 @@
-// `rows.wgsl` for adapters with subgroups and rows that have a workgroup each: lanes combine within subgroups, whichever
-// lanes those are, and then the subgroups' results.
+// The variant of `rows.wgsl` for adapters with subgroups, where each row has a whole workgroup. Each subgroup combines
+// its lanes, then every lane combines the subgroups' results. It does not matter which lanes form a subgroup.
 
 // hook across
 fn across(workgroup: Workgroup, invocation: Invocation, v: f32, sum: bool) -> f32 {

@@ -1,5 +1,5 @@
-// e^x / Σ e^x of each row, or its logarithm. The maximum is subtracted first, so numbers of any size are safe; it and the
-// sum are found in one pass, as in `cross_entropy.wgsl`.
+// e^x / Σ e^x of each row, or its logarithm. The maximum is subtracted first, so that e^x cannot overflow. One pass
+// computes the maximum and the sum, as in `cross_entropy.wgsl`.
 
 override LOG: bool = false;
 
@@ -11,7 +11,7 @@ struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` packs,
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
     let wanted = row_of(workgroup, invocation);
-    let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
+    let row = min(wanted, params.rows - 1u); // barriers need every lane, so surplus lanes repeat the last row
     let base = row / params.stride * params.stride * params.length + row % params.stride;
     let first = base + (invocation.index % LANES) * params.stride;
     let end = base + params.length * params.stride;

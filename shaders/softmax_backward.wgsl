@@ -1,4 +1,4 @@
-// The gradient of x: of a softmax y (g - Σ g y), of its logarithm g - e^y Σ g.
+// The gradient of x: y (g - Σ g y) for softmax, g - e^y Σ g for log-softmax.
 
 override LOG: bool = false;
 
@@ -11,7 +11,7 @@ struct Params { rows: u32, length: u32, stride: u32 } // rows of `length` packs,
 @compute @workgroup_size(GROUP)
 fn main(workgroup: Workgroup, invocation: Invocation) {
     let wanted = row_of(workgroup, invocation);
-    let row = min(wanted, params.rows - 1u); // barriers want every lane: the spare ones repeat the last row
+    let row = min(wanted, params.rows - 1u); // barriers need every lane, so surplus lanes repeat the last row
     let base = row / params.stride * params.stride * params.length + row % params.stride;
     let first = base + (invocation.index % LANES) * params.stride;
     let end = base + params.length * params.stride;

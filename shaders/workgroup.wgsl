@@ -1,5 +1,5 @@
-// Where a kernel is: the inputs of entry points. A struct of which one member differs between the invocations of a workgroup
-// is not uniform, and neither is control flow that depends on it: so what they share is a struct of its own.
+// The built-in inputs of entry points. WGSL's uniformity analysis treats a whole struct as non-uniform if one member
+// differs between the invocations of a workgroup, so the uniform inputs have a struct of their own.
 // `workgroup_subgroups.wgsl` is a variant.
 
 // hook inputs
@@ -13,7 +13,7 @@ struct Invocation {
 }
 // end inputs
 
-// Which workgroup of the dispatch it is. The grid has two dimensions, and may have more workgroups than were asked for.
+// The linear index of the workgroup in the dispatch. The grid has two dimensions and may contain surplus workgroups.
 fn index_of(workgroup: Workgroup) -> u32 {
     return workgroup.id.y * workgroup.count.x + workgroup.id.x;
 }

@@ -1,4 +1,4 @@
-// `workgroup.wgsl` for kernels that use subgroups.
+// The variant of `workgroup.wgsl` for kernels that use subgroups.
 
 // hook inputs
 struct Workgroup {

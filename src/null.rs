@@ -1,4 +1,4 @@
-//! The null device: counts the kernels and bytes of plans, and computes nothing.
+//! The null device, which counts the kernels and bytes of plans, and computes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ impl Backend for Null {
         counters.bytes_peak = self.bytes.peak.load(Ordering::Relaxed) as u64;
     }
 
-    /// It has no pool, so no memory is wasted or idle.
+    /// Returns the memory statistics. There is no pool, so no memory is wasted or idle.
     fn memory(&self) -> Memory {
         let [in_use, peak] =
             [&self.bytes.live, &self.bytes.peak].map(|bytes| bytes.load(Ordering::Relaxed) as u64);
@@ -81,7 +81,7 @@ impl PlanExecutor for Null {
         Ok(Box::new(()))
     }
 
-    /// Dispatches nothing, so it does not call the observer.
+    /// Counts the dispatches without executing them. The observer is not called.
     fn run(&self, run: &PlanRun, _observer: Option<&mut dyn Observer>) -> Result<(), Error> {
         self.kernels.fetch_add(run.plan.dispatches().count(), Ordering::Relaxed);
         Ok(())

@@ -8,14 +8,15 @@ use crate::core::shape::{Shape, refuse};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// The step of the differences. The error is about `step²` plus `1e-16 / step`, 1e-10 in total.
+/// The step of the differences. It minimizes the error, which is about `step²` plus `1e-16 / step`: 1e-10 in total.
 const STEP: f64 = 1e-6;
 
 /// The tolerance of a gradient: `ATOL + RTOL * |difference|`.
 const ATOL: f64 = 1e-7;
 const RTOL: f64 = 1e-5;
 
-/// Why [`gradcheck`] or [`ops::check`](crate::ops::check) failed: the first element that differs, or the device's error.
+/// The reason why [`gradcheck`] or [`ops::check`](crate::ops::check) failed: the first element that differs, or the
+/// device's error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CheckError(pub String);

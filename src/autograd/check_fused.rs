@@ -1,4 +1,4 @@
-//! Checks a fused operation: compares its kernels and its gradient rule with its decomposition in f64.
+//! Check of a fused operation: compares its kernels and its gradient rule with its decomposition in f64.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ pub struct Tolerance {
     pub rtol: f64,
 }
 
-/// Compares an operation on the inputs' device with its decomposition ([`decomposition`](Fused::decomposition)) in f64 on the
-/// CPU: every output, the gradient of each output with respect to each input, and the second-order gradients. The
-/// incoming gradients are random, so that errors do not cancel.
+/// Compares an operation on the inputs' device with its decomposition ([`decomposition`](Fused::decomposition)) in f64
+/// on the CPU: every output, the gradient of each output with respect to each input, and the second-order gradients.
+/// The incoming gradients are random, so that errors do not cancel.
 ///
-/// It does not check the decomposition itself. Compare that with an independent implementation.
+/// This function does not check the decomposition itself. Compare the decomposition with an independent implementation.
 ///
 /// # Errors
 ///
@@ -38,7 +38,7 @@ pub fn check(op: impl Fused, inputs: &[&Tensor], tolerance: Tolerance) -> Result
     check_shared(&(Arc::new(op) as Arc<dyn Fused>), inputs, tolerance, true)
 }
 
-/// [`check`], optionally of the outputs only.
+/// Performs [`check`], optionally for the outputs only.
 #[track_caller]
 pub(crate) fn check_shared(
     op: &Arc<dyn Fused>,
@@ -89,8 +89,8 @@ pub(crate) fn check_shared(
     Ok(())
 }
 
-/// For each float input its index, and the gradient of the weighted outputs: from the operation and from its
-/// decomposition. Zeros where there is no gradient.
+/// Returns, for each float input, its index and two gradients of the weighted outputs: the gradient of the operation
+/// and the gradient of its decomposition. A missing gradient is replaced by zeros.
 fn gradients(
     outputs: &[(&Tensor, &Tensor)],
     ours: &[Tensor],

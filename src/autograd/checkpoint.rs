@@ -1,4 +1,5 @@
-//! Activation checkpointing: intermediate values of a function are not kept for the backward pass but recomputed.
+//! Activation checkpointing: intermediate values of a function are recomputed in the backward pass instead of being
+//! kept in memory.
 //!
 //! Input: a function of tensors. Output: one fused node whose decomposition is the recorded graph of the function. The
 //! node has no kernel, so the forward pass runs the decomposition. The backward pass rebuilds the decomposition and
@@ -23,9 +24,9 @@ use crate::tensor::{Const, Tensor};
 /// when its gradient is computed. This trades time for memory (Chen et al., 2016, *Training deep nets with sublinear
 /// memory cost*; PyTorch's `torch.utils.checkpoint`).
 ///
-/// `f` is called once, so random numbers are drawn and running statistics are updated once; the recomputation uses the
-/// same random numbers. Parameters that `f` uses need not be among the inputs. The gradients equal those of `f(inputs)`
-/// and can be differentiated again.
+/// `f` is called once, so random numbers are drawn once and running statistics are updated once. The recomputation uses
+/// the same random numbers. Parameters that `f` uses need not be among the inputs. The gradients equal those of
+/// `f(inputs)` and can be differentiated again.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd};
@@ -46,7 +47,7 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
     if !is_grad_enabled() {
         return f(inputs);
     }
-    // Aliases of the inputs. Node ids grow with creation, so the aliases also mark where `f` begins.
+    // Aliases of the inputs. Node ids increase with creation, so nodes of `f` have larger ids than the aliases.
     let own: Vec<Tensor> = inputs.iter().map(|x| x.alias()).collect();
     let output = f(&own.iter().collect::<Vec<_>>());
     if !output.needs_grad() {
@@ -60,9 +61,9 @@ pub fn checkpoint(f: impl FnOnce(&[&Tensor]) -> Tensor, inputs: &[&Tensor]) -> T
 
 /// The recorded graph of a function.
 struct Recorded {
-    /// The number of operands that are inputs of the function. Captured tensors follow them.
+    /// The number of operands that are inputs of the function. The remaining operands are captured tensors.
     inputs: usize,
-    /// In topological order.
+    /// The recorded nodes in topological order.
     steps: Vec<RecordedNode>,
     output: From,
     spec: Spec,
@@ -72,7 +73,7 @@ struct RecordedNode {
     op: Op,
     sources: SmallVec<[From; 3]>,
     outs: SmallVec<[Spec; 1]>,
-    /// Whether gradients flow through the step: it was not built under `no_grad` and not detached.
+    /// Whether gradients propagate through the step: true unless it was built under `no_grad` or detached.
     tracks: bool,
     at: &'static Location<'static>,
 }
@@ -84,10 +85,10 @@ enum From {
 }
 
 impl Recorded {
-    /// Records the nodes between the inputs and the output, and the tensors that they capture.
+    /// Records the nodes between the inputs and the output, and returns the captured tensors.
     fn new(inputs: &[Tensor], output: &Tensor) -> (Recorded, Vec<Tensor>) {
         let start = inputs.iter().map(|x| x.node().id).min();
-        // These nodes are not rebuilt: older nodes, leaves that require a gradient, and data.
+        // Nodes that are not rebuilt: older nodes, leaves that require a gradient, and data.
         let outside = |node: &Node| {
             start.is_none_or(|start| node.id < start)
                 || node.is_leaf()
@@ -130,7 +131,7 @@ impl Recorded {
         (recorded, captured)
     }
 
-    /// Rebuilds the graph on other operands.
+    /// Rebuilds the graph with other operands.
     fn build(&self, operands: &[Tensor]) -> Tensor {
         let mut nodes: Vec<Arc<Node>> = Vec::with_capacity(self.steps.len());
         let edge = |nodes: &[Arc<Node>], from: &From| match *from {
@@ -173,15 +174,16 @@ impl Fused for Recorded {
             let own: Vec<Tensor> = operands
                 .map(|(i, x)| if i < self.inputs { after(x, [gradient]) } else { x.alias() })
                 .collect();
-            // Operations on captured tensors only are equal to those of the forward pass. The number keeps them
-            // separate in the plan.
+            // Operations whose operands are all captured tensors are equal to operations of the forward pass. The
+            // number of the recomputation prevents merging them in the plan.
             static NEXT: AtomicU64 = AtomicU64::new(1);
             let output = with_recomputation(NEXT.fetch_add(1, Ordering::Relaxed), || self.build(&own));
             (own, output)
         });
         let mut found =
             partial_gradients(&[&output], &[Some(gradient.clone())], &own.iter().collect::<Vec<_>>());
-        // The backward pass continues only when this is finished, so that the next recomputation can reuse the memory.
+        // The backward pass continues only after this recomputation is finished, so that the next recomputation can
+        // reuse the memory.
         let (inputs, captured) = found.split_at_mut(self.inputs);
         inputs
             .iter_mut()
@@ -191,10 +193,10 @@ impl Fused for Recorded {
     }
 }
 
-/// The same value, computed after the others. This delays the recomputation until its gradient exists, and it prevents
-/// merging it with equal operations of the forward pass.
+/// Returns the value of `x`, computed after the values of `others`. The dependency delays the recomputation until the
+/// gradient of its result exists, and prevents merging the recomputation with equal operations of the forward pass.
 fn after<'a>(x: &Tensor, others: impl IntoIterator<Item = &'a Tensor>) -> Tensor {
-    // This is always false, also for NaN, but only the device can know that.
+    // The condition is always false, even for NaN, but the scheduler cannot simplify it.
     let never =
         |other: &Tensor| other.detach().reshape([-1]).narrow(0, 0, 1).abs().lt(Const(0.0)).reshape(());
     let others = others.into_iter().filter(|other| other.numel() > 0);

@@ -1,4 +1,4 @@
-//! The gradients of the elementwise operations, from the rows of the table.
+//! The gradients of the elementwise operations, as defined in the table of operations.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
@@ -32,7 +32,8 @@ macro_rules! rules {
 unary_rows!(rules);
 binary_rows!(rules);
 
-/// The gradient of an operand of a maximum or minimum: all of it where the operand was selected, half of it for a tie.
+/// Computes the gradient of an operand of a maximum or minimum: the whole gradient where the operand was selected, and
+/// half of the gradient for a tie.
 fn share(won: Tensor, tied: Tensor, g: &Tensor) -> Tensor {
     won.where_(g, tied.where_(g * Const(0.5), Const(0.0)))
 }

@@ -1,7 +1,7 @@
 //! Derivatives of functions: Jacobians, Hessians, and their products with vectors. All of them use reverse passes,
 //! which can be differentiated again.
 //!
-//! The function is called with new leaves that have the values of the inputs. The results have no history.
+//! The function is called with new leaves that have the values of the inputs. The results are detached from the graph.
 
 use super::{check_seed, grad_with};
 use crate::core::grad_mode::enable_grad;
@@ -63,9 +63,9 @@ pub fn jvp(
     (y.detach(), tangent)
 }
 
-/// The Jacobian: for each input, the derivative of every element of the result with respect to every element of the
-/// input. Its shape is the shape of the result followed by the shape of the input. It takes one reverse pass for each
-/// element of the result.
+/// Computes the Jacobian: for each input, the derivative of every element of the result with respect to every element
+/// of the input. Its shape is the shape of the result followed by the shape of the input. It takes one reverse pass for
+/// each element of the result.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -83,8 +83,8 @@ pub fn jacobian(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> Vec<
     rows(&y, &leaves)
 }
 
-/// The Hessian of a scalar function: for the inputs `i` and `j`, a tensor with the shape of input `i` followed by the
-/// shape of input `j`. It takes one reverse pass for each element of the inputs.
+/// Computes the Hessian of a scalar function: for the inputs `i` and `j`, a tensor with the shape of input `i` followed
+/// by the shape of input `j`. It takes one reverse pass for each element of the inputs.
 ///
 /// ```
 /// use wgrad::{Device, Tensor, autograd::functional};
@@ -149,7 +149,7 @@ fn check_vectors(op: &str, inputs: &[&Tensor], vectors: &[&Tensor]) {
     }
 }
 
-/// The gradient of a scalar, as a differentiable graph.
+/// Computes the gradient of a scalar as a differentiable graph.
 #[track_caller]
 fn slope(op: &str, y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
     if y.numel() != 1 {
@@ -158,13 +158,13 @@ fn slope(op: &str, y: &Tensor, leaves: &[Tensor]) -> Vec<Tensor> {
     enable_grad(|| gradients(y, &y.ones_like(), leaves, true))
 }
 
-/// The sum of the products of gradients and vectors; `None` if there are none.
+/// Computes the sum of the products of gradients and vectors; `None` if there are no gradients.
 fn along(gradients: &[Tensor], vectors: &[&Tensor]) -> Option<Tensor> {
     let products = gradients.iter().zip(vectors).map(|(gradient, &vector)| (gradient * vector).sum());
     products.reduce(|a, b| a + b)
 }
 
-/// The function's value at new leaves.
+/// Evaluates the function at new leaves.
 #[track_caller]
 fn apply(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> (Vec<Tensor>, Tensor) {
     let mut leaves = Vec::new();
@@ -175,7 +175,7 @@ fn apply(f: impl FnOnce(&[Tensor]) -> Tensor, inputs: &[&Tensor]) -> (Vec<Tensor
     (leaves, y)
 }
 
-/// The gradients of the leaves; zeros where the output does not depend on a leaf.
+/// Computes the gradients of the leaves. The gradient is zero for a leaf on which the output does not depend.
 fn gradients(y: &Tensor, vector: &Tensor, leaves: &[Tensor], create_graph: bool) -> Vec<Tensor> {
     let found = grad_with(y, vector, &leaves.iter().collect::<Vec<_>>(), create_graph);
     found.into_iter().zip(leaves).map(|(found, leaf)| found.unwrap_or_else(|| leaf.zeros_like())).collect()

@@ -1,8 +1,8 @@
-//! Reverse-mode differentiation: walks the graph once, newest node first, and extends it with the gradient rule of each
-//! node.
+//! Reverse-mode differentiation: traverses the graph once, latest node first, and extends the graph with the gradient
+//! rule of each node.
 //!
-//! Input: a tensor to differentiate. Output: gradients, which are ordinary graph and can be differentiated again. A
-//! rule handles one node; only this module orders, accumulates and stores gradients.
+//! Input: a tensor to differentiate. Output: gradients, which are ordinary graph nodes and can be differentiated again.
+//! A rule handles one node; only this module orders, accumulates and stores gradients.
 
 mod check;
 pub(crate) mod check_fused;
@@ -45,7 +45,7 @@ pub fn grad(output: &Tensor, inputs: &[&Tensor], create_graph: bool) -> Vec<Opti
     grad_with(output, &seed("grad", output), inputs, create_graph)
 }
 
-/// [`grad`] for an output of any shape. `seed` is the gradient with respect to the output.
+/// Computes [`grad`] for an output of any shape. `seed` is the gradient with respect to the output.
 ///
 /// # Panics
 ///
@@ -63,8 +63,8 @@ pub fn grad_with(
     with_grad(create_graph, || pass.gradients(&[Some(seed.clone())], inputs))
 }
 
-/// The gradients of several outputs together with respect to `inputs`. The walk stops at the inputs. It records a graph
-/// if the current grad mode does.
+/// Computes the gradients of several outputs together with respect to `inputs`. The traversal stops at the inputs. It
+/// records a graph if the current grad mode is enabled.
 pub(crate) fn partial_gradients(
     outputs: &[&Tensor],
     seeds: &[Option<Tensor>],
@@ -97,7 +97,7 @@ pub fn backward(outputs: &[&Tensor], gradients: &[&Tensor], retain_graph: bool) 
     if !retain_graph {
         pass.nodes.iter().filter(|node| node.tracks).for_each(|node| node.release());
     }
-    // A loss is usually read later. Computing it together with the gradients costs little.
+    // A loss is usually read later. Computing the loss in the same run as the gradients costs little.
     for output in outputs {
         output.device().register(Pending::Output(Arc::downgrade(output.node())));
     }
@@ -115,13 +115,13 @@ impl Tensor {
             refuse!("requires_grad", "only f32 tensors have gradients, got {}", self.spec());
         }
         if !self.node().tracks {
-            self.node().set_leaf(); // an intermediate result already has a gradient
+            self.node().set_leaf(); // an intermediate result is already differentiated
         }
         self
     }
 
-    /// The gradient accumulated by backward passes. Leaves have one, and so do intermediate results after
-    /// [`retain_grad`](Tensor::retain_grad).
+    /// Returns the gradient accumulated by backward passes. Leaves have a gradient, and so do intermediate results
+    /// after [`retain_grad`](Tensor::retain_grad).
     pub fn grad(&self) -> Option<Tensor> {
         self.node().state().grad.clone().map(Tensor)
     }
@@ -132,7 +132,7 @@ impl Tensor {
         drop(forgotten);
     }
 
-    /// Also keeps the gradient of this intermediate result in the next backward pass.
+    /// Retains the gradient of this intermediate result in later backward passes.
     pub fn retain_grad(&self) {
         self.node().state().retain_grad = true;
     }
@@ -149,7 +149,7 @@ impl Tensor {
         backward(&[self], &[&seed("backward", self)], false);
     }
 
-    /// [`backward`](Tensor::backward) that retains the graph for another pass.
+    /// Performs [`backward`](Tensor::backward), but retains the graph for another pass.
     ///
     /// # Panics
     ///
@@ -161,7 +161,7 @@ impl Tensor {
     }
 }
 
-/// Accumulates into the gradient of a leaf, or of an intermediate result with `retain_grad`.
+/// Accumulates `gradient` into the gradient of a leaf, or of an intermediate result with `retain_grad`.
 fn store(tensor: &Tensor, gradient: &Tensor) {
     if tensor.node().is_leaf() || tensor.node().state().retain_grad {
         let sum = match tensor.grad() {
@@ -173,7 +173,7 @@ fn store(tensor: &Tensor, gradient: &Tensor) {
     }
 }
 
-/// The gradient of a scalar with respect to itself: 1.
+/// Returns the gradient of a scalar with respect to itself: 1.
 #[track_caller]
 fn seed(op: &str, output: &Tensor) -> Tensor {
     if output.numel() != 1 {
@@ -200,17 +200,17 @@ fn key(tensor: &Tensor) -> GradientKey {
     (tensor.node().id, tensor.out())
 }
 
-/// One walk from the outputs to the leaves.
+/// One traversal from the outputs to the leaves.
 struct Pass {
     outputs: Vec<Tensor>,
-    /// Every node that an output depends on and that needs a gradient, newest first (ids grow with creation).
+    /// The nodes that need a gradient and on which an output depends, latest node first (ids increase with creation).
     nodes: Vec<Arc<Node>>,
-    /// Nodes at which the walk stops.
+    /// Nodes at which the traversal stops.
     ends: FxHashSet<u64>,
 }
 
 impl Pass {
-    /// Collects the nodes to walk. Panics before anything is built if a node's graph was freed.
+    /// Collects the nodes to traverse. Panics before building any node if a node's graph was freed.
     #[track_caller]
     fn new(op: &str, outputs: &[&Tensor], ends: &[&Tensor]) -> Pass {
         let ends: FxHashSet<u64> = ends.iter().map(|end| end.node().id).collect();
@@ -220,7 +220,7 @@ impl Pass {
             if !node.needs_grad() || !seen.insert(node.id) {
                 continue;
             }
-            // A leaf that is not computed yet has sources too, but the walk stops at it.
+            // A leaf that is not computed yet has sources too, but the traversal stops at the leaf.
             if node.tracks && !ends.contains(&node.id) {
                 if node.is_released() {
                     refuse!(
@@ -239,7 +239,7 @@ impl Pass {
         Pass { outputs: outputs.iter().map(|&output| output.clone()).collect(), nodes, ends }
     }
 
-    /// The accumulated gradient of each of `inputs`.
+    /// Computes the accumulated gradient of each of `inputs`.
     fn gradients(&self, seeds: &[Option<Tensor>], inputs: &[&Tensor]) -> Vec<Option<Tensor>> {
         let mut wanted: FxHashMap<GradientKey, Vec<usize>> = FxHashMap::default();
         for (i, input) in inputs.iter().enumerate() {
@@ -254,7 +254,7 @@ impl Pass {
         found
     }
 
-    /// Calls `visit` with each walked tensor and its accumulated gradient.
+    /// Calls `visit` with each traversed tensor and its accumulated gradient.
     fn run(&self, seeds: &[Option<Tensor>], mut visit: impl FnMut(&Tensor, &Tensor)) {
         let mut gradients: FxHashMap<GradientKey, Tensor> = FxHashMap::default();
         for (output, seed) in self.outputs.iter().zip(seeds) {
@@ -263,7 +263,7 @@ impl Pass {
             }
         }
         for node in &self.nodes {
-            // All consumers are newer and were walked before, so the gradient is complete.
+            // All consumers are later nodes and were traversed before, so the gradient is complete.
             let outs: Vec<Option<Tensor>> =
                 (0..node.outs.len() as u8).map(|out| gradients.remove(&(node.id, out))).collect();
             for (out, gradient) in outs.iter().enumerate() {
@@ -287,7 +287,7 @@ impl Pass {
     }
 }
 
-/// The only place where gradients are added.
+/// Adds a gradient to the accumulated gradient. All additions of gradients use this function.
 fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, mut gradient: Tensor) {
     let sum = match gradients.remove(&key) {
         Some(sum) => fused_sum(&sum, &mut gradient).unwrap_or_else(|| sum + gradient),
@@ -296,8 +296,8 @@ fn accumulate(gradients: &mut FxHashMap<GradientKey, Tensor>, key: GradientKey, 
     gradients.insert(key, sum);
 }
 
-/// The sum computed by the operation that produced `gradient`, if it supports it and if `gradient` has no other
-/// consumer.
+/// Returns the sum computed by the operation that produced `gradient`, if the operation supports an addend and
+/// `gradient` has no other consumer.
 fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
     let mut node = &mut gradient.0.node;
     if let Op::Move(Move::Reshape(_)) = node.op {
@@ -311,7 +311,7 @@ fn fused_sum(sum: &Tensor, gradient: &mut Tensor) -> Option<Tensor> {
     Some(Tensor::fused_shared(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(sum.shape()))
 }
 
-/// A rule that returns a gradient of another shape is a bug of the rule, not of the user.
+/// Checks the shape of a gradient returned by a rule. A mismatch is a bug in the rule, not an error of the user.
 fn check_rule(node: &Node, source: &Spec, gradient: &Spec) {
     assert_eq!(source, gradient, "the gradient rule of {} returns {gradient} for {source}", node.op.name());
 }

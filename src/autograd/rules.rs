@@ -1,8 +1,9 @@
-//! The gradient rules of the primitives that are not elementwise. Elementwise rules are in the rows of the table.
+//! The gradient rules of the primitives that are not elementwise. The rules of elementwise operations are in the table
+//! of operations.
 //!
 //! A rule is a pure function: sources, outputs and incoming gradients -> one gradient per source, built from ordinary
-//! operations. It does not accumulate and does not undo broadcasting: broadcasting is an explicit `expand`, whose
-//! gradient is a sum.
+//! operations. A rule neither accumulates gradients nor reverses broadcasting: broadcasting is an explicit `expand`,
+//! whose gradient is a sum.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::graph::{Move, Node, Op, Reduce};
 use crate::tensor::fused::{Fused, Io, as_fused};
 use crate::tensor::{Const, Tensor};
 
-/// One gradient per source; `None` if the source is not differentiable (an index, a mask, a condition).
+/// Returns one gradient per source; `None` if the source is not differentiable (an index, a mask, a condition).
 pub(crate) fn gradients(
     node: &Arc<Node>,
     sources: &[Tensor],
@@ -71,7 +72,7 @@ pub(crate) fn gradients(
     }
 }
 
-/// The gradient of a movement is a movement in the other direction.
+/// Computes the gradient of a movement operation, which is the inverse movement operation.
 fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
     match movement {
         Move::Reshape(_) => g.moved(Move::Reshape(source.clone())),
@@ -97,8 +98,8 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
             pads.iter().zip(source.iter()).map(|(&(before, _), &size)| (before, size)).collect(),
         )),
         Move::Flip(dims) => g.moved(Move::Flip(dims.clone())),
-        // Handles each element of the windows separately: dilates its gradients by the step and shifts them to where it
-        // was read.
+        // Handles each element of the windows separately: dilates the element's gradients by the step, and shifts them
+        // to the positions from which the element was read.
         Move::Windows(windows) => {
             let length = source[windows.dim];
             let places = (0..windows.size).map(|place| {
@@ -110,7 +111,7 @@ fn moved(movement: &Move, source: &Shape, g: &Tensor) -> Tensor {
     }
 }
 
-/// The operation's own gradient rule, or the gradient of its decomposition.
+/// Applies the operation's gradient rule, or differentiates its decomposition.
 fn fused(
     op: &dyn Fused,
     inputs: &[Tensor],
@@ -120,7 +121,8 @@ fn fused(
     if let Some(gradients) = op.backward(&Io { inputs, outputs }, grads) {
         return gradients;
     }
-    // Aliases the inputs: the walk stops there, and a tensor that is used twice has two partial derivatives.
+    // The inputs are aliased, so that the traversal stops at the aliases, and a tensor that is used twice has two
+    // partial derivatives.
     let (fresh_inputs, decomposed) = enable_grad(|| {
         let fresh: Vec<Tensor> = inputs.iter().map(Tensor::alias).collect();
         let decomposed = op.decomposition(&fresh);

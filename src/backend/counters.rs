@@ -1,26 +1,27 @@
-//! Counters of a device, and its memory.
+//! Counters and memory statistics of a device.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a device has done so far; tests compare counters to show that a step allocates nothing. See
+/// Counts of a device's activity so far. Tests compare counters to show that a training step allocates nothing. See
 /// [`Device::counters`](crate::Device::counters).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Runs: how often pending work was computed.
+    /// Runs: the number of times that pending work was computed.
     pub runs: usize,
-    /// Plans created. A run whose graph has a cached plan creates none.
+    /// Plans created. A run whose graph has a cached plan does not create a plan.
     pub plans: usize,
-    /// Held values that a run did not write, because they can be computed when they are read: large elementwise results of
-    /// values that stay in memory. Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement;
-    /// writing them would cost a pass over memory each.
+    /// Values that the user has a handle to, but that a run did not write, because they can be computed when they are
+    /// read: large elementwise results of values that stay in memory. Rust keeps the temporaries of
+    /// `x.exp().sin().sum().item()` alive until the end of the statement, and writing each of them would cost a pass
+    /// over memory.
     pub deferred: usize,
-    /// Kernels dispatched.
+    /// Number of kernels dispatched.
     pub kernels: usize,
     /// Submissions to the GPU's queue.
     pub submissions: usize,
-    /// GPU buffers created. Reused buffers of the pool are not counted.
+    /// GPU buffers created, not counting buffers reused from the pool.
     pub buffers: usize,
     /// Distinct kernels compiled.
     pub pipelines: usize,
@@ -32,13 +33,14 @@ pub struct Counters {
     pub bytes_peak: u64,
     /// Bytes of idle buffers in the pool.
     pub bytes_idle: u64,
-    /// Elements that `WGRAD_CHECK` compared with the reference.
+    /// Elements that `WGRAD_CHECK` compared with the CPU reference.
     pub checked: usize,
-    /// Of these, elements whose error bound is too loose to check: next to a discontinuity (of `floor`, of `lt`), or where
-    /// rounding may have moved a float by over a hundredth of the largest in its tensor.
+    /// The subset of the checked elements whose error bound is too loose for a useful comparison: elements next to a
+    /// discontinuity (of `floor` or `lt`), and floats whose rounding error may exceed a hundredth of the largest
+    /// magnitude in the tensor.
     pub passed_over: usize,
-    /// CPU time of threads for runs: planning, uniforms, recording, submission. It does not include building the graph, nor
-    /// waiting for the device on systems that measure the CPU time of a thread (Linux and macOS).
+    /// CPU time that threads spend on runs: planning, uniforms, recording and submission, but not building the graph.
+    /// On systems with per-thread CPU clocks (Linux and macOS), waiting for the device is excluded too.
     pub host: Duration,
 }
 
@@ -47,21 +49,22 @@ pub struct Counters {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Memory {
-    /// The largest prediction of a plan before its run: its operands, its constants, and all buffers that it allocates.
+    /// Maximum predicted memory of a run: the plan's operands, all cached constants, and all buffers that the plan
+    /// allocates.
     pub predicted: u64,
-    /// The peak of the memory of tensors.
+    /// Peak memory of tensors.
     pub peak: u64,
-    /// The current memory of tensors.
+    /// Current memory of tensors.
     pub in_use: u64,
-    /// The difference between the buffers in use and the tensors in them: sizes are rounded up to one of four sizes per
-    /// power of two.
+    /// The total size of the buffers in use minus the size of their tensors: buffer sizes are rounded up to one of four
+    /// sizes per power of two.
     pub wasted: u64,
-    /// Idle buffers.
+    /// Memory of idle buffers.
     pub idle: u64,
 }
 
 impl Memory {
-    /// All buffers of the pool.
+    /// Returns the memory of all buffers of the pool.
     pub fn pooled(&self) -> u64 {
         self.in_use + self.wasted + self.idle
     }

@@ -1,7 +1,7 @@
 //! The interface of backends.
 //!
-//! In: data to upload; plans to compile and run, or a pending graph to compute node by node. Out: storages with values, and
-//! data. A backend does not know the others; `runtime` knows all of them.
+//! In: data to upload; plans to compile and run, or a pending graph to compute node by node. Out: storages with values,
+//! and data. Backends are independent of each other; only `runtime` depends on all of them.
 
 mod counters;
 
@@ -23,15 +23,15 @@ use crate::schedule::PendingGraph;
 
 /// A backend: the GPU, the CPU reference, or the null device.
 pub(crate) trait Backend: Any + Send + Sync {
-    /// The name of the device.
+    /// Returns the name of the device.
     fn describe(&self) -> String;
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
 
-    /// The first bytes of a storage.
+    /// Reads the first `bytes` bytes of a storage.
     fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
 
-    /// [`read`](Backend::read) without blocking the thread.
+    /// Reads like [`read`](Backend::read), without blocking the thread.
     fn read_async<'a>(
         &'a self,
         storage: &'a dyn Storage,
@@ -42,18 +42,18 @@ pub(crate) trait Backend: Any + Send + Sync {
 
     fn executor(&self) -> Executor<'_>;
 
-    /// Sets the counters that belong to the backend.
+    /// Sets the counters that the backend maintains.
     fn count(&self, _counters: &mut Counters) {}
 
-    /// The memory of its buffer pool.
+    /// Returns the memory statistics of the backend's buffer pool.
     fn memory(&self) -> Memory {
         Memory::default()
     }
 }
 
-/// How a backend computes.
+/// The execution interface of a backend.
 pub(crate) enum Executor<'a> {
-    /// Runs plans of the scheduler.
+    /// Runs the scheduler's plans.
     Plans(&'a dyn PlanExecutor),
     /// Computes a pending graph node by node.
     Nodes(&'a dyn NodeExecutor),
@@ -64,14 +64,14 @@ pub(crate) trait NodeExecutor {
     fn run(&self, graph: &PendingGraph) -> Result<(), Error>;
 }
 
-/// A plan as its backend compiled it.
+/// A plan in the form compiled by its backend.
 pub(crate) type CompiledPlan = dyn Any + Send + Sync;
 
 pub(crate) trait PlanExecutor {
-    /// The limits that plans must respect.
+    /// Returns the limits that plans must respect.
     fn limits(&self) -> &Limits;
 
-    /// Blocks until a run can start without waiting for an earlier one.
+    /// Blocks until a run can start without waiting for an earlier run.
     fn wait_until_ready(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -80,11 +80,11 @@ pub(crate) trait PlanExecutor {
 
     fn compile(&self, plan: &Plan, graph: &PendingGraph) -> Result<Box<CompiledPlan>, Error>;
 
-    /// Runs a plan once, with a storage for each of its slots. With an observer, it waits for each dispatch and calls the
+    /// Runs a plan once, with a storage for each slot. With an observer, it waits for each dispatch and calls the
     /// observer before and after it.
     fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error>;
 
-    /// The contents of storages, for observers. Does not report index faults.
+    /// Reads the contents of storages, for observers. Does not report index faults.
     fn peek(&self, storages: &[&dyn Storage]) -> Result<Vec<Vec<u8>>, Error>;
 }
 
@@ -92,13 +92,13 @@ pub(crate) trait PlanExecutor {
 pub(crate) struct PlanRun<'a> {
     pub plan: &'a Plan,
     pub compiled: &'a CompiledPlan,
-    /// The graph that is computed, which has the user's scalars.
+    /// The graph that the plan computes, which has the user's scalars.
     pub graph: &'a PendingGraph,
     /// The storage of each slot.
     pub storages: &'a [Arc<dyn Storage>],
 }
 
-/// Follows a run dispatch by dispatch.
+/// Receives a callback before and after each dispatch of a run.
 pub(crate) trait Observer {
     fn before(&mut self, steps: &[Step]) -> Result<(), Error>;
 
@@ -108,7 +108,7 @@ pub(crate) trait Observer {
 /// Measurements of a dispatch.
 pub(crate) struct Dispatched {
     pub workgroups: [u32; 3],
-    /// Bytes of all bound buffers.
+    /// Total size of all bound buffers in bytes.
     pub bytes: u64,
     pub time: Duration,
 }

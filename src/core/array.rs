@@ -1,6 +1,6 @@
 //! A tensor's elements on the host.
 
-/// Elements in row-major order. Floats are f64, the precision of the CPU reference.
+/// Elements in row-major order. Floats are stored as f64, the precision of the CPU reference.
 #[derive(Clone, Debug, PartialEq)]
 #[doc(hidden)]
 pub enum Array {

@@ -1,9 +1,9 @@
-//! How long a thread has worked.
+//! CPU time of the current thread.
 
 use std::time::Duration;
 
-/// The time that this thread has had a core: waiting, and what other threads do meanwhile, are not in it. Where the
-/// system does not tell, the time that has passed.
+/// Returns the CPU time used by this thread, which excludes time spent blocked. On systems without a per-thread CPU
+/// clock, returns the wall-clock time since the first call.
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);

@@ -1,11 +1,12 @@
-//! The table of dtypes: size, WGSL types, conversions on load and store, and the types of the host.
+//! The table of dtypes: sizes, WGSL types, conversions on load and store, and the corresponding host types.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::core::array::Array;
 
-/// One row a dtype. `load` and `store` turn a storage value `{}` into a register value and back.
+/// Defines `DType`, with one row per dtype. `load` converts a storage value `{}` to a register value; `store` converts
+/// a register value `{}` to a storage value.
 macro_rules! dtypes {
     ($($(#[$doc:meta])* $name:ident {
         name: $text:literal, bytes: $bytes:literal, storage: $storage:literal, register: $register:literal,
@@ -16,27 +17,27 @@ macro_rules! dtypes {
         pub enum DType { $($(#[$doc])* $name,)* }
 
         impl DType {
-            /// All of them.
+            /// All dtypes.
             pub const ALL: &[DType] = &[$(DType::$name),*];
 
-            /// Size of an element in a GPU buffer.
+            /// Returns the size of an element in a GPU buffer, in bytes.
             pub const fn bytes(self) -> usize { match self { $(DType::$name => $bytes,)* } }
 
-            /// The name in messages: `f32`.
+            /// Returns the dtype's name in messages, such as `f32`.
             pub const fn name(self) -> &'static str { match self { $(DType::$name => $text,)* } }
 
-            /// The WGSL type in a storage buffer.
+            /// Returns the WGSL type of an element in a storage buffer.
             pub(crate) const fn storage(self) -> &'static str { match self { $(DType::$name => $storage,)* } }
 
-            /// The WGSL type in which a shader computes.
+            /// Returns the WGSL type of an element in a register.
             pub(crate) const fn register(self) -> &'static str { match self { $(DType::$name => $register,)* } }
 
-            /// WGSL that turns the storage value `text` into a register value.
+            /// Returns a WGSL expression that converts the storage value `text` to a register value.
             pub(crate) fn load(self, text: &str) -> String {
                 match self { $(DType::$name => $load.replace("{}", text),)* }
             }
 
-            /// WGSL that turns the register value `text` into a storage value.
+            /// Returns a WGSL expression that converts the register value `text` to a storage value.
             pub(crate) fn store(self, text: &str) -> String {
                 match self { $(DType::$name => $store.replace("{}", text),)* }
             }
@@ -57,7 +58,7 @@ dtypes! {
 }
 
 impl DType {
-    /// Floating point, and so differentiable.
+    /// True for floating-point dtypes, which are the differentiable ones.
     pub const fn is_float(self) -> bool {
         matches!(self, DType::F32)
     }
@@ -69,9 +70,9 @@ impl fmt::Display for DType {
     }
 }
 
-/// A host type whose values become tensors and are read back from them.
+/// A host type that can be uploaded to tensors and read from tensors.
 ///
-/// `f64` makes a tensor of [`DType::F32`]: the CPU reference keeps every bit of it, a GPU rounds it.
+/// `f64` makes a tensor of [`DType::F32`]: the CPU reference keeps full precision, and a GPU rounds to f32.
 pub trait Element: Copy + 'static {
     /// The dtype of a tensor made from this type.
     const DTYPE: DType;
@@ -85,7 +86,7 @@ pub trait Element: Copy + 'static {
     fn from_bytes(bytes: &[u8]) -> Vec<Self>;
 }
 
-/// Elements whose bits are the buffer's bits.
+/// Implements `Element` for host types with the same bit representation as in a GPU buffer.
 macro_rules! plain_element {
     ($($host:ty, $dtype:ident, $array:ident, $wide:ty;)*) => {$(
         impl Element for $host {

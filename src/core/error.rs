@@ -1,7 +1,7 @@
 //! Failures of the environment: no adapter, a lost device, exhausted memory, an index out of range, a bad file.
 //!
-//! Programming mistakes (shapes, dtypes) are not errors: they panic in the user's line. An error is cloneable, because every
-//! read after a device failure returns it again.
+//! Programming mistakes (shapes, dtypes) are not errors: they panic in the user's line. Errors are cloneable, because
+//! every read after a device failure returns the same error.
 
 use std::panic::Location;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no GPU, not even a software one.
+    /// There is no GPU adapter, including software adapters.
     #[error(
         "no GPU adapter found (asked: {backends}). Install a driver; Mesa's software one will do: \
          apt-get install mesa-vulkan-drivers libvulkan1 (Debian, Ubuntu)"
@@ -23,7 +23,7 @@ pub enum Error {
     /// There is no adapter with the requested name.
     #[error("no GPU adapter's name contains {wanted:?}; there are: {}", found.join(", "))]
     AdapterNotFound {
-        /// The requested part of a name.
+        /// The requested substring of a name.
         wanted: String,
         /// The names of the available adapters.
         found: Vec<String>,
@@ -32,16 +32,16 @@ pub enum Error {
     /// The driver did not open the adapter.
     #[error("the adapter {adapter} gave no device: {reason}")]
     DeviceRequest {
-        /// Its name.
+        /// The adapter's name.
         adapter: String,
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
 
-    /// The device is lost, and so are its tensors. Open another device.
+    /// The device and its tensors are lost. Open another device.
     #[error("the GPU device was lost: {reason}")]
     DeviceLost {
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
 
@@ -59,7 +59,7 @@ pub enum Error {
         bytes: u64,
         /// WebGPU's name of the limit.
         limit: &'static str,
-        /// Its value.
+        /// The value of the limit.
         allowed: u64,
     },
 
@@ -70,23 +70,23 @@ pub enum Error {
     /// A submission does not finish.
     #[error("the GPU finished nothing for {seconds} seconds: it hangs")]
     Hang {
-        /// How long the runtime waited.
+        /// The time that the runtime waited, in seconds.
         seconds: u64,
     },
 
-    /// An index is out of range. A later read reports it, because only the device knows the values of computed indices.
+    /// An index is out of range. A later read reports it, because computed indices are only on the device.
     #[error("an index was out of range in {op}, called at {at}")]
     Index {
         /// The operation.
         op: &'static str,
-        /// The line that built it.
+        /// The source line that built the operation.
         at: &'static Location<'static>,
     },
 
-    /// A state does not fit the object that it was loaded into. The object is unchanged.
+    /// A state does not match the object into which it was loaded. The object is unchanged.
     #[error("the state does not fit: {reason}")]
     State {
-        /// The name, and why it does not fit.
+        /// The name of the mismatched entry, and the reason.
         reason: String,
     },
 
@@ -99,7 +99,7 @@ pub enum Error {
         step: usize,
     },
 
-    /// `WGRAD_CHECK` found a wrong result of a kernel: a defect of this crate, or of a user's fused operation. Do not use
+    /// `WGRAD_CHECK` found a wrong result of a kernel: a bug in this crate or in a user's fused operation. Do not use
     /// values that depend on it.
     #[error(
         "WGRAD_CHECK: {op}, called at {at}: element {index} is {got:e} on the GPU and {wanted:e} by the reference; the \
@@ -108,7 +108,7 @@ pub enum Error {
     Check {
         /// The operation.
         op: &'static str,
-        /// The line that built it.
+        /// The source line that built the operation.
         at: &'static Location<'static>,
         /// A description of the kernel.
         kernel: String,
@@ -116,7 +116,7 @@ pub enum Error {
         index: usize,
         /// The GPU's value.
         got: f64,
-        /// The reference's.
+        /// The CPU reference's value.
         wanted: f64,
         /// The bound on the error of f32 arithmetic.
         tolerance: f64,
@@ -127,7 +127,7 @@ pub enum Error {
     File {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason for the failure.
         reason: String,
     },
 }

@@ -1,6 +1,7 @@
-//! The extremes of uploaded integers, so that an index out of range panics in the user's line.
+//! Minimum and maximum of uploaded integers, for reporting an out-of-range index at the user's line.
 
-/// The two smallest and the two largest distinct values of some integers; a pair repeats its value if all are equal.
+/// The two smallest and the two largest distinct values of a list of integers. If all integers are equal, both elements
+/// of a pair have that value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extremes {
     least: [i64; 2],
@@ -13,7 +14,7 @@ impl Extremes {
             let Some(Extremes { least: [a, b], largest: [z, y] }) = found else {
                 return Some(Extremes { least: [x; 2], largest: [x; 2] });
             };
-            // A pair with one value twice takes a second value.
+            // While both elements of a pair are equal, any other value replaces the second element.
             let least = if x < a {
                 [x, a]
             } else if x > a && (x < b || a == b) {
@@ -32,7 +33,7 @@ impl Extremes {
         })
     }
 
-    /// The least and the largest value other than `excluded`; `None` if there is no other.
+    /// Returns the minimum and the maximum of the values other than `excluded`, or `None` if there are no other values.
     pub fn min_max_excluding(&self, excluded: i64) -> Option<(i64, i64)> {
         let other = |pair: [i64; 2]| pair.into_iter().find(|&x| x != excluded);
         other(self.least).zip(other(self.largest))

@@ -10,7 +10,8 @@ pub(crate) fn file_error(path: &Path, reason: impl ToString) -> Error {
     Error::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// Writes a temporary file and renames it: after a crash there is either the old file or the new one.
+/// Replaces a file atomically: writes a temporary file and renames it. After a crash, the path has either the old
+/// contents or the new contents.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".part");
@@ -20,9 +21,9 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         fs::rename(&beside, path)
     });
     if written.is_err() {
-        let _ = fs::remove_file(&beside); // the first failure is the one to report
+        let _ = fs::remove_file(&beside); // the write error is reported, not the error of this cleanup
     } else if let Some(folder) = path.parent().and_then(|folder| fs::File::open(folder).ok()) {
-        let _ = folder.sync_all(); // so that the new name survives a power failure, on systems that can sync folders
+        let _ = folder.sync_all(); // makes the rename durable, where the system supports syncing directories
     }
     written
 }

@@ -1,4 +1,4 @@
-//! Whether this thread records the graph for gradients.
+//! The per-thread gradient mode: whether a thread records the graph for gradients.
 
 use std::cell::Cell;
 

@@ -1,4 +1,4 @@
-//! Elements that are uploaded or read, in the format of the backend.
+//! Host data for uploads and reads, convertible to and from each backend's format.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ impl<T: Element> Upload for &[T] {
     }
 }
 
-/// Elements that were read.
+/// Elements read from a device, in the backend's format.
 pub(crate) enum Download<'a> {
     Array(&'a Array),
     Bytes(Vec<u8>),

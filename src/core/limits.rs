@@ -1,9 +1,9 @@
-//! The limits of an adapter as plain data: `gpu` fills them in, `schedule` plans with them. Does not know wgpu.
+//! The limits of an adapter as plain data: `gpu` sets them, and `schedule` plans with them. Independent of wgpu.
 
-/// The kind of an adapter. It decides which kernels are chosen, and how long a submission may be.
+/// The kind of an adapter, which determines the choice of kernels and the maximum length of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AdapterKind {
-    /// A GPU with its own memory.
+    /// A GPU with dedicated memory.
     Discrete,
     /// A GPU that shares memory with the CPU.
     Integrated,
@@ -13,37 +13,38 @@ pub enum AdapterKind {
     Other,
 }
 
-/// The kind and the limits of an adapter: everything that the scheduler knows about a device.
+/// The kind and the limits of an adapter: all information about a device that the scheduler uses.
 ///
-/// Every adapter runs workgroups of 256 invocations with 16 KiB of workgroup memory, WebGPU's minimum; the crate's kernels
-/// take no more.
+/// Every adapter supports workgroups of 256 invocations with 16 KiB of workgroup memory (WebGPU's guaranteed minimum),
+/// and the crate's kernels stay within these limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The kind of the adapter.
     pub kind: AdapterKind,
-    /// Storage buffers per kernel.
+    /// Maximum number of storage buffers per kernel.
     pub storage_buffers: u32,
-    /// Bytes of a storage binding, which bounds the size of a tensor.
+    /// Maximum size of a storage binding in bytes, which bounds the size of a tensor.
     pub binding_bytes: u64,
-    /// Bytes of a buffer.
+    /// Maximum size of a buffer in bytes.
     pub buffer_bytes: u64,
-    /// Bytes of the uniforms of a dispatch.
+    /// Maximum size of a dispatch's uniforms in bytes.
     pub uniform_bytes: u32,
-    /// The alignment of a dispatch's uniforms in bytes.
+    /// Required alignment of a dispatch's uniforms in bytes.
     pub uniform_alignment: u32,
-    /// Workgroups per dimension of a dispatch.
+    /// Maximum number of workgroups per dimension of a dispatch.
     pub workgroups: u32,
-    /// Loop iterations per invocation, of all its loops together. llvmpipe silently ends loops after 65,535.
+    /// Maximum number of loop iterations per invocation, in total over all loops. llvmpipe silently ends a loop after
+    /// 65,535 iterations.
     pub loop_iterations: u32,
-    /// The smallest and the largest subgroup size, if the adapter has subgroup operations. Metal reports 4 and 64.
+    /// The minimum and the maximum subgroup size, if the adapter has subgroup operations. Metal reports 4 and 64.
     pub subgroup: Option<(u32, u32)>,
 }
 
 impl Limits {
-    /// The number of iterations after which llvmpipe ends a loop. All software adapters get this limit.
+    /// Number of iterations after which llvmpipe ends a loop. It is the maximum for all software adapters.
     pub const SOFTWARE_LOOP_ITERATIONS: u32 = 65_535;
 
-    /// WebGPU's default limits, on the most restricted kind of device: a plan made for these runs on any adapter.
+    /// Returns WebGPU's default limits, with [`AdapterKind::Software`]. A plan for these limits runs on any adapter.
     pub fn webgpu() -> Limits {
         Limits {
             kind: AdapterKind::Software,

@@ -1,6 +1,6 @@
-//! Plain values that all layers use: shapes, dtypes, limits, errors, random numbers, and settings of a thread.
+//! Plain values that all layers use: shapes, dtypes, limits, errors, random numbers, and thread-local settings.
 //!
-//! Does not know graphs, tensors or devices.
+//! Independent of graphs, tensors and devices.
 
 pub(crate) mod array;
 pub(crate) mod clock;

@@ -1,7 +1,8 @@
-//! Random numbers: Philox 4x32-10, with the same numbers on every device, and the generator of streams.
+//! Random numbers: the counter-based generator Philox 4x32-10, which is identical on every device, and the state that
+//! allocates its streams.
 //!
-//! Source: Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011. A word is a pure function
-//! of (seed, counter, index), so a dropout mask is the same when the forward pass is recomputed.
+//! Source: Salmon, Moraes, Dror, Shaw, *Parallel random numbers: as easy as 1, 2, 3*, SC 2011. Each word is a pure
+//! function of (seed, counter, index), so a recomputed forward pass has the same dropout masks.
 
 use std::cell::RefCell;
 use std::f64::consts::TAU;
@@ -33,7 +34,7 @@ pub fn manual_seed(seed: u64) {
     set_generator(Generator::new(seed));
 }
 
-/// A copy of this thread's generator.
+/// Returns a copy of this thread's generator.
 pub fn generator() -> Generator {
     DEFAULT.with_borrow(|generator| *generator)
 }
@@ -43,7 +44,8 @@ pub fn set_generator(generator: Generator) {
     DEFAULT.with_borrow_mut(|default| *default = generator);
 }
 
-/// Runs `f` with another generator, and restores this thread's afterwards, also if `f` panics.
+/// Runs `f` with `generator` as this thread's generator, and restores the previous generator afterwards, even if `f`
+/// panics.
 pub(crate) fn with_generator<T>(generator: Generator, f: impl FnOnce() -> T) -> T {
     struct RestoreGenerator(Generator);
     impl Drop for RestoreGenerator {
@@ -56,39 +58,40 @@ pub(crate) fn with_generator<T>(generator: Generator, f: impl FnOnce() -> T) -> 
     f()
 }
 
-/// The next stream of this thread's generator, as (seed, counter).
+/// Takes the next stream of this thread's generator, as (seed, counter).
 pub(crate) fn next_stream() -> Generator {
     DEFAULT.with_borrow_mut(Generator::stream)
 }
 
 impl Generator {
-    /// A generator that is independent of the thread's.
+    /// Creates a generator that is independent of the thread's generator.
     pub const fn new(seed: u64) -> Generator {
         Generator { seed, counter: 0 }
     }
 
-    /// Takes the next stream.
+    /// Returns the next stream and advances the counter.
     pub(crate) fn stream(&mut self) -> Generator {
         let stream = *self;
         self.counter += 1;
         stream
     }
 
-    /// Generator `n` of those derived from this one. Its streams are different from this one's.
+    /// Returns the `n`-th generator derived from this generator. Its streams differ from the streams of this generator.
     pub fn fork(&self, n: u64) -> Generator {
-        // Blocks of ordinary draws have 0 as their second word.
+        // The second word is 0 in blocks of ordinary draws, and at least 1 here.
         let block = [n as u32, 1 + (n >> 32) as u32, self.counter as u32, (self.counter >> 32) as u32];
         let [low, high, ..] = philox(block, [self.seed as u32, (self.seed >> 32) as u32]);
         Generator::new(u64::from(high) << 32 | u64::from(low))
     }
 
-    /// `n` numbers, uniform in [0, 1), of the next stream.
+    /// Returns `n` numbers from the next stream, uniformly distributed in [0, 1).
     pub fn uniform(&mut self, n: usize) -> Vec<f32> {
         let stream = self.stream();
         (0..n).map(|i| uniform(word(stream.seed, stream.counter, i as u32))).collect()
     }
 
-    /// `n` numbers, normal with mean 0 and deviation 1, of the next stream (Box and Muller, 1958).
+    /// Returns `n` numbers from the next stream, normally distributed with mean 0 and standard deviation 1 (Box and
+    /// Muller, 1958).
     pub fn normal(&mut self, n: usize) -> Vec<f32> {
         let uniform = self.uniform(2 * n);
         uniform
@@ -100,7 +103,7 @@ impl Generator {
             .collect()
     }
 
-    /// The numbers 0 to n - 1 in random order (Fisher and Yates), of the next stream.
+    /// Returns the numbers 0 to n - 1 in random order (Fisher-Yates shuffle), using the next stream.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let stream = self.stream();
         let mut order: Vec<usize> = (0..n).collect();
@@ -112,13 +115,13 @@ impl Generator {
     }
 }
 
-/// Word `index` of the stream (seed, counter).
+/// Returns word `index` of the stream (seed, counter).
 pub(crate) fn word(seed: u64, counter: u64, index: u32) -> u32 {
     let block = [index / 4, 0, counter as u32, (counter >> 32) as u32];
     philox(block, [seed as u32, (seed >> 32) as u32])[index as usize % 4]
 }
 
-/// Uniform in [0, 1), a multiple of 2^-24: exact in f32.
+/// Converts a random word to a number in [0, 1), a multiple of 2^-24 and so exact in f32.
 pub(crate) fn uniform(word: u32) -> f32 {
     (word >> 8) as f32 / (1 << 24) as f32
 }
@@ -144,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    /// The known answers of the Random123 distribution (kat_vectors: philox4x32 10).
+    /// The known-answer tests of the Random123 distribution (kat_vectors: philox4x32 10).
     #[test]
     fn philox_gives_the_known_answers() {
         assert_eq!(philox([0; 4], [0; 2]), [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]);
@@ -162,7 +165,7 @@ mod tests {
         let mean = |data: &[f32]| data.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
         let square = |data: &[f32]| data.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n as f64;
         let uniform = generator.uniform(n);
-        // Four standard errors: 4 * sqrt(1/12/n) and, for the squares, 4 * sqrt(4/45/n).
+        // The tolerances are four standard errors: 4 * sqrt(1/12/n) and, for the squares, 4 * sqrt(4/45/n).
         assert_abs_diff_eq!(mean(&uniform), 0.5, epsilon = 0.0037);
         assert_abs_diff_eq!(square(&uniform), 1.0 / 3.0, epsilon = 0.0038);
         let normal = generator.normal(n);

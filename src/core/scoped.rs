@@ -1,9 +1,9 @@
-//! Thread-local settings that are set while a function runs.
+//! Scoped changes of thread-local settings.
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
-/// Runs `f` with the setting at `value`, and restores it afterwards, also when `f` panics.
+/// Runs `f` with the setting set to `value`, and restores the previous value afterwards, even if `f` panics.
 pub(crate) fn scoped<T: Copy + 'static, R>(
     setting: &'static LocalKey<Cell<T>>,
     value: T,

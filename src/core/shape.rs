@@ -1,6 +1,6 @@
 //! Shapes: sizes, broadcasting, dims as users write them, and error messages.
 //!
-//! In: the user's sizes and dims. Out: checked, non-negative sizes. Does not know tensors.
+//! In: the user's sizes and dims. Out: checked, non-negative sizes. Independent of tensors.
 
 use std::fmt;
 use std::ops::Deref;
@@ -22,34 +22,34 @@ pub struct Spec {
     pub dtype: DType,
 }
 
-/// Integers as users write them: `2`, `-1`, `[0, 1]`, `&sizes`, of any integer type.
+/// A list of integers given by the user: `2`, `-1`, `[0, 1]` or `&sizes`, of any integer type.
 #[derive(Clone, Debug)]
 pub struct Dims(pub(crate) SmallVec<[i64; 4]>);
 
-/// Why the operands of an operation do not fit together. The method that builds the operation panics with this message,
-/// in the caller's line.
+/// The reason why the operands of an operation are incompatible. The method that builds the operation panics with this
+/// message, in the caller's line.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ShapeError(pub String);
 
-/// Panics with `op: message`. All programming mistakes are reported this way, by functions that are `#[track_caller]`.
+/// Panics with `op: message`. Functions with `#[track_caller]` report all programming mistakes this way.
 macro_rules! refuse {
     ($op:expr, $($message:tt)+) => { panic!("{}: {}", $op, format_args!($($message)+)) };
 }
 pub(crate) use refuse;
 
 impl Shape {
-    /// Number of elements; 1 for a scalar.
+    /// Returns the number of elements; 1 for a scalar.
     pub fn numel(&self) -> usize {
         self.0.iter().product()
     }
 
-    /// Number of dimensions.
+    /// Returns the number of dimensions.
     pub fn rank(&self) -> usize {
         self.0.len()
     }
 
-    /// The strides of a contiguous, row-major layout.
+    /// Returns the strides of a contiguous, row-major layout.
     pub fn strides(&self) -> SmallVec<[usize; 4]> {
         let mut strides: SmallVec<[usize; 4]> = SmallVec::from_elem(1, self.rank());
         for dim in (0..self.rank().saturating_sub(1)).rev() {
@@ -58,27 +58,27 @@ impl Shape {
         strides
     }
 
-    /// The same shape with one size replaced.
+    /// Returns the shape with the size of `dim` replaced by `size`.
     pub(crate) fn with(&self, dim: usize, size: usize) -> Shape {
         let mut shape = self.clone();
         shape.0[dim] = size;
         shape
     }
 
-    /// The same shape without the dims listed.
+    /// Returns the shape without the listed dims.
     pub(crate) fn without(&self, dims: &[usize]) -> Shape {
         self.0.iter().enumerate().filter(|(dim, _)| !dims.contains(dim)).map(|(_, &size)| size).collect()
     }
 
-    /// The same shape with a new dim at `dim`.
+    /// Returns the shape with a new dim of size `size` inserted at `dim`.
     pub(crate) fn insert(&self, dim: usize, size: usize) -> Shape {
         let mut shape = self.clone();
         shape.0.insert(dim, size);
         shape
     }
 
-    /// The shape that both broadcast to: sizes are matched from the last dim, and a size of 1 stretches
-    /// ([NumPy's rule](https://numpy.org/doc/stable/user/basics.broadcasting.html)).
+    /// Returns the shape to which both shapes broadcast: sizes are matched from the last dim, and a size of 1 is
+    /// repeated ([NumPy's rule](https://numpy.org/doc/stable/user/basics.broadcasting.html)).
     #[track_caller]
     pub(crate) fn broadcast(op: &str, a: &Shape, b: &Shape) -> Shape {
         let rank = a.rank().max(b.rank());
@@ -101,7 +101,7 @@ impl Shape {
         a.iter().rev().zip(b.iter().rev()).all(|(&x, &y)| x == y || x == 1 || y == 1)
     }
 
-    /// The index of a dim, which users count from the front or (negative) from the end.
+    /// Resolves a dim that the user counts from the front or, if negative, from the end.
     #[track_caller]
     pub(crate) fn dim(&self, op: &str, dim: i64) -> usize {
         // A scalar has the dims 0 and -1, as in PyTorch.
@@ -112,7 +112,7 @@ impl Shape {
         dim.rem_euclid(rank) as usize
     }
 
-    /// The indices of the listed dims, in the same order.
+    /// Resolves the listed dims, in the same order.
     #[track_caller]
     pub(crate) fn order(&self, op: &str, dims: &Dims) -> SmallVec<[usize; 4]> {
         let mut out = SmallVec::new();
@@ -122,7 +122,7 @@ impl Shape {
         out
     }
 
-    /// Distinct dims in ascending order; an empty list means all of them.
+    /// Resolves distinct dims and sorts them in ascending order; an empty list means all dims.
     #[track_caller]
     pub(crate) fn dims(&self, op: &str, dims: &Dims) -> SmallVec<[usize; 4]> {
         if dims.0.is_empty() {
@@ -137,7 +137,7 @@ impl Shape {
         out
     }
 
-    /// All coordinates in row-major order.
+    /// Iterates over all coordinates in row-major order.
     pub(crate) fn coords(&self) -> impl Iterator<Item = SmallVec<[usize; 4]>> + '_ {
         let strides = self.strides();
         (0..self.numel()).map(move |i| (0..self.rank()).map(|d| i / strides[d] % self.0[d]).collect())
@@ -149,14 +149,14 @@ impl Spec {
         Spec { shape: shape.into(), dtype }
     }
 
-    /// Bytes of a contiguous value on a GPU.
+    /// Returns the size of a contiguous value on a GPU, in bytes.
     pub fn bytes(&self) -> usize {
         self.shape.numel() * self.dtype.bytes()
     }
 }
 
 impl Dims {
-    /// Sizes, none of them negative.
+    /// Converts the dims to sizes. Panics if a size is negative.
     #[track_caller]
     pub(crate) fn sizes(&self, op: &str) -> Shape {
         match self.0.iter().find(|&&size| size < 0) {
@@ -203,7 +203,7 @@ impl From<Shape> for Dims {
     }
 }
 
-/// No sizes at all: the shape of a scalar.
+/// An empty list: the shape of a scalar.
 impl From<()> for Dims {
     fn from(_: ()) -> Dims {
         Dims(SmallVec::new())

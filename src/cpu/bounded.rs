@@ -1,41 +1,42 @@
-//! Interval arithmetic in midpoint-radius form ("ball arithmetic": van der Hoeven, 2009): a value in f64, and a bound on the
-//! error that f32 arithmetic may make.
+//! Interval arithmetic in midpoint-radius form ("ball arithmetic": van der Hoeven, 2009): a value in f64, and a bound
+//! on the error of f32 arithmetic.
 //!
-//! In: operands with their error bounds. Out: the result with its bound. The bound is the largest distance between the
-//! result and the results at the ends of the operands' ranges, plus the operation's own rounding. A discontinuity needs no
-//! rule of its own: if an operand's range contains it, the results on both sides are within the bound.
+//! In: operands with their error bounds. Out: the result with its bound. The bound is the maximum distance between the
+//! result and the results at the ends of the operands' ranges, plus the operation's own rounding. Discontinuities need
+//! no special case: if an operand's range contains a discontinuity, the results on both sides of it are within the
+//! bound.
 
 use crate::core::dtype::DType;
 use crate::graph::{Binary, Unary};
 
-/// A value and the largest absolute error that a kernel may make in computing it.
+/// A value, and the maximum absolute error of a kernel that computes the value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bounded {
     pub value: f64,
-    /// Infinite if any result is allowed.
+    /// The maximum absolute error; infinite if any result is allowed.
     pub error: f64,
 }
 
-/// The error of one rounding to f32, relative to the result.
+/// Maximum relative error of one rounding to f32.
 pub(crate) const ROUNDING: f64 = f32::EPSILON as f64 / 2.0;
 
-/// The largest relative error of any elementwise operation (docs/operations.md has the error of each).
+/// Maximum relative error of any elementwise operation (docs/operations.md lists the error of each operation).
 const MAX_OPERATION_ERROR: f64 = 5.0 * f32::EPSILON as f64;
 
-/// A device may flush smaller numbers to zero.
+/// Minimum normal number. A device may flush numbers of smaller magnitude to zero.
 const MIN_NORMAL: f64 = f32::MIN_POSITIVE as f64;
 
-/// Any result is allowed.
+/// A bound that allows any result.
 const UNKNOWN: Bounded = Bounded { value: f64::NAN, error: f64::INFINITY };
 
 impl Bounded {
-    /// An element of a buffer. A subnormal float may be flushed to zero.
+    /// Returns the bound of an element of a buffer: exact, except that a subnormal float may be flushed to zero.
     pub fn exact(value: f64) -> Bounded {
         let may_be_flushed = value != 0.0 && value.abs() < MIN_NORMAL;
         Bounded { value, error: if may_be_flushed { value.abs() } else { 0.0 } }
     }
 
-    /// A number of the host, converted to `dtype`.
+    /// Returns the bound of a host number converted to `dtype`.
     pub fn number(x: f64, dtype: DType) -> Bounded {
         Bounded::exact(match dtype {
             DType::F32 => f64::from(x as f32),
@@ -51,8 +52,8 @@ impl Bounded {
         same || self.error == f64::INFINITY || (got - self.value).abs() <= self.error
     }
 
-    /// Whether the bound is too loose for a useful comparison: more than a hundredth of the largest element of the tensor for
-    /// a float, more than 0 for any other dtype.
+    /// Whether the bound is too loose for a useful comparison: more than a hundredth of the largest magnitude in the
+    /// tensor for floats, and more than 0 for other dtypes.
     pub fn is_loose(&self, dtype: DType, largest: f64) -> bool {
         match dtype {
             DType::F32 => self.error > 0.01 * largest.max(MIN_NORMAL / ROUNDING),
@@ -60,7 +61,8 @@ impl Bounded {
         }
     }
 
-    /// A float `value` with the error bound `error`, before a rounding of at most `rounding`.
+    /// Returns the bound of a float result `value` whose error is at most `error` before rounding, and whose rounding
+    /// error is at most `rounding`.
     pub fn float(value: f64, error: f64, rounding: f64) -> Bounded {
         if error.is_nan() || error == f64::INFINITY {
             return Bounded { value, error: f64::INFINITY };
@@ -76,7 +78,7 @@ impl Bounded {
         }
     }
 
-    /// The value, and the two ends of its range if the bound is not 0.
+    /// Iterates over the value and, if the bound is not 0, the two ends of its range.
     fn ends(&self, dtype: DType) -> impl Iterator<Item = f64> + use<> {
         let Bounded { value, error } = *self;
         let clamp = move |x: f64| if dtype == DType::Bool { x.clamp(0.0, 1.0) } else { x };
@@ -84,7 +86,7 @@ impl Bounded {
         std::iter::once(value).chain(ends.map(move |distance| clamp(value + distance)))
     }
 
-    /// The result `value`, given the results at the ends of the operands' ranges.
+    /// Returns the bound of a result `value`, given the results at the ends of the operands' ranges.
     fn from_ends(value: f64, ends: impl Iterator<Item = f64>, dtype: DType) -> Bounded {
         let distance = |end: f64| {
             if end == value || (end.is_nan() && value.is_nan()) { 0.0 } else { (end - value).abs() }
@@ -134,7 +136,7 @@ impl Bounded {
         }
     }
 
-    /// `a` if the condition holds, else `b`; a bound that allows both if the condition is uncertain.
+    /// Returns `a` if the condition is true, else `b`. If the condition is uncertain, the bound allows both.
     pub fn choose(condition: Bounded, a: Bounded, b: Bounded) -> Bounded {
         let (x, other) = if condition.value != 0.0 { (a, b) } else { (b, a) };
         if condition.error == 0.0 || (x.value == other.value && x.error >= other.error) {
@@ -155,12 +157,13 @@ impl Bounded {
             (DType::F32, DType::Bool) if x.error > 0.0 && x.value.abs() <= x.error => {
                 Bounded { value: f(x.value), error: 1.0 }
             }
-            // Integers are converted to each other by their bits.
+            // Conversions between integer dtypes keep the bits.
             (DType::I32 | DType::U32 | DType::Bool, _) => {
                 Bounded::from_ends(wrap(x.value as i64, to), x.ends(from).map(|x| wrap(x as i64, to)), to)
             }
             (DType::F32, _) => {
-                // A float beyond the integer's range becomes the largest integer, or the largest integer that is a float.
+                // A float above the integer's range is converted to the largest integer, or to the largest integer that
+                // f32 can represent.
                 let float = f64::from((f(f64::INFINITY) as f32).next_down());
                 let beyond = (to != DType::Bool && x.value + x.error > float).then_some(float);
                 Bounded::from_ends(f(x.value), x.ends(from).map(f).chain(beyond), to)
@@ -169,7 +172,7 @@ impl Bounded {
     }
 }
 
-/// An integer result, wrapped to its dtype.
+/// Wraps an integer result to its dtype.
 pub(super) fn wrap(x: i64, dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(x as i32),

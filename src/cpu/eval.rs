@@ -1,4 +1,4 @@
-//! Evaluates one node: computes its elements from those of its sources.
+//! Evaluation of one node: computes its elements from the elements of its sources.
 
 use smallvec::SmallVec;
 
@@ -21,7 +21,7 @@ macro_rules! on_elements {
     };
 }
 
-/// The elements of the node's only output.
+/// Computes the elements of the node's only output.
 pub(super) fn eval(node: &Node, specs: &[Spec], sources: &[&Array]) -> Result<Array, Error> {
     let out = &node.outs[0];
     let n = out.shape.numel();
@@ -120,7 +120,7 @@ fn choose(condition: &Array, a: &Array, b: &Array) -> Array {
     }
 }
 
-/// Floats are truncated towards zero and clamped to the integer's range.
+/// Converts the elements to `dtype`. Floats are truncated towards zero and clamped to the integer's range.
 fn cast(x: &Array, dtype: DType) -> Array {
     macro_rules! to {
         ($target:ident, $x:ident => $convert:expr) => {
@@ -140,7 +140,7 @@ fn cast(x: &Array, dtype: DType) -> Array {
     }
 }
 
-/// The source position of each element of the result; `None` for padding.
+/// Applies a movement operation to an array of shape `source`. Padding is filled with zeros.
 pub(crate) fn move_array(movement: &Move, x: &Array, source: &Shape) -> Array {
     let strides = source.strides();
     let at = |coords: &[usize]| coords.iter().zip(&strides).map(|(x, stride)| x * stride).sum::<usize>();
@@ -232,7 +232,7 @@ fn matmul(a: &Array, b: &Array, left: &Shape, out: &Spec) -> Array {
     Array::Float(c)
 }
 
-/// Each index with its coordinates; `None` if an index is outside `0..size`.
+/// Returns the indices in row-major order, or `None` if an index is outside `0..size`.
 fn indices(index: &Array, size: usize) -> Option<Vec<usize>> {
     let checked = |x: i64| usize::try_from(x).ok().filter(|&x| x < size);
     match index {

@@ -1,7 +1,7 @@
-//! Interprets one kernel of a plan with plain loops over its operands.
+//! Interpreter of one kernel of a plan, with plain loops over the operands.
 //!
 //! In: a kernel and the elements of its operands. Out: the elements of each result, each with a bound on its f32 error.
-//! Does not know the WGSL that codegen made of the kernel.
+//! Independent of the kernel's generated WGSL.
 
 use smallvec::SmallVec;
 
@@ -13,13 +13,15 @@ use crate::graph::{Op, Reduce, View};
 use crate::ir::{Inst, Kernel, MatMul, Program, ReductionKernel};
 use crate::schedule::PendingGraph;
 
-/// A reduction sums blocks of this many terms, then the sums of the blocks (`shaders/reduce.wgsl`).
+/// Number of terms per block of a sum. A reduction sums each block, then the sums of the blocks
+/// (`shaders/reduce.wgsl`).
 const SUM_BLOCK_TERMS: usize = 32;
 
-/// Tree-reduction steps over the 256 lanes of a workgroup.
+/// Number of tree-reduction steps over the 256 lanes of a workgroup.
 const TREE_STEPS: usize = 8;
 
-/// The elements of each result. `reads` are the elements of the dispatch's operands; `graph` has the user's scalars.
+/// Computes the elements of each result. `reads` are the elements of the dispatch's operands; `graph` has the user's
+/// scalars.
 pub(crate) fn run(kernel: &Kernel, reads: &[&[Bounded]], graph: &PendingGraph) -> Vec<Vec<Bounded>> {
     match kernel {
         Kernel::Elementwise(program) => run_program(program, reads, graph, &[]),
@@ -42,7 +44,8 @@ pub(crate) fn run(kernel: &Kernel, reads: &[&[Bounded]], graph: &PendingGraph) -
     }
 }
 
-/// Runs a program over its iteration space. `accumulators` are the results of the reduction or product before an epilogue.
+/// Runs a program over its iteration space. `accumulators` are the results of the reduction or product, if the program
+/// is an epilogue.
 fn run_program(
     program: &Program,
     reads: &[&[Bounded]],
@@ -61,7 +64,8 @@ fn run_program(
     results
 }
 
-/// The elementwise outputs, and the results of the reduction. All partial results of one part are consecutive.
+/// Computes the elementwise outputs, and the results of the reduction. The partial results of each split are
+/// consecutive.
 fn reduce(
     reduction: &ReductionKernel,
     reads: &[&[Bounded]],
@@ -100,7 +104,7 @@ fn reduce(
     (written, results.into_iter().map(|parts| parts.concat()).collect())
 }
 
-/// The product; if K is split, the partial products of the parts one after the other.
+/// Computes the product. If K is split, concatenates the partial products of the splits.
 fn matmul(product: &MatMul, reads: &[&[Bounded]]) -> Vec<Bounded> {
     let MatMul { batch, m, n, k, a, b, splits } = *product;
     let (left, right) = (reads[a.read], reads[b.read]);
@@ -116,13 +120,13 @@ fn matmul(product: &MatMul, reads: &[&[Bounded]]) -> Vec<Bounded> {
             let error = a.error * b.value.abs() + b.error * (a.value.abs() + a.error);
             total.add(Bounded { value: a.value * b.value, error });
         }
-        // One more rounding for the product of each term.
+        // The additional rounding occurs in each term's product.
         results.push(total.result(part.min(k) + 1));
     }
     results
 }
 
-/// The result of reducing some terms, with its error bound.
+/// The accumulated result of a reduction, with its error bound.
 struct Total {
     op: Reduce,
     dtype: DType,
@@ -130,7 +134,7 @@ struct Total {
     error: f64,
     /// For sums: the sum of the terms' magnitudes, to which rounding errors are proportional.
     magnitude: f64,
-    /// For maxima: the smallest and the largest possible result.
+    /// For maxima: the minimum and the maximum possible result.
     range: [f64; 2],
 }
 
@@ -161,7 +165,7 @@ impl Total {
                     self.value = f64::NAN;
                 }
                 self.value = if self.value.is_nan() { self.value } else { self.value.max(term.value) };
-                // If any term is unbounded, so is the maximum.
+                // If any term has an infinite error, the maximum has one too.
                 self.error += if term.error.is_infinite() { term.error } else { 0.0 };
                 self.range[0] = self.range[0].max(term.value - term.error);
                 self.range[1] = self.range[1].max(term.value + term.error);
@@ -169,13 +173,13 @@ impl Total {
         }
     }
 
-    /// The result, if each term went through at most `additions` rounded additions.
+    /// Returns the result, if each term took part in at most `additions` rounded additions.
     fn result(&self, additions: usize) -> Bounded {
         let Total { value, error, .. } = *self;
         match (self.op, self.dtype) {
             (Reduce::Sum, DType::F32) => {
                 let rounding = additions as f64 * ROUNDING * self.magnitude;
-                // A partial sum may overflow although the whole does not.
+                // A partial sum may overflow although the total does not.
                 let may_overflow = self.magnitude > f32::MAX.into() && value.is_finite();
                 Bounded::float(value, if may_overflow { f64::INFINITY } else { error }, rounding)
             }
@@ -188,7 +192,7 @@ impl Total {
     }
 }
 
-/// Runs a program at one index after another.
+/// Runs a program at one index at a time.
 struct Interpreter<'a> {
     program: &'a Program,
     reads: &'a [&'a [Bounded]],
@@ -251,12 +255,12 @@ impl Interpreter<'_> {
     }
 }
 
-/// The offset of an element in the buffer behind a view.
+/// Returns the buffer offset of a view's element.
 fn linear(view: &View, coords: &[usize]) -> isize {
     view.offset + coords.iter().zip(&view.strides).map(|(&x, stride)| x as isize * stride).sum::<isize>()
 }
 
-/// [`linear`], if the element is inside the view's mask.
+/// Returns the buffer offset of a view's element ([`linear`]), or `None` if the element is padding.
 fn exists(view: &View, coords: &[usize]) -> Option<isize> {
     let inside = |mask: &SmallVec<[(usize, usize); 4]>| {
         !mask.is_empty() && mask.iter().zip(coords).all(|(&(low, high), &x)| low <= x && x < high)

@@ -1,7 +1,9 @@
-//! The CPU reference: computes node by node with plain loops and one array per node. Simple enough to be obviously correct.
+//! The CPU reference: computes node by node with plain loops and one array per node. It is simple enough to be
+//! obviously correct.
 //!
-//! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool have their own types and wrap as in
-//! WGSL. Evaluation (`eval`) does not know plans or kernels; the interpreter of kernels (`kernel`) is for `WGRAD_CHECK`.
+//! In: the pending nodes in order. Out: their values. Floats are f64; i32, u32 and bool have corresponding host types,
+//! and integers wrap as in WGSL. Evaluation (`eval`) is independent of plans and kernels; the interpreter of kernels
+//! (`kernel`) is for `WGRAD_CHECK`.
 
 pub(crate) mod bounded;
 mod eval;
@@ -25,9 +27,9 @@ use crate::schedule::PendingGraph;
 /// The rounding of float results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rounding {
-    /// None: f64, for gradient checks and conformance tests.
+    /// No rounding: results are f64, for gradient checks and conformance tests.
     Exact,
-    /// To f32 after every node, like on a GPU.
+    /// Rounds to f32 after every node, like a GPU.
     ToDtype,
 }
 
@@ -45,14 +47,14 @@ impl Rounding {
 /// The CPU reference.
 pub(crate) struct Cpu(pub Rounding);
 
-/// Memory of the host, so no bytes of device memory.
+/// An array is in host memory, so it uses no device memory.
 impl Storage for Array {
     fn bytes(&self) -> u64 {
         0
     }
 }
 
-/// The elements behind a storage.
+/// Returns the elements of a storage.
 pub(crate) fn array(storage: &dyn Storage) -> &Array {
     storage.downcast().expect("a storage of the CPU reference is an array")
 }
@@ -79,7 +81,7 @@ impl Backend for Cpu {
     }
 }
 
-/// The storages of the nodes' outputs, which are dropped after their last use.
+/// The storages of a node's outputs. Each storage is dropped after its last use.
 type Outputs = SmallVec<[Option<Arc<dyn Storage>>; 1]>;
 
 impl NodeExecutor for Cpu {

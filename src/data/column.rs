@@ -28,7 +28,7 @@ impl<T: Element> Column<T> {
         Column { data, shape }
     }
 
-    /// The number of samples.
+    /// Returns the number of samples.
     pub fn len(&self) -> usize {
         self.data.len() / self.shape.numel()
     }
@@ -38,12 +38,12 @@ impl<T: Element> Column<T> {
         self.data.is_empty()
     }
 
-    /// The elements, one sample after another.
+    /// Returns the elements, one sample after another.
     pub fn data(&self) -> &[T] {
         &self.data
     }
 
-    /// The samples with these indices as a tensor `[samples, ..]`.
+    /// Returns the samples with these indices as a tensor `[samples, ..]`.
     ///
     /// # Panics
     ///

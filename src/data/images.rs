@@ -28,7 +28,7 @@ pub struct Images {
     window: [usize; 2],
     shift: usize,
     flip: bool,
-    /// For each channel the mean to subtract and the factor to multiply with.
+    /// For each channel, the mean to subtract and the factor to multiply by.
     normal: Vec<(f32, f32)>,
 }
 
@@ -94,17 +94,17 @@ impl Images {
         self
     }
 
-    /// The bytes, one image after another.
+    /// Returns the bytes, one image after another.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// Channels, height and width of an image in a batch.
+    /// Returns the channels, height and width of an image in a batch.
     pub fn shape(&self) -> [usize; 3] {
         [self.channels, self.window[0], self.window[1]]
     }
 
-    /// The top left corner of the window, from two random numbers in [0, 1).
+    /// Computes the top left corner of the window from two random numbers in [0, 1).
     fn corner(&self, random: &[f32]) -> [isize; 2] {
         [0, 1].map(|dim| {
             let places = self.size[dim] - self.window[dim] + 2 * self.shift + 1;

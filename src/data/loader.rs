@@ -11,7 +11,7 @@ use crate::graph::Device;
 
 /// Loads a dataset onto a device in batches.
 ///
-/// The batches, their order and every bit of them depend only on the seed and not on the number of
+/// The batches and their order depend, bit for bit, only on the seed and not on the number of
 /// [`workers`](DataLoader::workers). A run that resumes from a saved [`state`](DataLoader::state) gets the same batches
 /// as an uninterrupted run.
 ///
@@ -91,14 +91,14 @@ impl<D: Dataset> DataLoader<D> {
         self
     }
 
-    /// Sets the number of worker threads. They make and upload batches while the device computes, each at most two
-    /// batches ahead. With 0, the default, a batch is made when it is requested.
+    /// Sets the number of worker threads. Workers prepare and upload batches while the device computes, each at most
+    /// two batches ahead. With 0, the default, a batch is prepared when it is requested.
     pub fn workers(mut self, workers: usize) -> DataLoader<D> {
         self.workers = workers;
         self
     }
 
-    /// The number of batches in an epoch.
+    /// Returns the number of batches in an epoch.
     pub fn len(&self) -> usize {
         let BatchSource { dataset, batch_size, .. } = &*self.source;
         match self.drop_last {
@@ -112,12 +112,12 @@ impl<D: Dataset> DataLoader<D> {
         self.len() == 0
     }
 
-    /// The dataset.
+    /// Returns the dataset.
     pub fn dataset(&self) -> &D {
         &self.source.dataset
     }
 
-    /// The state after the last returned batch.
+    /// Returns the state after the last returned batch.
     pub fn state(&self) -> LoaderState {
         *self.place()
     }
@@ -141,8 +141,8 @@ impl<D: Dataset> DataLoader<D> {
         *self.place() = state;
     }
 
-    /// The remaining batches of the current epoch: all of them, unless the last iteration stopped early or a state was
-    /// loaded. The next call starts the next epoch, in a new order if [shuffled](DataLoader::shuffle).
+    /// Iterates over the remaining batches of the current epoch: all batches, unless the last iteration stopped early
+    /// or a state was loaded. The next call starts the next epoch, in a new order if [shuffled](DataLoader::shuffle).
     pub fn epoch(&self) -> impl Iterator<Item = D::Batch> + '_ {
         let start = self.state();
         let samples = self.dataset().len();
@@ -168,7 +168,7 @@ impl<D: Dataset> DataLoader<D> {
         })
     }
 
-    /// The batches of all epochs, without end.
+    /// Iterates endlessly over the batches of all epochs.
     ///
     /// # Panics
     ///

@@ -1,7 +1,7 @@
-//! Datasets on the host, and a loader that brings them to the device in shuffled batches.
+//! Datasets on the host, and a loader that transfers them to the device in shuffled batches.
 //!
-//! Input: arrays, files, text. Output: batches on the device. A seed determines their order, and worker threads make
-//! them while the device computes. This module does not depend on models.
+//! Input: arrays, files, text. Output: batches on the device. A seed determines the order of the batches, and worker
+//! threads prepare them while the device computes. This module does not depend on models.
 //!
 //! ```
 //! use wgrad::data::{Column, DataLoader};
@@ -34,7 +34,7 @@ pub use tokenizer::Tokenizer;
 
 use crate::graph::Device;
 
-/// A dataset: samples with indices, which any thread can load.
+/// A dataset: indexed samples, which any thread can load.
 ///
 /// [`batch`](Dataset::batch) may draw random numbers from the thread's [`generator`](crate::generator). A
 /// [`DataLoader`] sets a separate generator for each batch, so the numbers depend on its seed, the epoch and the batch,
@@ -43,7 +43,7 @@ pub trait Dataset: Send + Sync + 'static {
     /// The type of a batch, usually a tuple of tensors.
     type Batch: Send + 'static;
 
-    /// The number of samples.
+    /// Returns the number of samples.
     fn len(&self) -> usize;
 
     /// Loads the samples with these indices, in this order, onto the device.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// The capacity of each worker's channel. The worker holds one more result.
+/// Capacity of each worker's channel, in results. A blocked worker has one additional result.
 const AHEAD: usize = 1;
 
 pub(super) struct Prefetch<A, F, T> {
@@ -21,7 +21,7 @@ pub(super) struct Prefetch<A, F, T> {
 }
 
 struct Worker<T> {
-    /// Dropped to stop the workers: sending the next result fails, and the worker ends.
+    /// The receiver of results. Dropping it stops the workers, because sending the next result fails.
     results: Option<Receiver<T>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -70,7 +70,7 @@ where
 }
 
 impl<A, F, T> Drop for Prefetch<A, F, T> {
-    /// Waits for the batches that are being made, so that no thread outlives the iterator.
+    /// Stops the workers and waits for their current results, so that no thread outlives the iterator.
     fn drop(&mut self) {
         self.workers.iter_mut().for_each(|worker| drop(worker.results.take()));
         for worker in &mut self.workers {

@@ -26,7 +26,7 @@ impl Vocabulary {
         Vocabulary { characters: text.chars().collect::<BTreeSet<_>>().into_iter().collect() }
     }
 
-    /// The number of characters.
+    /// Returns the number of characters.
     pub fn len(&self) -> usize {
         self.characters.len()
     }
@@ -36,7 +36,7 @@ impl Vocabulary {
         self.characters.is_empty()
     }
 
-    /// The characters in the order of their indices.
+    /// Returns the characters in the order of their indices.
     pub fn characters(&self) -> &[char] {
         &self.characters
     }
@@ -66,8 +66,8 @@ impl Vocabulary {
     }
 }
 
-/// All windows of `context` tokens in a text, with the token that follows each. A batch is a pair of `[batch, context]`
-/// tensors; the second is shifted by one token.
+/// All windows of `context` tokens in a text, with the token that follows each window token. A batch is a pair of
+/// `[batch, context]` tensors; the second is shifted by one token.
 ///
 /// ```
 /// use wgrad::data::{Dataset, Windows};
@@ -109,7 +109,7 @@ impl Windows {
         Windows { stride, ..self }
     }
 
-    /// The tokens of the text.
+    /// Returns the tokens of the text.
     pub fn tokens(&self) -> &[i32] {
         &self.tokens
     }

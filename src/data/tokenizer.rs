@@ -46,7 +46,7 @@ impl Tokenizer {
         }
     }
 
-    /// The number of tokens.
+    /// Returns the number of tokens.
     pub fn len(&self) -> usize {
         self.inner.get_vocab_size(true)
     }

@@ -1,7 +1,7 @@
-//! Chooses an adapter and opens a device on it.
+//! Selection of an adapter, and opening of a device.
 //!
-//! In: the options, and the environment variables WGPU_BACKEND and WGPU_ADAPTER_NAME. Out: the device, its queue, and its
-//! limits as plain data. Does not know what the device is used for.
+//! In: the options, and the environment variables WGPU_BACKEND and WGPU_ADAPTER_NAME. Out: the device, its queue, and
+//! its limits as plain data. Independent of the device's use.
 
 use std::sync::Arc;
 
@@ -49,17 +49,18 @@ pub(super) fn open(options: &Options, health: &Arc<Health>) -> Result<Opened, Er
     Ok(Opened { device, queue, limits: to_limits(&info, features, &limits), description: describe(&info) })
 }
 
-/// Features that are used if the adapter has them.
+/// Optional features, which are requested if the adapter supports them.
 const OPTIONAL_FEATURES: wgpu::Features = wgpu::Features::SUBGROUP.union(wgpu::Features::TIMESTAMP_QUERY);
 
 fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
-    // PRIMARY excludes GL, which lists the same devices again with fewer features.
+    // PRIMARY excludes GL, which would list the same devices a second time, with fewer features.
     let backends = wgpu::Backends::PRIMARY.with_env();
     let mut instance = wgpu::InstanceDescriptor::new_without_display_handle().with_env();
     instance.backends = backends;
-    // The crate has no indirect dispatches. Without this flag wgpu compiles no kernels to validate them.
+    // The crate has no indirect dispatches. Without this flag, wgpu does not compile kernels for validating indirect
+    // dispatches.
     instance.flags.remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
-    // Percent of the memory: an error is better than a machine that swaps.
+    // Maximum percentage of memory: an out-of-memory error is preferable to swapping.
     instance.memory_budget_thresholds.for_resource_creation = Some(95);
 
     let instance = wgpu::Instance::new(instance);
@@ -83,7 +84,7 @@ fn choose(options: &Options) -> Result<wgpu::Adapter, Error> {
     }
 }
 
-/// The rank of a device type: the lowest is chosen.
+/// Returns the rank of a device type; the adapter with the lowest rank is chosen.
 fn preference(device: wgpu::DeviceType) -> u8 {
     match device {
         wgpu::DeviceType::DiscreteGpu => 0,
@@ -94,7 +95,7 @@ fn preference(device: wgpu::DeviceType) -> u8 {
     }
 }
 
-/// wgpu's limits as plain data.
+/// Converts wgpu's limits to plain data.
 fn to_limits(info: &wgpu::AdapterInfo, features: wgpu::Features, limits: &wgpu::Limits) -> Limits {
     let kind = match info.device_type {
         wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,

@@ -1,7 +1,7 @@
-//! The GPU as a backend: plans become dispatches over its buffers.
+//! The GPU as a backend: converts plans to dispatches over GPU buffers.
 //!
-//! Implements the traits of `backend` by calls of the GPU runtime, which knows neither plans nor storages. If a method of a
-//! trait calls a method of the same name, that is `Gpu`'s inherent method.
+//! Implements the traits of `backend` by calling the GPU runtime, which is independent of plans and storages. Where a
+//! trait method calls a method of the same name, the callee is the inherent method of `Gpu`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +27,7 @@ impl Storage for GpuBuffer {
     }
 }
 
-/// The buffer behind a storage.
+/// Returns the buffer of a storage.
 fn buffer(storage: &dyn Storage) -> Result<&GpuBuffer, Error> {
     storage.downcast().ok_or_else(|| Error::Driver("an upload failed".into()))
 }
@@ -98,7 +98,8 @@ impl PlanExecutor for Gpu {
         Ok(Box::new(compile(self, plan, graph)?))
     }
 
-    /// All fallible work precedes the first dispatch, so a failed run changes no value.
+    /// Runs a plan. Without an observer, all fallible work precedes the first dispatch, so a failed run changes no
+    /// value.
     fn run(&self, run: &PlanRun, observer: Option<&mut dyn Observer>) -> Result<(), Error> {
         let compiled: &Compiled = run.compiled.downcast_ref().expect("the plan was compiled by this backend");
         let buffers = run.storages.iter().map(|storage| buffer(&**storage));
@@ -117,7 +118,7 @@ impl PlanExecutor for Gpu {
 }
 
 impl Gpu {
-    /// Runs one dispatch at a time and waits for each.
+    /// Runs one dispatch at a time, waits for its completion, and calls the observer before and after it.
     fn run_stepwise(
         &self,
         plan: &Plan,

@@ -1,14 +1,15 @@
-//! The cache of bind groups: one per layout and list of buffers.
+//! The cache of bind groups, with one bind group per layout, uniform block size and list of buffers.
 //!
-//! In: a layout and the ids of buffers. Out: a bind group. A group keeps its buffers alive, so it is removed when the pool
-//! releases one of them. All groups are removed when the uniform buffer is replaced.
+//! In: a layout and the ids of buffers. Out: a bind group. A bind group keeps its buffers alive, so the group is
+//! removed when the pool releases one of these buffers. All groups are removed when the uniform buffer is replaced.
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::pipeline::Layout;
 
-/// The cache is swept when it has more groups than this, or than twice the number that survived the last sweep.
+/// Minimum number of groups for a sweep. The cache is swept when it has more groups than this number and than twice the
+/// number of groups that survived the last sweep.
 const MIN_SWEEP_LEN: usize = 4_096;
 
 #[derive(PartialEq, Eq, Hash)]
@@ -21,7 +22,7 @@ struct BindGroupKey {
 
 struct CachedGroup {
     group: wgpu::BindGroup,
-    /// The last run that used it.
+    /// The last run that used the group.
     last_run: u64,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct BindGroups {
     groups: FxHashMap<BindGroupKey, CachedGroup>,
     created: u64,
     run: u64,
-    /// The run before which the cache was last swept.
+    /// The run at whose start the cache was last swept.
     swept: u64,
     limit: usize,
 }
@@ -51,8 +52,9 @@ impl BindGroups {
         self.created
     }
 
-    /// Must be called before each run. If there are too many groups, it removes those that were not used since the previous
-    /// sweep. So the cache has at most twice the groups that the runs between two sweeps need.
+    /// Starts a run. If there are too many groups, removes the groups that were not used since the previous sweep. So
+    /// the cache has at most twice the number of groups that the runs between two sweeps need. Must be called before
+    /// each run.
     pub fn start_run(&mut self) {
         self.run += 1;
         if self.groups.len() > self.limit {
@@ -62,7 +64,7 @@ impl BindGroups {
         }
     }
 
-    /// Removes the groups with one of these buffers.
+    /// Removes all groups that contain one of these buffers.
     pub fn remove(&mut self, buffers: &[u64]) {
         if !buffers.is_empty() {
             self.groups.retain(|key, _| !key.buffers.iter().any(|id| buffers.contains(id)));
@@ -74,7 +76,7 @@ impl BindGroups {
         self.groups.clear();
     }
 
-    /// The group with a window of the uniform buffer at binding 0, then the buffers in order.
+    /// Returns the group with a window of the uniform buffer at binding 0, followed by the buffers in order.
     pub fn get<'a>(
         &mut self,
         layout: &Layout,

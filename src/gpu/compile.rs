@@ -1,4 +1,4 @@
-//! A plan made ready to run: shaders compiled, and the image of its uniforms with the places that each run fills in.
+//! Compiles a plan: its pipelines, and an image of its uniforms with a list of the words that each run overwrites.
 
 use smallvec::SmallVec;
 
@@ -12,11 +12,11 @@ use crate::graph::{self, Op};
 use crate::ir::{Kernel, MatMul, Plan, Program, Step};
 use crate::schedule::{PendingGraph, logs};
 
-/// Dispatches in order, and their uniforms.
+/// The dispatches of a plan in order, and their uniforms.
 pub(crate) struct Compiled {
     pub dispatches: Vec<Dispatch>,
     image: Vec<u32>,
-    /// Words that each run writes anew.
+    /// The words that each run overwrites, by their index in `image`.
     patches: Vec<(usize, UniformWord)>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn compile(gpu: &Gpu, plan: &Plan, graph: &PendingGraph) -> Result<Co
             }
             compiled.image.push(fixed.unwrap_or_default());
         }
-        // A uniform block is a multiple of 16 bytes.
+        // The size of a uniform block must be a multiple of 16 bytes.
         compiled.image.resize(compiled.image.len().next_multiple_of(4), 0);
         compiled.dispatches.push(Dispatch {
             pipeline,
@@ -75,7 +75,7 @@ fn break_as_asked(mut shaders: Vec<Shader>, gpu: &Gpu) -> Vec<Shader> {
 }
 
 impl Compiled {
-    /// The uniforms of a run of this graph: its scalars, seeds and lines in their places.
+    /// The uniforms for a run of this graph: the image with the graph's scalars, seeds and fault sites written into it.
     pub fn uniforms(&self, gpu: &Gpu, graph: &PendingGraph) -> Vec<u32> {
         let mut image = self.image.clone();
         for &(at, word) in &self.patches {
@@ -109,10 +109,10 @@ fn patch(word: UniformWord, gpu: &Gpu, graph: &PendingGraph) -> u32 {
     }
 }
 
-/// Columns, or vec4 of them, side by side in a workgroup whose lanes share them.
+/// Neighbouring columns, or vec4 of them, in a workgroup of a column reduction whose lanes split each column.
 const COLUMNS: u32 = 8;
 
-/// One dispatch of a step, or of several whose kernels are generated from the same template.
+/// One dispatch of a step, or of several steps whose kernels are generated from the same template.
 fn lower(steps: &[Step], graph: &PendingGraph, gpu: &Gpu) -> Lowered {
     let label = graph.items[steps[0].item].node.op.name();
     match (&steps[0].kernel, steps) {
@@ -130,7 +130,7 @@ fn generated(label: &str, steps: &[Step], limits: &Limits) -> Lowered {
         let (part, constants) = match &step.kernel {
             Kernel::Elementwise(program) => {
                 let (part, len) = codegen::elementwise(program, &step.reads, &step.writes, &suffix);
-                // GPUs start workgroups of 64 too slowly to keep memory busy.
+                // GPUs launch workgroups of 64 too slowly to saturate memory bandwidth.
                 let group = if limits.kind == AdapterKind::Software { 64 } else { 128 };
                 workgroups.push(len.div_ceil(group));
                 work += cost(program);
@@ -140,7 +140,7 @@ fn generated(label: &str, steps: &[Step], limits: &Limits) -> Lowered {
                 let (lanes, rows) =
                     (reduction.lanes, reduction.program.rows_are_contiguous(reduction.inner()));
                 let (group, stride) = match limits.kind {
-                    // A CPU adapter runs a workgroup on one core: small ones keep both busy.
+                    // A CPU adapter runs a workgroup on one core, so small workgroups keep all cores busy.
                     AdapterKind::Software => (8, 1),
                     _ if rows || lanes == 1 => (64, 1),
                     _ => (COLUMNS * lanes, COLUMNS),
@@ -237,7 +237,7 @@ fn fused(label: &str, launch: &graph::Launch, step: &Step) -> Lowered {
     lowered
 }
 
-/// Workgroups over two dimensions, each within the limit. Kernels leave the surplus ones.
+/// Spreads workgroups over two dimensions, each within the limit. Surplus workgroups store nothing.
 fn grid(workgroups: usize, limits: &Limits) -> [u32; 3] {
     let most = limits.workgroups as usize;
     let rows = workgroups.div_ceil(most);

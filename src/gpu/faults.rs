@@ -1,9 +1,9 @@
-//! Index faults: indices out of range, which only the GPU detects.
+//! Index faults: out-of-range indices, which only the GPU can detect.
 //!
-//! A call of an indexing operation (its name and the user's line) has a number, its site, and the operation's kernel gets
-//! the site as a uniform. A kernel that finds a bad index does `atomicMin(&fault, site)` on the fault word of its run. Each
-//! read also copies the fault words of the runs before it. The first read after a fault fails, and so does the first read
-//! of a value that depends on it. Does not know which kernels index.
+//! Each call of an indexing operation (operation name and user's line) has a number, its site, which is a uniform of
+//! the operation's kernel. For an out-of-range index, a kernel executes `atomicMin(&fault, site)` on the fault flag of
+//! its run. Each read also copies the fault flags of the preceding runs. The first read after a fault fails, and so
+//! does the first read of a value that depends on the faulty run.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -15,21 +15,22 @@ use super::pool::GpuBuffer;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// A fault word without a fault.
+/// The value of a fault flag without a fault.
 const NO_FAULT: u32 = u32::MAX;
 
-/// Fault words: the number of indexing runs that may be in flight at a time.
+/// Number of fault flags, which is the maximum number of indexing runs in flight.
 const WORDS: u64 = u128::BITS as u64;
 
 type Site = (&'static str, &'static Location<'static>);
 
-/// The number of a run whose kernels index. Only these runs are counted, from 1.
+/// The number of an indexing run (a run with indexing kernels). Only indexing runs are counted, starting at 1.
 pub(super) type Run = u64;
 
-/// The fault words, and the faults that were found.
+/// The fault flag buffer, and the detected faults.
 pub(super) struct Faults {
     words: wgpu::Buffer,
-    /// Bytes from one word to the next. Kernels bind one word, so this is the adapter's offset alignment.
+    /// Distance between adjacent fault flags in bytes. A kernel binds one flag, so the distance is the adapter's offset
+    /// alignment.
     stride: u32,
     state: Mutex<FaultState>,
 }
@@ -38,20 +39,20 @@ pub(super) struct Faults {
 struct FaultState {
     numbers: FxHashMap<Site, u32>,
     sites: Vec<Site>,
-    /// The newest run.
+    /// The latest run.
     last: Run,
-    /// Runs whose fault word has not been read, oldest first. All are among the `WORDS` newest.
+    /// Runs whose fault flag has not been read, oldest first. All of them are among the latest `WORDS` runs.
     in_flight: Vec<Run>,
-    /// One bit per word: the word holds the site of a fault and must be reset.
+    /// One bit per fault flag: 1 if the flag has the site of a fault and must be reset.
     faulty: u128,
-    /// Runs with a fault that no read of a dependent value has reported.
+    /// Runs with a fault that has not been reported by a read of a dependent value.
     faulted: VecDeque<(Run, Site)>,
-    /// A fault that no read has reported.
+    /// A fault that has not been reported by any read.
     unreported: Option<Site>,
 }
 
-/// The indexing runs that the contents of a buffer depend on: run `newest - i` if bit `i` is set. The words of older runs
-/// have been read.
+/// The indexing runs on which the contents of a buffer depend: run `newest - i` if bit `i` is set. The fault flags of
+/// older runs have been read.
 #[derive(Clone, Copy, Default)]
 pub(super) struct FaultDeps {
     newest: Run,
@@ -75,9 +76,9 @@ impl FaultDeps {
 }
 
 impl Faults {
-    /// The bytes of a word.
+    /// Size of a fault flag in bytes.
     pub const BYTES: u64 = 4;
-    /// The words' id among the buffers of bind groups; the pool's ids start at 1.
+    /// Id of the fault flag buffer in the keys of bind groups. The ids of the pool's buffers start at 1.
     pub const ID: u64 = 0;
 
     pub fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Faults {
@@ -93,8 +94,8 @@ impl Faults {
         Faults { words, stride, state: Mutex::default() }
     }
 
-    /// The site of an operation that is called at a line. Each pair has one number, so the table is bounded by the size of
-    /// the program's source.
+    /// Returns the site of an operation called at a source line. Each pair has one number, so the size of the program's
+    /// source bounds the table.
     pub fn site(&self, op: &'static str, at: &'static Location<'static>) -> u32 {
         let FaultState { numbers, sites, .. } = &mut *lock(&self.state);
         *numbers.entry((op, at)).or_insert_with(|| {
@@ -103,13 +104,13 @@ impl Faults {
         })
     }
 
-    /// Whether the word of the next run is still in use by an older run in flight.
+    /// Whether the next run's fault flag is still in use by an older run in flight.
     pub fn is_full(&self) -> bool {
         let state = lock(&self.state);
         state.in_flight.first().is_some_and(|oldest| oldest + WORDS <= state.last + 1)
     }
 
-    /// Starts a run whose kernels index: assigns its number and its word. The caller must submit the run next.
+    /// Starts an indexing run: assigns its number and its fault flag. The caller must submit the run next.
     pub fn begin(&self, queue: &wgpu::Queue) -> Run {
         let state = &mut *lock(&self.state);
         state.last += 1;
@@ -122,12 +123,12 @@ impl Faults {
         state.last
     }
 
-    /// The binding of a fault word. Kernels add the [`offset`](Self::offset) of their run.
+    /// Returns the binding of a fault flag, to which the dynamic [`offset`](Self::offset) of the run is added.
     pub fn binding(&self) -> wgpu::BufferBinding<'_> {
         wgpu::BufferBinding { buffer: &self.words, offset: 0, size: wgpu::BufferSize::new(Self::BYTES) }
     }
 
-    /// The byte offset of a run's word.
+    /// Returns the byte offset of a run's fault flag.
     pub fn offset(&self, run: Run) -> u32 {
         (run % WORDS) as u32 * self.stride
     }
@@ -138,13 +139,13 @@ impl Faults {
         state.in_flight.is_empty() && state.faulted.is_empty()
     }
 
-    /// The runs whose words have not been read. The caller must prevent other submissions until it has submitted the copy
-    /// of the words.
+    /// Returns the runs whose fault flags have not been read. The caller must prevent other submissions until it has
+    /// submitted the copy of the flags.
     pub fn in_flight(&self) -> Vec<Run> {
         lock(&self.state).in_flight.clone()
     }
 
-    /// Records the copy of the runs' words to `target`, one after the other from the offset `at`.
+    /// Records a copy of the runs' fault flags to consecutive words of `target`, starting at offset `at`.
     pub fn record(&self, runs: &[Run], encoder: &mut wgpu::CommandEncoder, target: &wgpu::Buffer, at: u64) {
         for (i, &run) in (0..).zip(runs) {
             let from = self.offset(run).into();
@@ -152,7 +153,8 @@ impl Faults {
         }
     }
 
-    /// Handles a word that was read. Only the first copy counts: after it the word may belong to another run.
+    /// Processes the value of a fault flag that was read. Only the first copy for a run is used, because the flag may
+    /// belong to another run afterwards.
     pub fn handle_word(&self, run: Run, word: u32) {
         let state = &mut *lock(&self.state);
         let Some(at) = state.in_flight.iter().position(|&other| other == run) else { return };
@@ -166,7 +168,8 @@ impl Faults {
         state.faulted.push_back((run, site));
     }
 
-    /// The error of a read of these buffers: the fault of a run that they depend on, or else a fault that no read has reported.
+    /// Returns the error for a read of these buffers: the fault of a run on which the buffers depend, or else a fault
+    /// that has not been reported by any read.
     pub fn check<'a>(&self, mut buffers: impl Iterator<Item = &'a GpuBuffer>) -> Result<(), Error> {
         let FaultState { faulted, unreported, .. } = &mut *lock(&self.state);
         let unreported = unreported.take();

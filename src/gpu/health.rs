@@ -1,6 +1,7 @@
 //! The first failure of a device.
 //!
-//! In: errors, also those that wgpu reports asynchronously. Out: the first error, from every later run and read.
+//! In: errors, including the errors that wgpu reports asynchronously. Out: the first error, returned by every later run
+//! and read.
 
 use std::sync::OnceLock;
 
@@ -10,7 +11,8 @@ use crate::core::error::Error;
 pub(super) struct Health(OnceLock<Error>);
 
 impl Health {
-    /// Stores `error` if it is the first, and returns the first: later errors are mostly consequences of it.
+    /// Stores `error` if it is the first error. Returns the first error, because later errors are mostly its
+    /// consequences.
     pub fn fail(&self, error: Error) -> Error {
         self.0.get_or_init(|| error).clone()
     }
@@ -22,10 +24,10 @@ impl Health {
         }
     }
 
-    /// Stores an error that wgpu reported.
+    /// Converts and stores an error reported by wgpu.
     pub fn report(&self, error: wgpu::Error) -> Error {
         self.fail(match error {
-            // Buffers are created in an error scope of their own, so this is memory that wgpu uses internally.
+            // Buffers are created in a separate error scope, so this error concerns memory that wgpu uses internally.
             wgpu::Error::OutOfMemory { .. } => Error::Driver("out of memory".into()),
             wgpu::Error::Validation { description, .. } | wgpu::Error::Internal { description, .. } => {
                 Error::Driver(description)

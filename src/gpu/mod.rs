@@ -1,7 +1,7 @@
-//! The GPU runtime: the only part of the crate that names wgpu.
+//! The GPU runtime: the only module of the crate that depends on wgpu.
 //!
-//! In: bytes, WGSL, and dispatches of it over buffers. Out: bytes, or the error of the device. Does not know tensors, shapes, or
-//! what a kernel computes.
+//! In: bytes, WGSL, and dispatches over buffers. Out: bytes, or the device's error. Independent of tensors, shapes and
+//! the semantics of kernels.
 //!
 //! ```text
 //! adapter -> device                        health    the first failure
@@ -11,7 +11,7 @@
 //! upload    host -> GPU                    read, staging, poller   GPU -> host
 //! ```
 //!
-//! On top of it `backend`, `compile`, `codegen` and `matmul` turn plans into dispatches.
+//! Built on this runtime, `backend`, `compile`, `codegen` and `matmul` convert plans to dispatches.
 
 mod adapter;
 mod backend;
@@ -54,26 +54,28 @@ use staging::Staging;
 use timeline::Timeline;
 use upload::Uploads;
 
-/// How to open a device.
+/// Options for opening a device.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Part of the adapter's name, in any case. The default is WGPU_ADAPTER_NAME, or else the best adapter.
+    /// Substring of the adapter's name, matched case-insensitively. The default is WGPU_ADAPTER_NAME, or else the best
+    /// adapter.
     pub adapter: Option<String>,
-    /// Requests WebGPU's default limits and no optional features.
+    /// Whether to request WebGPU's default limits and no optional features.
     pub restricted: bool,
-    /// Shaders check indices, loops and divisions at run time.
+    /// Whether all shaders check indices, loops and divisions at run time.
     pub checked: bool,
-    /// Chooses kernels as for this kind of adapter. The limits stay those of the adapter.
+    /// The kind of adapter for the choice of kernels; the adapter's own kind by default. The adapter's limits still
+    /// apply.
     pub kind: Option<AdapterKind>,
 }
 
-/// An open device, shared by threads as an `Arc`.
+/// An open device, shared between threads as an `Arc`.
 pub struct Gpu {
     limits: Limits,
     description: String,
     device: wgpu::Device,
     health: Arc<Health>,
-    // Dropped before the timeline, because its thread waits on the timeline's device.
+    // The poller is dropped before the timeline, because the poller's thread waits on the timeline's device.
     poller: Poller,
     timeline: Arc<Timeline>,
     pool: Pool,
@@ -84,7 +86,7 @@ pub struct Gpu {
     uploads: Mutex<Uploads>,
     reads: AtomicU64,
     matmul_costs: Mutex<matmul::Costs>,
-    /// For tests that break a kernel: text in its WGSL, and the replacement.
+    /// For tests that break a kernel: a text in the kernel's WGSL, and its replacement.
     #[cfg(test)]
     pub broken: Mutex<Option<(&'static str, &'static str)>>,
 }
@@ -97,7 +99,7 @@ pub struct Stats {
     pub buffer_bytes_idle: u64,
     /// The peak of `buffer_bytes_live`.
     pub buffer_bytes_peak: u64,
-    /// The live bytes without the rounding up to size classes.
+    /// The requested sizes of the live buffers, before rounding up to size classes.
     pub buffer_bytes_requested: u64,
     pub buffer_bytes_requested_peak: u64,
     pub pipelines: u64,
@@ -143,17 +145,17 @@ impl Gpu {
         &self.limits
     }
 
-    /// The measured costs of the variants of the matrix product.
+    /// Locks the costs of the matrix product's variants.
     pub fn matmul_costs(&self) -> MutexGuard<'_, matmul::Costs> {
         lock(&self.matmul_costs)
     }
 
-    /// The adapter's name, backend, type and driver.
+    /// Returns the adapter's name, backend, type and driver.
     pub fn describe(&self) -> &str {
         &self.description
     }
 
-    /// A buffer of at least this many bytes (0 is allowed), with undefined contents.
+    /// Allocates a buffer of at least this many bytes (0 is allowed), with undefined contents.
     pub fn allocate(&self, bytes: u64) -> Result<GpuBuffer, Error> {
         self.health.check()?;
         if let Some(buffer) = self.pool.reuse(bytes)? {
@@ -173,11 +175,11 @@ impl Gpu {
         self.pool.clear();
         let retired = self.pool.take_retired();
         lock(&self.recorder).bind_groups.remove(&retired);
-        // The driver frees a buffer only after the GPU has finished with it.
+        // The driver frees a buffer only after the GPU has finished using it.
         self.timeline.wait_for_all()
     }
 
-    /// A pipeline for each shader; the missing ones are compiled in parallel.
+    /// Returns a pipeline for each shader. Missing pipelines are compiled in parallel.
     ///
     /// # Panics
     ///
@@ -186,7 +188,7 @@ impl Gpu {
         self.pipelines.get_or_create(shaders)
     }
 
-    /// The number that a kernel writes to the fault word if an index of this operation is out of range.
+    /// Returns the number that a kernel writes to its fault flag if an index of this operation is out of range.
     pub fn site(&self, op: &'static str, at: &'static Location<'static>) -> u32 {
         self.faults.site(op, at)
     }
@@ -213,7 +215,7 @@ impl Gpu {
     }
 }
 
-/// How long one submission may take before it counts as a hang.
+/// Returns the maximum duration of a submission, after which it counts as a hang.
 fn hang_timeout(kind: AdapterKind) -> Duration {
     Duration::from_secs(match kind {
         AdapterKind::Software => 600,

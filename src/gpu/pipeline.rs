@@ -1,7 +1,7 @@
 //! The pipeline cache: each shader is compiled once.
 //!
-//! In: WGSL, override values and the access of the bindings. Out: a pipeline, the same one for the same request. Does not know
-//! what the shader computes. Pipelines are never evicted: WGSL text has no sizes in it, so a program has few.
+//! In: WGSL, override values and the access of the bindings. Out: a pipeline, which is shared by equal requests.
+//! Pipelines are never evicted: WGSL texts contain no sizes, so a program has few pipelines.
 
 use std::hash::{Hash, Hasher};
 use std::panic::resume_unwind;
@@ -14,26 +14,27 @@ use super::health::Health;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// How a kernel uses a storage buffer.
+/// The access mode of a storage buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     Read,
     ReadWrite,
 }
 
-/// A request for a kernel. `@binding(0)` is its uniform block; its storage buffers follow from `@binding(1)` on.
+/// A request for a kernel. `@binding(0)` is the uniform block, and the storage buffers start at `@binding(1)`.
 #[derive(Clone, Debug)]
 pub struct Shader {
-    /// For messages and debuggers. Shaders that differ only in the label are equal.
+    /// A name for messages and debuggers. Shaders that differ only in the label are equal.
     pub label: String,
     /// WGSL with one compute entry point.
     pub source: String,
     /// Values of the source's `override` constants.
     pub constants: Vec<(String, f64)>,
     pub bindings: Vec<Access>,
-    /// Whether the fault word of the run, an `atomic<u32>`, is bound after the last of `bindings`.
+    /// Whether the run's fault flag, an `atomic<u32>`, is bound after the last of `bindings`.
     pub faults: bool,
-    /// WGSL of this crate, whose indices are proven to be in bounds: compiled without run-time checks.
+    /// Whether the source is WGSL of this crate with indices proven to be in bounds, which is compiled without run-time
+    /// checks.
     pub trusted: bool,
 }
 
@@ -94,7 +95,8 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    /// `checked` compiles run-time checks of indices, loops and divisions into shaders.
+    /// Creates an empty cache. With `checked`, run-time checks of indices, loops and divisions are compiled into all
+    /// shaders.
     pub fn new(device: wgpu::Device, health: Arc<Health>, checked: bool) -> Pipelines {
         let checks = if checked {
             wgpu::ShaderRuntimeChecks::checked()
@@ -108,7 +110,7 @@ impl Pipelines {
         lock(&self.known).len() as u64
     }
 
-    /// A pipeline for each shader. Missing ones are compiled in parallel.
+    /// Returns a pipeline for each shader. Missing pipelines are compiled in parallel.
     ///
     /// # Panics
     ///
@@ -125,7 +127,7 @@ impl Pipelines {
                 Err(Failure::Environment(error)) => return Err(error),
                 Err(Failure::InvalidShader(message)) => panic!("{}", explain(shader, &message)),
             };
-            // Another thread may have inserted the pipeline meanwhile. Then that one is used.
+            // If another thread has inserted the pipeline in the meantime, the other thread's pipeline is used.
             lock(&self.known).entry((*shader).clone()).or_insert(pipeline);
         }
         let known = lock(&self.known);
@@ -168,8 +170,8 @@ impl Pipelines {
             source: wgpu::ShaderSource::Wgsl(shader.source.as_str().into()),
         };
         let module = if shader.trusted {
-            // SAFETY: shaders of this crate index only inside their bindings, their loops end, and they never divide by zero.
-            // The tests also run with `Options::checked`.
+            // SAFETY: shaders of this crate index only inside their bindings, their loops end, and they do not divide
+            // by zero. The tests also run with `Options::checked`.
             #[expect(unsafe_code)]
             unsafe {
                 self.device.create_shader_module_trusted(module, self.checks)
@@ -187,7 +189,7 @@ impl Pipelines {
             entry_point: None,
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                // Our kernels write workgroup memory before they read it.
+                // The crate's kernels write workgroup memory before reading it.
                 zero_initialize_workgroup_memory: false,
             },
             cache: None,
@@ -202,7 +204,7 @@ impl Pipelines {
             let message = format!("{}: {failure}", shader.label);
             return Err(Failure::Environment(Error::Driver(message)));
         }
-        // A lost device reports no error to a scope.
+        // Error scopes do not report a lost device.
         self.health.check().map_err(Failure::Environment)?;
         Ok(Arc::new(Pipeline { raw, layout, bindings: shader.bindings.clone(), faults: shader.faults }))
     }
@@ -213,7 +215,7 @@ impl Pipelines {
         let layout = layouts.entry(signature).or_insert_with_key(|signature| {
             let storage =
                 |access: &Access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
-            // Dynamic offsets: the uniforms are those of the dispatch, the fault word is that of the run.
+            // Dynamic offsets select the dispatch's uniforms and the run's fault flag.
             let uniform = (wgpu::BufferBindingType::Uniform, true);
             let word = signature.faults.then(|| (storage(&Access::ReadWrite), true));
             let entries: Vec<_> = std::iter::once(uniform)
@@ -236,7 +238,7 @@ impl Pipelines {
     }
 }
 
-/// Why a pipeline was not created.
+/// The reason why a pipeline was not created.
 enum Failure {
     /// The shader is not valid: a programming mistake.
     InvalidShader(String),
@@ -251,7 +253,7 @@ fn entry(binding: u32, ty: wgpu::BufferBindingType, has_dynamic_offset: bool) ->
         ty: wgpu::BindingType::Buffer {
             ty,
             has_dynamic_offset,
-            // Not part of the layout, which kernels share. wgpu checks the size at each dispatch instead.
+            // Kernels with different sizes share the layout, so wgpu checks the size at each dispatch instead.
             min_binding_size: None,
         },
         count: None,

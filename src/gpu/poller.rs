@@ -1,7 +1,7 @@
 //! The thread that waits for submissions on behalf of async reads.
 //!
-//! In: the ticket of a submission, and the completion to cancel if it fails. Out: woken tasks. The first async read of a
-//! device starts the thread; dropping the device joins it.
+//! In: the ticket of a submission, and the completion that is cancelled if the wait fails. Out: woken tasks. The first
+//! async read of a device starts the thread; dropping the device joins it.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -17,7 +17,8 @@ type Request = (Ticket, Completion);
 pub(super) struct Poller(OnceLock<(Sender<Request>, JoinHandle<()>)>);
 
 impl Poller {
-    /// Polls until the callbacks of this submission have run. If the wait fails, the completion is cancelled.
+    /// Polls on the poller's thread until the callbacks of this submission have run. Cancels the completion if the wait
+    /// fails.
     pub fn wake_when_done(&self, timeline: &Arc<Timeline>, ticket: Ticket, completion: Completion) {
         let (sender, _) = self.0.get_or_init(|| {
             let (sender, receiver) = channel();
@@ -41,7 +42,7 @@ impl Drop for Poller {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.0.take() {
             drop(sender);
-            // A task that this thread woke may drop the device on this thread.
+            // A task woken by this thread may drop the device on this same thread, which cannot join itself.
             if thread.thread().id() != std::thread::current().id() {
                 let _ = thread.join();
             }

@@ -1,15 +1,15 @@
 //! The buffer pool: reuses buffers by size class.
 //!
-//! In: a number of bytes. Out: a whole wgpu buffer of at least that size, with undefined contents. Dropping it returns it to
-//! the pool. A buffer may be allocated again while the GPU still uses it, because the queue executes in order. Does not know
-//! what buffers are used for.
+//! In: a number of bytes. Out: a whole wgpu buffer of at least this size, with undefined contents. Dropping the buffer
+//! returns it to the pool. A buffer may be allocated again while the GPU still uses it, because the queue executes in
+//! order. Independent of the buffers' use.
 //!
-//! An allocation takes the idle buffer of its class that was created first. So the buffers of a training step depend only on
-//! which buffers are idle when it starts, not on the order in which the step before dropped them: a repeated step gets the
-//! same buffers, and its bind groups are found in the cache.
+//! An allocation takes the idle buffer of its class that was created first. So the buffers of a training step depend
+//! only on which buffers are idle when it starts, not on the order in which the previous step dropped its buffers. A
+//! repeated step gets the same buffers, so its bind groups are in the cache.
 //!
-//! Idle memory is bounded by the recent peak of live memory. Beyond it, a request is also served from larger classes, up to
-//! twice its size, before a buffer is created, and buffers that were idle for long are released to the driver.
+//! The recent peak of live memory bounds idle memory. While idle memory exceeds it, requests may also reuse buffers of
+//! larger classes (below twice the class size), and buffers that have been idle for long are released to the driver.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -19,33 +19,34 @@ use crate::core::error::Error;
 use crate::core::limits::Limits;
 use crate::core::sync::lock;
 
-/// The pool looks for buffers to release once in this many allocations.
+/// Number of allocations between two sweeps, which release long-idle buffers.
 const ALLOCATIONS_PER_SWEEP: u64 = 1_024;
-/// A buffer is released if it was idle for this many allocations: several training steps of any model.
+/// Maximum number of allocations during which a buffer stays idle before a sweep releases it: several training steps of
+/// any model.
 const MAX_IDLE_ALLOCATIONS: u64 = 16 * ALLOCATIONS_PER_SWEEP;
 
-/// A whole GPU buffer. Dropping it returns it to the pool.
+/// A whole GPU buffer. Dropping the buffer returns it to the pool.
 pub struct GpuBuffer {
     id: u64,
     requested: u64,
     raw: wgpu::Buffer,
     free_list: Weak<Mutex<FreeList>>,
-    /// The indexing runs that its contents depend on.
+    /// The indexing runs on which the buffer's contents depend.
     pub(super) fault_deps: Mutex<FaultDeps>,
 }
 
 impl GpuBuffer {
-    /// Identifies the wgpu buffer: it is the same when the pool reuses the buffer.
+    /// Returns the id of the wgpu buffer, which stays the same when the pool reuses the buffer.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The size of the buffer: at least the requested bytes, and a multiple of 16.
+    /// Returns the size of the buffer in bytes: at least the requested size, and a multiple of 16.
     pub fn bytes(&self) -> u64 {
         self.raw.size()
     }
 
-    /// The bytes that were requested.
+    /// Returns the requested size in bytes.
     pub fn requested(&self) -> u64 {
         self.requested
     }
@@ -71,7 +72,7 @@ impl std::fmt::Debug for GpuBuffer {
 
 pub(super) struct Pool {
     device: wgpu::Device,
-    /// The adapter limit that bounds the size of a tensor, and its name.
+    /// The name and the value of the adapter limit that bounds the size of a tensor.
     limit: (&'static str, u64),
     free_list: Arc<Mutex<FreeList>>,
 }
@@ -79,7 +80,7 @@ pub(super) struct Pool {
 /// The idle buffers, and the statistics of the pool.
 #[derive(Default)]
 struct FreeList {
-    /// By class, then by id, which is in the order of creation.
+    /// The idle buffers, ordered by class, then by id (order of creation).
     idle: BTreeMap<(u64, u64), Idle>,
     /// Ids of released buffers whose bind groups are still cached.
     retired: Vec<u64>,
@@ -90,18 +91,18 @@ struct FreeList {
 
 struct Idle {
     raw: wgpu::Buffer,
-    /// The allocation count when it became idle.
+    /// The allocation count at the time when the buffer became idle.
     since: u64,
 }
 
-/// How much memory the pool holds.
+/// Memory statistics of the pool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub created: u64,
     pub live_bytes: u64,
     pub idle_bytes: u64,
     pub peak_bytes: u64,
-    /// The live bytes without the rounding up to size classes.
+    /// The requested sizes of the live buffers, before rounding up to size classes.
     pub requested_bytes: u64,
     pub requested_peak: u64,
 }
@@ -120,14 +121,14 @@ impl Pool {
         lock(&self.free_list).usage
     }
 
-    /// An idle buffer for this many bytes, if there is one.
+    /// Takes an idle buffer for this many bytes, if there is one.
     pub fn reuse(&self, bytes: u64) -> Result<Option<GpuBuffer>, Error> {
         let class = self.class(bytes)?;
         let found = lock(&self.free_list).take(class, bytes);
         Ok(found.map(|(id, raw)| self.wrap(id, raw, bytes)))
     }
 
-    /// A new buffer for this many bytes.
+    /// Creates a buffer for this many bytes.
     pub fn create(&self, bytes: u64) -> Result<GpuBuffer, Error> {
         use wgpu::BufferUsages as Usage;
         let class = self.class(bytes)?;
@@ -145,7 +146,7 @@ impl Pool {
         lock(&self.free_list).retire(|_, _| true);
     }
 
-    /// The ids of the buffers that were released since the last call.
+    /// Returns the ids of the buffers that were released since the last call.
     pub fn take_retired(&self) -> Vec<u64> {
         std::mem::take(&mut lock(&self.free_list).retired)
     }
@@ -157,7 +158,7 @@ impl Pool {
 
     fn class(&self, bytes: u64) -> Result<u64, Error> {
         let (limit, allowed) = self.limit;
-        // The last class ends at the limit, rounded down to a multiple of 16.
+        // The largest class is the limit, rounded down to a multiple of 16.
         let largest = allowed / 16 * 16;
         if bytes > largest {
             return Err(Error::TooLarge { bytes, limit, allowed });
@@ -166,7 +167,8 @@ impl Pool {
     }
 }
 
-/// The size that a request is rounded up to: 256, 320, 384, 448, 512, 640 and so on, four classes per power of two.
+/// Rounds a requested size up to a size class. There are four classes per power of two: 256, 320, 384, 448, 512, 640
+/// and so on.
 fn size_class(bytes: u64) -> u64 {
     let bytes = bytes.max(256);
     let octave = 1 << bytes.ilog2();
@@ -209,7 +211,7 @@ impl FreeList {
             let now = self.allocations;
             self.retire(|_, idle| now - idle.since > MAX_IDLE_ALLOCATIONS);
         }
-        // The peak decays, so that a phase with a higher peak is forgotten after it has ended.
+        // The recorded peak decays, so that it adapts after a phase with higher memory use has ended.
         self.recent_peak = self.usage.live_bytes.max(self.recent_peak / 16 * 15);
     }
 
@@ -222,7 +224,7 @@ impl FreeList {
     }
 }
 
-/// Creates a buffer, or fails with `OutOfMemory`.
+/// Creates a buffer, or returns `OutOfMemory`.
 pub(super) fn create_buffer(
     device: &wgpu::Device,
     label: &str,

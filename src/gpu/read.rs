@@ -1,7 +1,7 @@
-//! Reads: bytes of GPU buffers to the host.
+//! Reads: transfers from GPU buffers to the host.
 //!
-//! In: buffers. Out: their bytes, or an error since the last read: a failed device, or an index out of range. One submission
-//! copies several buffers. A read is cut into chunks, so that the staging memory stays small.
+//! In: buffers. Out: the buffers' bytes, or an error: a failed device, or an index out of range in an earlier run. One
+//! submission copies several buffers. A read is split into chunks to bound the staging memory.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -16,22 +16,22 @@ use super::timeline::Ticket;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// The size of a chunk, which bounds the staging memory of a read.
+/// Maximum size of a chunk in bytes, which bounds the staging memory of a read.
 const CHUNK_BYTES: u64 = 64 << 20;
 
-/// The sender for the mapped buffer. Taking it out without sending cancels the receiver.
+/// The sender for the mapped buffer. Dropping the sender without sending cancels the receiver.
 pub(super) type Completion = Arc<Mutex<Option<oneshot::Sender<Mapped>>>>;
 
 /// A range of one buffer.
 pub(super) struct Piece {
-    /// Index of the buffer in the request.
+    /// Index of the buffer in the read request.
     buffer: usize,
     offset: u64,
     bytes: u64,
 }
 
 impl Piece {
-    /// The size of the copy, which must be a multiple of 4.
+    /// Returns the size of the copy in bytes, which must be a multiple of 4.
     fn padded_bytes(&self) -> u64 {
         self.bytes.next_multiple_of(4)
     }
@@ -45,13 +45,13 @@ pub(super) struct Transfer {
 }
 
 impl Gpu {
-    /// The first `bytes` of the buffer, after all runs so far. Does not block the executor.
+    /// Reads the first `bytes` bytes of the buffer, after all runs so far. Does not block the async executor.
     pub async fn read(&self, buffer: &GpuBuffer, bytes: u64) -> Result<Vec<u8>, Error> {
         let mut all = self.read_many(&[(buffer, bytes)]).await?;
         Ok(all.swap_remove(0))
     }
 
-    /// The first bytes of each buffer.
+    /// Reads the first bytes of each buffer. Does not block the async executor.
     pub async fn read_many(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         let mut data = self.start_read(buffers)?;
         for chunk in chunks(buffers) {
@@ -64,20 +64,20 @@ impl Gpu {
         Ok(data)
     }
 
-    /// As `read`, and blocks the thread until the bytes are there.
+    /// Reads the first `bytes` bytes of the buffer, and blocks the thread until the read is complete.
     pub fn read_blocking(&self, buffer: &GpuBuffer, bytes: u64) -> Result<Vec<u8>, Error> {
         let mut all = self.read_many_blocking(&[(buffer, bytes)])?;
         Ok(all.swap_remove(0))
     }
 
-    /// As `read_many`, and blocks the thread until the bytes are there.
+    /// Reads the first bytes of each buffer, and blocks the thread until the read is complete.
     pub fn read_many_blocking(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         let data = self.peek(buffers)?;
         self.faults.check(buffers.iter().map(|(buffer, _)| *buffer))?;
         Ok(data)
     }
 
-    /// The first bytes of each buffer. An index fault is not reported, but kept for a user's read.
+    /// Reads the first bytes of each buffer without reporting index faults, which a later user's read reports.
     pub fn peek(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         let mut data = self.start_read(buffers)?;
         for chunk in chunks(buffers) {
@@ -86,12 +86,12 @@ impl Gpu {
         Ok(data)
     }
 
-    /// Waits for the fault words of all runs so far. Later reads report the faults.
+    /// Waits until the fault flags of all runs so far have been read. Later reads report the faults.
     pub(super) fn settle(&self) -> Result<(), Error> {
         self.transfer_blocking(&[], &[], &mut [])
     }
 
-    /// Reads one chunk and blocks until it is there.
+    /// Reads one chunk, and blocks until its transfer is complete.
     fn transfer_blocking(
         &self,
         chunk: &[Piece],
@@ -105,7 +105,7 @@ impl Gpu {
         self.unpack(mapped, chunk, data)
     }
 
-    /// Counts a read, and allocates the vectors for its bytes.
+    /// Counts a read, and allocates a vector for the bytes of each buffer.
     fn start_read(&self, buffers: &[(&GpuBuffer, u64)]) -> Result<Vec<Vec<u8>>, Error> {
         self.health.check()?;
         self.reads.fetch_add(1, Ordering::Relaxed);
@@ -120,7 +120,8 @@ impl Gpu {
         buffers: &[(&GpuBuffer, u64)],
     ) -> Result<Transfer, Error> {
         let bytes: u64 = chunk.iter().map(Piece::padded_bytes).sum();
-        // The lock keeps other runs from being submitted between listing the runs in flight and submitting the copy of their words.
+        // The lock prevents submissions of other runs between listing the runs in flight and submitting the copy of
+        // their fault flags.
         let recorder = lock(&self.recorder);
         let runs = self.faults.in_flight();
         let staging = self.staging.take(bytes + Faults::BYTES * runs.len() as u64)?;
@@ -140,13 +141,14 @@ impl Gpu {
             move |result: Result<(), wgpu::BufferAsyncError>| {
                 let sender = lock(&completion).take();
                 if let (Ok(()), Some(sender)) = (result, sender) {
-                    // If the receiver is gone, `mapped` is dropped, which handles the fault words and returns the buffer.
+                    // If the receiver has been dropped, `mapped` is dropped, which processes the fault flags and
+                    // returns the buffer.
                     let _ = sender.send(mapped);
                 }
             }
         };
-        // The mapping is part of the submission. If it were requested afterwards, another thread could wait for the submission
-        // in between, and no one would poll for this callback.
+        // The mapping is part of the submission. If the mapping were requested afterwards, another thread could wait
+        // for the submission in between, and no thread would poll for this callback.
         encoder.map_buffer_on_submit(&staging, wgpu::MapMode::Read, .., callback);
         let ticket = self.timeline.submit(Some(encoder.finish()));
         drop(recorder);
@@ -175,7 +177,8 @@ impl Gpu {
     }
 }
 
-/// Cuts a read into chunks. There is always at least one, because it copies the fault words too.
+/// Splits a read into chunks. There is always at least one chunk, because a chunk's transfer also copies the fault
+/// flags.
 pub(super) fn chunks(buffers: &[(&GpuBuffer, u64)]) -> Vec<Vec<Piece>> {
     let mut chunks = vec![Vec::new()];
     let mut room = CHUNK_BYTES;

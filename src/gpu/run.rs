@@ -1,11 +1,11 @@
-//! Runs kernels.
+//! Execution of kernels.
 //!
-//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, with at most two runs in flight.
-//! Does not know what a kernel computes.
+//! In: dispatches over buffers, and their uniforms. Out: submissions, each bounded in time, with at most two runs in
+//! flight. Independent of the kernels' semantics.
 //!
-//! Each run writes its uniforms to the start of one buffer. The queue orders `write_buffer` after all earlier submissions and
-//! before the next, so a run in flight has already read its own uniforms. A ring buffer would save nothing: wgpu tracks
-//! whole buffers and inserts the same barrier.
+//! Each run writes its uniforms to the start of one buffer. The queue orders `write_buffer` after all earlier
+//! submissions and before the next submission, so earlier runs read their own uniforms. A ring buffer would not be
+//! faster: wgpu tracks whole buffers and inserts the same barrier.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
@@ -28,7 +28,7 @@ pub struct Dispatch {
     pub pipeline: Arc<Pipeline>,
     /// Indices into the run's buffers, in binding order.
     pub buffers: SmallVec<[u32; 8]>,
-    /// The byte offset of its uniforms, a multiple of `Limits::uniform_alignment`.
+    /// The byte offset of the dispatch's uniforms, a multiple of `Limits::uniform_alignment`.
     pub uniform: u32,
     pub uniform_bytes: u32,
     pub workgroups: [u32; 3],
@@ -36,29 +36,32 @@ pub struct Dispatch {
     pub work: u64,
 }
 
-/// Large enough that the cost of a submission is small, small enough that the GPU starts while the rest is recorded.
+/// Maximum number of dispatches per submission. It is large enough to make the cost of a submission negligible, and
+/// small enough to let the GPU start while the remaining dispatches are recorded.
 const MAX_DISPATCHES_PER_SUBMISSION: usize = 128;
-/// One run executes while the next one is recorded.
+/// Maximum number of runs in flight: one run executes while the next run is recorded.
 const MAX_RUNS_IN_FLIGHT: usize = 2;
-/// The initial size of the uniform buffer, which grows when a run needs more.
+/// Initial size of the uniform buffer in bytes. The buffer grows when a run needs more.
 const MIN_UNIFORM_BUFFER_BYTES: u64 = 64 << 10;
-/// The smallest binding of the uniform buffer. Larger ones are powers of two, so that dispatches share bind groups.
+/// Minimum size of a binding of the uniform buffer in bytes. Larger bindings are powers of two, so that dispatches
+/// share bind groups.
 const MIN_UNIFORM_WINDOW_BYTES: u64 = 256;
 
-/// The state for recording a run. A thread holds it from recording to submission.
+/// The state for recording a run. A thread locks this state from recording to submission.
 pub(super) struct Recorder {
     device: wgpu::Device,
     pub bind_groups: BindGroups,
     uniforms: wgpu::Buffer,
-    /// The last submission of each run that may be unfinished.
+    /// The last submission of each run that may be unfinished, oldest first.
     in_flight: VecDeque<Ticket>,
     pub runs: u64,
     pub dispatches: u64,
 }
 
 impl Gpu {
-    /// Submits the dispatches, which execute in order. Returns without waiting for them, unless two runs are still in
-    /// flight. After an error nothing has run; the next read reports later failures.
+    /// Submits the dispatches, which execute in order. Returns without waiting for their completion, but first waits
+    /// while two earlier runs are in flight. If an error is returned, no dispatch has run. Failures during execution
+    /// are reported by the next read.
     pub fn run(
         &self,
         dispatches: &[Dispatch],
@@ -93,7 +96,8 @@ impl Gpu {
         Ok(())
     }
 
-    /// Blocks until a run can start without waiting for an earlier one, for a caller that will hold a lock during the run.
+    /// Blocks until a run can start without waiting for an earlier run. Callers that lock a mutex during the run call
+    /// this method first.
     pub fn wait_until_ready(&self) -> Result<(), Error> {
         self.acquire_recorder().map(drop)
     }
@@ -103,8 +107,8 @@ impl Gpu {
         self.timeline.wait_for_all()
     }
 
-    /// The recorder, when fewer than two runs are in flight and a fault word is free. It is not locked during the wait, so
-    /// that reads can proceed.
+    /// Locks the recorder when fewer than two runs are in flight and a fault flag is free. The recorder is not locked
+    /// while waiting, so that reads can proceed.
     fn acquire_recorder(&self) -> Result<MutexGuard<'_, Recorder>, Error> {
         loop {
             let recorder = lock(&self.recorder);
@@ -171,12 +175,12 @@ impl Recorder {
             });
         }
         self.uniforms = create_uniforms(&self.device, size)?;
-        // The groups refer to the old buffer. wgpu keeps those that the GPU is using.
+        // The bind groups refer to the old buffer. wgpu keeps groups alive while the GPU is using them.
         self.bind_groups.clear();
         Ok(())
     }
 
-    /// `word` is the offset of the run's fault word.
+    /// Records a batch of dispatches. `word` is the byte offset of the run's fault flag.
     fn record(
         &mut self,
         batch: &[Dispatch],
@@ -215,8 +219,8 @@ impl Recorder {
     }
 }
 
-/// Updates the fault dependencies of the buffers, dispatch by dispatch: what a dispatch writes depends on the runs that its
-/// buffers depend on, and on this run if its kernel indexes.
+/// Updates the fault dependencies of the buffers, dispatch by dispatch. The buffers written by a dispatch depend on all
+/// fault dependencies of its bound buffers, and on this run if the kernel indexes.
 fn propagate_fault_deps(dispatches: &[Dispatch], buffers: &[&GpuBuffer], own: FaultDeps) {
     for Dispatch { pipeline, buffers: bound, .. } in dispatches {
         let bound = bound.iter().map(|&index| &buffers[index as usize].fault_deps);
@@ -232,13 +236,14 @@ fn create_uniforms(device: &wgpu::Device, size: u64) -> Result<wgpu::Buffer, Err
     create_buffer(device, "uniforms", size, usage)
 }
 
-/// The bytes of the uniform buffer that a dispatch binds: powers of two, so that bind groups are shared.
+/// Returns the size in bytes of a dispatch's binding of the uniform buffer: a power of two, so that bind groups are
+/// shared.
 fn window(dispatch: &Dispatch) -> u64 {
     u64::from(dispatch.uniform_bytes).next_power_of_two().max(MIN_UNIFORM_WINDOW_BYTES)
 }
 
-/// The operations that a submission may have: less than half a second of work, so that the desktop stays responsive and the
-/// driver's watchdog does not reset the GPU.
+/// Returns the maximum number of operations in a submission: less than half a second of work, so that the desktop stays
+/// responsive and the driver's watchdog does not reset the GPU.
 fn max_submission_work(kind: AdapterKind) -> u64 {
     match kind {
         AdapterKind::Software => 2_000_000_000,
@@ -247,7 +252,8 @@ fn max_submission_work(kind: AdapterKind) -> u64 {
     }
 }
 
-/// The number of dispatches in the next submission: as many as both bounds allow, and at least one.
+/// Returns the number of dispatches in the next submission: as many as the maximum number and the maximum work allow,
+/// and at least one.
 fn batch_length(dispatches: &[Dispatch], max_work: u64) -> usize {
     let mut work = 0_u64;
     let fits = |dispatch: &&Dispatch| {

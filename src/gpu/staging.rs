@@ -1,6 +1,7 @@
 //! Staging buffers: memory that the GPU writes and the host maps.
 //!
-//! In: a number of bytes. Out: a staging buffer. Small ones are kept for later reads. Does not know which tensors are read.
+//! In: a number of bytes. Out: a staging buffer. Small staging buffers are kept for later reads. Independent of
+//! tensors.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,11 +10,11 @@ use super::pool::create_buffer;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// Idle staging buffers that are kept. Each read in flight needs one.
+/// Maximum number of idle staging buffers. Each read in flight needs one buffer.
 const MAX_IDLE: usize = 8;
-/// Larger buffers are released to the driver at once.
+/// Maximum size of an idle staging buffer in bytes. Larger buffers are released to the driver immediately after use.
 const MAX_IDLE_BYTES: u64 = 16 << 20;
-/// One page: reads of less share buffers of this size.
+/// Minimum size of a staging buffer in bytes: one page. Smaller reads share buffers of this size.
 const MIN_BYTES: u64 = 4 << 10;
 
 pub(super) struct Staging {
@@ -46,14 +47,14 @@ impl Staging {
     }
 }
 
-/// A mapped staging buffer with the bytes of a read and the fault words that were copied with them. Dropping it, also unread,
-/// handles the fault words and returns the buffer.
+/// A mapped staging buffer with the bytes of a read and the fault flags copied in the same submission. Dropping it,
+/// even without reading it, processes the fault flags and returns the buffer.
 pub(super) struct Mapped {
     pub staging: Arc<Staging>,
     pub buffer: wgpu::Buffer,
     /// The size of the data, a multiple of 4.
     pub bytes: u64,
-    /// The runs whose fault words follow the data.
+    /// The runs whose fault flags follow the data.
     pub runs: Vec<Run>,
 }
 

@@ -1,7 +1,7 @@
-//! Submissions in the order of the queue, and waiting for them.
+//! Submissions in queue order, and waiting for their completion.
 //!
-//! In: command buffers. Out: a ticket for each submission, and `wait`, which returns when the GPU has finished the submission
-//! or reports a hang. Does not know what the commands compute.
+//! In: command buffers. Out: a ticket for each submission, and `wait`, which returns when the GPU has finished the
+//! submission or reports a hang. Independent of the commands' contents.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use super::health::Health;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// A submission's position in the order of all submissions, from 1.
+/// A submission's position in the order of all submissions, starting at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ticket(u64);
 
@@ -20,7 +20,8 @@ pub(super) struct Timeline {
     device: wgpu::Device,
     queue: wgpu::Queue,
     health: Arc<Health>,
-    /// How long one submission may take after the previous one is done, before the device counts as hung.
+    /// Maximum time from the end of the previous submission to the end of a submission, after which the device counts
+    /// as hung.
     hang_timeout: Duration,
     submissions: Mutex<Submissions>,
 }
@@ -51,7 +52,7 @@ impl Timeline {
 
     /// Submits the commands, after every pending `write_buffer`. `None` submits only the pending writes.
     pub fn submit(&self, commands: Option<wgpu::CommandBuffer>) -> Ticket {
-        // The lock spans the submit, so that tickets are in the order of the queue.
+        // The lock is held during the submission, so that tickets are in queue order.
         let mut submissions = lock(&self.submissions);
         let index = self.queue.submit(commands);
         submissions.count += 1;
@@ -60,9 +61,11 @@ impl Timeline {
         ticket
     }
 
-    /// Blocks until the submission is done. Its callbacks have then been called, or another thread is calling them.
+    /// Blocks until the submission is done. The submission's callbacks have then been called, or another thread is
+    /// calling them.
     ///
-    /// It waits for one submission after the other, so that a long queue of short submissions does not count as a hang.
+    /// Waits for each earlier submission separately, so that a long queue of short submissions does not count as a
+    /// hang.
     pub fn wait(&self, ticket: Ticket) -> Result<(), Error> {
         loop {
             self.health.check()?;
@@ -86,7 +89,7 @@ impl Timeline {
 
     fn poll(&self, index: wgpu::SubmissionIndex) -> Result<(), Error> {
         let wait = wgpu::PollType::Wait { submission_index: Some(index), timeout: Some(self.hang_timeout) };
-        // wgpu panics if the device is lost while it waits. It holds no lock at that point.
+        // wgpu panics if the device is lost during the wait. wgpu holds no lock at this point.
         match catch_unwind(AssertUnwindSafe(|| self.device.poll(wait))) {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(wgpu::PollError::Timeout)) => {

@@ -1,7 +1,8 @@
-//! Uploads: bytes of the host to the GPU.
+//! Uploads: transfers from the host to GPU buffers.
 //!
-//! In: bytes. Out: a buffer that has them in every later run. wgpu copies writes to staging memory of its own, which it
-//! frees after the next submission. So a large upload is written in pieces, and submitted after a number of them.
+//! In: bytes. Out: a buffer that contains the bytes in every later run. wgpu copies each write to internal staging
+//! memory, which is freed after the next submission. So a large upload is written in pieces, with a submission after
+//! every `SUBMIT_AFTER_BYTES` bytes.
 
 use super::Gpu;
 use super::pool::GpuBuffer;
@@ -9,22 +10,23 @@ use super::timeline::Ticket;
 use crate::core::error::Error;
 use crate::core::sync::lock;
 
-/// wgpu loses the device if the staging memory of a write does not fit, so writes are small.
+/// Maximum size of a write in bytes. Writes are small because wgpu loses the device if it cannot allocate a write's
+/// staging memory.
 const MAX_WRITE_BYTES: usize = 32 << 20;
-/// Writes are submitted after this many bytes. At most twice as many are in flight at a time.
+/// Number of written bytes after which writes are submitted. At most twice this number of bytes is in flight.
 const SUBMIT_AFTER_BYTES: u64 = 128 << 20;
 
 #[derive(Default)]
 pub(super) struct Uploads {
     pub count: u64,
-    /// Bytes that were written but not submitted.
+    /// Number of bytes that were written but not yet submitted.
     pending: u64,
-    /// The last submission of writes.
+    /// The latest submission of writes.
     submitted: Option<Ticket>,
 }
 
 impl Gpu {
-    /// A buffer with these bytes. The rest of the buffer is undefined.
+    /// Creates a buffer that starts with these bytes. The rest of the buffer is undefined.
     pub fn upload(&self, data: &[u8]) -> Result<GpuBuffer, Error> {
         let buffer = self.allocate(data.len() as u64)?;
         for (piece, offset) in data.chunks(MAX_WRITE_BYTES).zip((0..).step_by(MAX_WRITE_BYTES)) {
@@ -36,7 +38,7 @@ impl Gpu {
 
     fn write(&self, buffer: &GpuBuffer, offset: u64, piece: &[u8]) -> Result<(), Error> {
         let queue = self.timeline.queue();
-        // wgpu writes multiples of 4 bytes. Buffers have room for the last, partial word: sizes are multiples of 16.
+        // wgpu writes multiples of 4 bytes. A buffer's size is a multiple of 16, so the padded last word fits.
         let (words, rest) = piece.split_at(piece.len() / 4 * 4);
         queue.write_buffer(buffer.raw(), offset, words);
         if !rest.is_empty() {

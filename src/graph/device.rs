@@ -1,7 +1,7 @@
-//! `Device`: a handle on the memory and the queue of pending work. Its [`Engine`] computes.
+//! `Device`: a shared handle to an [`Engine`], which computes, and to the list of values that the next run computes.
 //!
-//! In: nodes to realize, data to upload, values to read. Out: values on nodes, data on the host. Knows no backend:
-//! `runtime/devices` has the constructors of devices.
+//! In: nodes to realize, data to upload, values to read. Out: values on nodes, data on the host. Independent of the
+//! backends: `runtime/devices` has the constructors of devices.
 
 use std::any::Any;
 use std::fmt;
@@ -18,7 +18,8 @@ use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
 use crate::core::sync::lock;
 
-/// Where tensors live and are computed. Cloning is cheap; tensors of one computation share one device.
+/// A device that stores and computes tensors. Cloning is cheap. All tensors of one computation must be on the same
+/// device.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 
@@ -29,28 +30,28 @@ struct Inner {
     /// Whether each node is realized as soon as it is built.
     eager: bool,
     engine: Box<dyn Engine>,
-    /// Locked while nodes are realized.
+    /// A mutex that is locked while nodes are realized.
     running: Mutex<()>,
-    /// What the next run computes in addition to its own roots.
+    /// Values that the next run computes in addition to its own roots.
     pending: Mutex<Vec<Pending>>,
-    /// A failure that no read has reported.
+    /// A failure that has not been reported yet.
     failure: Mutex<Option<Error>>,
 }
 
-/// Computes for a device; implemented by `runtime`.
+/// Executes a device's computations; implemented by `runtime`.
 pub(crate) trait Engine: Any + Send + Sync {
     /// Submits the computation of the nodes and sets their values. Does not wait for the device.
     fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error>;
 
-    /// Blocks until a run can start without waiting for an earlier one.
+    /// Blocks until a run can start without waiting for an earlier run.
     fn wait_until_ready(&self) -> Result<(), Error>;
 
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
 
-    /// The first bytes of a storage.
+    /// Reads the first `bytes` bytes of a storage.
     fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
 
-    /// [`read`](Engine::read) without blocking the thread.
+    /// Reads like [`read`](Engine::read), without blocking the thread.
     fn read_async<'a>(
         &'a self,
         storage: &'a dyn Storage,
@@ -58,24 +59,24 @@ pub(crate) trait Engine: Any + Send + Sync {
     ) -> BoxFuture<'a, Result<Download<'a>, Error>>;
 }
 
-/// A value that the next run computes, if it still exists then.
+/// A value that the next run computes, unless it is dropped before.
 pub(crate) enum Pending {
-    /// The initial value of a Var. It has a run of its own, so that the first training step has the same plan and kernels
-    /// as all later steps.
+    /// The initial value of a `Var`. It is computed in a separate run, so that the first training step has the same
+    /// plan and kernels as all later steps.
     Initial(Weak<Node>),
-    /// A Var that was set to another tensor.
+    /// A `Var` that was set to another tensor.
     Changed(Weak<dyn Variable>),
-    /// The output that a backward pass started from: computing it together with the rest costs little.
+    /// The output that a backward pass started from: computing it in the same run as the gradients costs little.
     Output(Weak<Node>),
 }
 
-/// A variable, whose node changes: a `Var`.
+/// A variable (`Var`), whose current node changes.
 pub(crate) trait Variable: Send + Sync {
-    /// Its current node.
+    /// Returns the current node.
     fn node(&self) -> Arc<Node>;
 }
 
-/// The storage of a failed upload. The next read reports the failure.
+/// The storage of a failed upload. The next run reports the failure.
 struct FailedUpload;
 
 impl Storage for FailedUpload {
@@ -110,20 +111,21 @@ impl Device {
         self.0.limits.as_ref()
     }
 
-    /// The largest tensor in bytes that a kernel can bind.
+    /// Returns the maximum size in bytes of a tensor that a kernel can bind.
     pub(crate) fn binding_limit(&self) -> Option<u64> {
         self.limits().map(|limits| limits.binding_bytes.min(limits.buffer_bytes))
     }
 
-    /// Computes the nodes and everything in `pending`. One lock spans planning and submission. Does not wait for the result.
+    /// Computes the nodes and everything in `pending`. A lock is held during planning and submission. Does not wait for
+    /// the result.
     pub(crate) fn realize(&self, roots: &[Arc<Node>]) -> Result<(), Error> {
-        self.0.engine.wait_until_ready()?; // before locking, so that a wait does not block other threads
+        self.0.engine.wait_until_ready()?; // before locking, so that waiting does not block other threads
         let _running = lock(&self.0.running);
         self.realize_locked(roots)
     }
 
-    /// [`realize`](Device::realize) for a node that was just built. `None` if the device is planning: planning builds nodes
-    /// too (decompositions of fused operations), and these stay pending.
+    /// Performs [`realize`](Device::realize) for a node that was just built. Returns `None` if the device is already
+    /// planning: nodes built during planning (decompositions of fused operations) stay pending.
     fn realize_built(&self, node: &Arc<Node>) -> Option<Result<(), Error>> {
         let _running = self.0.running.try_lock().ok()?;
         Some(self.realize_locked(std::slice::from_ref(node)))
@@ -147,8 +149,8 @@ impl Device {
         self.0.engine.realize(roots.iter().cloned().chain(others.into_iter().filter_map(node)).collect())
     }
 
-    /// Realizes a pending chain that has become too deep. A failure is reported by the next read, because building returns no
-    /// error.
+    /// Realizes a node whose pending chain exceeds `MAX_DEPTH`. The next run reports a failure, because building a node
+    /// does not return an error.
     pub(super) fn realize_deep(&self, node: &Arc<Node>) {
         if let Some(Err(error)) = self.realize_built(node) {
             *lock(&self.0.failure) = Some(error);
@@ -159,8 +161,8 @@ impl Device {
         self.0.eager
     }
 
-    /// Realizes a node that was just built, and panics in the user's line if that fails. `operands` are its sources, which the
-    /// node may have dropped afterwards.
+    /// Realizes a node that was just built, panics in the user's line on failure, and prints a message if the node
+    /// produced the first NaN. `operands` are the node's sources, which the node may drop when it is realized.
     #[track_caller]
     pub(super) fn realize_eagerly(&self, node: &Arc<Node>, operands: &Edges) {
         let Some(realized) = self.realize_built(node) else { return };
@@ -181,7 +183,7 @@ impl Device {
         }
     }
 
-    /// Computes what is pending.
+    /// Computes everything in `pending`. The next run reports a failure.
     pub(crate) fn realize_pending(&self) {
         if let Err(error) = self.realize(&[]) {
             *lock(&self.0.failure) = Some(error);
@@ -192,7 +194,7 @@ impl Device {
         lock(&self.0.pending).push(pending);
     }
 
-    /// The next read reports a failure, because building returns no error.
+    /// Uploads data. The next run reports a failure, because building a tensor does not return an error.
     pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Arc<dyn Storage> {
         self.0.engine.upload(&data).unwrap_or_else(|error| {
             *lock(&self.0.failure) = Some(error);

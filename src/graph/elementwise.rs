@@ -1,4 +1,4 @@
-//! The rows of the operation table as data: accepted dtypes, WGSL, and the function in f64 and i64.
+//! The operations of the table as data: accepted dtypes, WGSL, and the function on f64 and i64.
 
 use std::f64::consts::FRAC_1_SQRT_2;
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub(crate) struct UnaryRow {
 pub(crate) struct BinaryRow {
     pub name: &'static str,
     pub accepts: Accepts,
-    /// Whether the result is a bool for operands of any dtype.
+    /// Whether the result is a bool, whatever the operands' dtype.
     pub compares: bool,
     pub wgsl: &'static str,
     pub float: fn(f64, f64) -> f64,
@@ -52,7 +52,7 @@ pub(crate) struct BinaryRow {
     pub jumps: bool,
 }
 
-/// The function of a row for operands that its `accepts` excludes.
+/// Placeholder function for dtypes that an operation does not accept.
 fn never<T, R>(_: T) -> R {
     unreachable!("the row does not accept this dtype")
 }
@@ -62,7 +62,7 @@ macro_rules! unary {
         wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grad: $grad:expr,
         domain: $domain:expr, jumps: $jumps:literal,
     })*) => {
-        /// Elementwise operations of one operand.
+        /// Elementwise operations with one operand.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Unary { $($op,)* }
 
@@ -89,7 +89,7 @@ macro_rules! binary {
         wgsl: $wgsl:literal, float: $float:expr, int: $int:expr, grads: $grads:expr,
         domain: $domain:expr, jumps: $jumps:literal,
     })*) => {
-        /// Elementwise operations of two operands.
+        /// Elementwise operations with two operands.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Binary { $($op,)* }
 

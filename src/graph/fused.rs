@@ -1,4 +1,4 @@
-//! The graph's view of a fused operation: its decomposition into primitives, and its kernels.
+//! The graph's interface to a fused operation: its decomposition into primitives, and its kernels.
 
 use std::any::{Any, TypeId};
 use std::fmt::Debug;
@@ -8,22 +8,23 @@ use super::node::{Edge, Edges};
 use crate::core::limits::Limits;
 use crate::core::shape::Spec;
 
-/// An operation with its own kernels. Users implement `Fused` (`tensor/fused`), which is the same in terms of tensors.
+/// An operation with its own kernels. Users implement `Fused` (`tensor/fused`), the equivalent trait on tensors.
 pub(crate) trait FusedOp: Any + Debug + Send + Sync {
     fn name(&self) -> &'static str;
 
-    /// The user's type. The name alone does not identify the operation.
+    /// Returns the user's type, which distinguishes operations with the same name.
     fn op_type(&self) -> TypeId;
 
-    /// Everything that changes shapes or WGSL: part of a plan's key.
+    /// Returns the attributes on which output shapes or WGSL depend; they are part of a plan's key.
     fn attributes(&self) -> Vec<u64>;
 
-    /// The user's scalars: uniforms, not part of a key.
+    /// Returns the user's scalars, which are passed as uniforms and are not part of a plan's key.
     fn scalars(&self) -> Vec<f64>;
 
-    /// Builds all outputs from the inputs by primitive operations.
+    /// Builds all outputs from the inputs with primitive operations.
     fn decompose(&self, inputs: &[Edge]) -> Edges;
 
-    /// Dispatches for inputs and outputs of these specs; `None` if it has no kernel for them.
+    /// Returns the dispatches for inputs and outputs with the specs `io`, or `None` if the operation has no kernel for
+    /// them.
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>>;
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::node::{Edge, Node};
 
-/// An output that a user holds, as a `Tensor` or a stored gradient. The node counts its handles, and a run keeps the values
-/// of held outputs.
+/// The user's reference to an output, in a `Tensor` or a stored gradient. A node counts its handles, and a run keeps
+/// the values of nodes that have handles.
 pub(crate) struct Handle {
     pub node: Arc<Node>,
     pub out: u8,

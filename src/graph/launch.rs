@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 
 use super::shader_source::ShaderSource;
 
-/// One dispatch of a fused operation: a WGSL program with one entry point, and what is bound to it. `shaders/common.wgsl`
+/// One dispatch of a fused operation: a WGSL program with one entry point, and its bindings. `shaders/common.wgsl`
 /// (`is_nan`, `max_f32`, `tanh_`...) is prepended to the program.
 ///
-/// Pass shapes as uniforms instead of writing them into the WGSL, so that another batch size compiles nothing.
+/// Pass shapes as uniforms instead of writing them into the WGSL, so that a new batch size does not need a new
+/// pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Launch {
     pub(crate) source: ShaderSource,
@@ -22,12 +23,13 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// A dispatch of one workgroup without bindings. The driver's run-time checks of indices, loops and divisions are on.
+    /// Creates a dispatch of one workgroup without bindings. The driver's run-time checks of indices, loops and
+    /// divisions are on.
     pub fn new(source: impl Into<Cow<'static, str>>) -> Launch {
         Launch::from_source(ShaderSource::new(source))
     }
 
-    /// A dispatch of one of the crate's own kernels.
+    /// Creates a dispatch of one of the crate's own kernels.
     pub(crate) fn from_source(source: ShaderSource) -> Launch {
         Launch {
             source,
@@ -40,38 +42,39 @@ impl Launch {
         }
     }
 
-    /// The value of an `override` constant.
+    /// Sets the value of an `override` constant.
     pub fn constant(mut self, name: &'static str, value: u32) -> Launch {
         self.constants.push((name, value));
         self
     }
 
-    /// The storage bindings, from `@binding(1)` on.
+    /// Sets the storage bindings, starting at `@binding(1)`.
     pub fn buffers(mut self, buffers: impl IntoIterator<Item = Buffer>) -> Launch {
         self.buffers = buffers.into_iter().collect();
         self
     }
 
-    /// The words of the uniform block at `@binding(0)`, in the order of its members.
+    /// Sets the words of the uniform block at `@binding(0)`, in the order of its members.
     pub fn uniforms(mut self, words: impl IntoIterator<Item = Word>) -> Launch {
         self.uniforms = words.into_iter().collect();
         self
     }
 
-    /// The number of workgroups. More than 65,535 are laid out in two dimensions, and the last row may have more workgroups
-    /// than requested. A kernel computes its number as `group.y * groups.x + group.x` and must ignore surplus workgroups.
+    /// Sets the number of workgroups. More than 65,535 workgroups are dispatched as a two-dimensional grid, which may
+    /// have more workgroups than requested. A kernel computes its workgroup index as `group.y * groups.x + group.x` and
+    /// must ignore surplus workgroups.
     pub fn workgroups(mut self, count: u32) -> Launch {
         self.workgroups = count;
         self
     }
 
-    /// Estimated number of operations, which bounds the length of a submission.
+    /// Sets the estimated number of operations, by which the runtime limits the length of a submission.
     pub fn work(mut self, operations: u64) -> Launch {
         self.work = operations;
         self
     }
 
-    /// Turns run-time checks off, for kernels of the crate whose indices are proven to be in bounds.
+    /// Turns run-time checks off, for the crate's own kernels whose indices are proven to be in bounds.
     pub(crate) fn trusted(mut self) -> Launch {
         self.trusted = true;
         self
@@ -83,18 +86,19 @@ impl Launch {
 pub enum Buffer {
     /// An operand: `var<storage, read>`.
     Input(usize),
-    /// A result: `var<storage, read_write>`. A later dispatch of the operation may read what an earlier one wrote.
+    /// A result: `var<storage, read_write>`. A later dispatch of the operation may read the elements written by an
+    /// earlier dispatch.
     Output(usize),
-    /// Temporary memory shared by the dispatches of the operation that use the same index: `var<storage, read_write>`, with
+    /// Temporary memory, shared by the operation's dispatches that use the same index: `var<storage, read_write>`, with
     /// undefined initial contents.
     Scratch {
-        /// Identifies it.
+        /// Identifies the memory.
         index: usize,
-        /// Its size. If dispatches give different sizes, the largest counts.
+        /// The size in bytes. If dispatches give different sizes, the maximum is used.
         bytes: usize,
     },
-    /// The fault word, a `var<storage, read_write>` of `atomic<u32>`; it must be the last binding. A kernel that finds an index
-    /// out of range writes NaN and does `atomicMin` of [`Word::Site`].
+    /// The fault flag buffer, a `var<storage, read_write>` of `atomic<u32>`, which must be the last binding. For an
+    /// index out of range, a kernel writes NaN and applies `atomicMin` with [`Word::Site`] to this buffer.
     Fault,
 }
 
@@ -103,7 +107,7 @@ pub enum Buffer {
 pub enum Word {
     /// A size.
     Size(u32),
-    /// The operation's scalar of this position, as f32.
+    /// The operation's scalar at this position, as f32.
     Scalar(usize),
     /// The number that identifies the operation and the user's line in an index fault.
     Site,

@@ -1,7 +1,7 @@
-//! The graph: nodes with their operations and cached values, and the handle of the device that computes them.
+//! The graph: nodes with their operations and cached values, and the handle to the device that computes them.
 //!
-//! In: checked operations from `tensor`. Out: a DAG that `autograd` extends and `schedule` plans. Computes no elements, and
-//! does not know the backends.
+//! In: checked operations from `tensor`. Out: a DAG that `autograd` extends and `schedule` plans. Computes no elements,
+//! and is independent of the backends.
 
 mod device;
 mod elementwise;

@@ -1,7 +1,7 @@
 //! Nodes of the graph, the edges between them, and the values cached on them.
 //!
-//! In: an operation, its sources and the specs of its outputs, all checked. Out: a node, which is pending until a run sets
-//! its value. Does not know gradient rules, kernels, or backends.
+//! In: an operation, its sources and the specs of its outputs, all checked. Out: a node, which is pending until a run
+//! sets its value. Independent of gradient rules, kernels and backends.
 
 use std::cell::Cell;
 use std::fmt;
@@ -25,21 +25,23 @@ use crate::core::scoped::scoped;
 use crate::core::shape::{Shape, Spec};
 use crate::core::sync::lock;
 
-/// A deeper pending chain is realized while it is built, which bounds the size of plans.
+/// Maximum depth of a pending chain, in nodes. A deeper chain is realized while it is built, which bounds the size of
+/// plans.
 pub(crate) const MAX_DEPTH: u32 = 2048;
 
 /// The operations: about forty primitives, and fused operations, which have a decomposition into primitives.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    /// Data from the host, with the extremes of integer data. The node has a value from the start.
+    /// Data from the host, with the extremes of integer data. The node has a value when it is created.
     Input(Option<Extremes>),
-    /// A number written in this library: part of a plan's key, and folded by `simplify`.
+    /// A number written in this library. It is part of a plan's key, and `simplify` folds it.
     Const(f64),
-    /// A number from the user: a uniform, not part of a key. Two scalars are equal only if they are the same node.
+    /// A number from the user. It is passed as a uniform and is not part of a plan's key. Two scalars are equal only if
+    /// they are the same node.
     Scalar(f64),
     /// The index along a dim.
     Iota(usize),
-    /// Uniform in [0, 1): a function of seed, counter and the linear index.
+    /// Random numbers, uniform in [0, 1): a function of the seed, the counter and the linear index.
     Random {
         seed: u64,
         counter: u64,
@@ -52,16 +54,17 @@ pub(crate) enum Op {
     Move(Move),
     /// A reduction over the listed dims, which are kept with size 1.
     Reduce(Reduce, SmallVec<[usize; 4]>),
-    /// `[batch.., M, K] x [batch.., K, N]`
+    /// The matrix product `[batch.., M, K] x [batch.., K, N]`.
     MatMul,
     /// `(x, index)`: the element of `x` at position `index` along the dim.
     Gather(usize),
-    /// `(index, src)`: for each position along the dim of this size, the sum of the elements of `src` with this index.
+    /// `(index, src)`, with the attributes dim and size: for each position of the result along the dim, the sum of the
+    /// elements of `src` whose index equals this position.
     ScatterAdd(usize, usize),
     Fused(Arc<dyn FusedOp>),
 }
 
-/// How a reduction combines elements.
+/// The operation by which a reduction combines elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reduce {
     Sum,
@@ -69,7 +72,7 @@ pub(crate) enum Reduce {
 }
 
 impl Op {
-    /// The name in messages, printed graphs and profiles.
+    /// Returns the operation's name in messages, printed graphs and profiles.
     pub fn name(&self) -> &'static str {
         match self {
             Op::Input(_) => "input",
@@ -101,28 +104,29 @@ pub(crate) struct Edge {
 
 pub(crate) type Edges = SmallVec<[Edge; 3]>;
 
-/// One operation of the graph. Ids grow with creation, and a node refers only to older nodes, so sorting by id is a
-/// topological order.
+/// One operation of the graph. Ids increase with creation, and a node refers only to older nodes, so the order of ids
+/// is a topological order.
 pub(crate) struct Node {
     pub id: u64,
     pub op: Op,
     pub outs: SmallVec<[Spec; 1]>,
     pub device: Device,
-    /// The user's line.
+    /// The user's line that built the node.
     pub at: &'static Location<'static>,
-    /// Whether a gradient flows through this node to one of its sources.
+    /// Whether a backward pass propagates a gradient through this node to one of its sources.
     pub tracks: bool,
-    /// An upper bound on the length of the longest pending chain that ends here. It is not updated when a source is computed.
+    /// An upper bound on the length of the longest pending chain that ends at this node. It is not updated when a
+    /// source is computed.
     depth: AtomicU32,
     /// The number of [`Handle`]s on this node.
     held: AtomicU32,
-    /// Whether it is a leaf that requires a gradient.
+    /// Whether the node is a leaf that requires a gradient.
     leaf: AtomicBool,
-    /// Whether a backward pass has freed the graph behind this node.
+    /// Whether a backward pass has freed the graph of this node's sources.
     released: AtomicBool,
-    /// Whether a run deferred the value until it is read.
+    /// Whether a run deferred computing the value until it is read.
     deferred: AtomicBool,
-    /// The recomputation that built it ([`with_recomputation`]), or 0.
+    /// The number of the recomputation that built the node ([`with_recomputation`]), or 0.
     pub recomputation: u64,
     state: Mutex<NodeState>,
 }
@@ -131,8 +135,9 @@ thread_local! {
     static RECOMPUTATION: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Marks the nodes that `f` builds as one recomputation, whose number is not 0. The scheduler does not merge equal nodes of
-/// different recomputations: it would keep the forward pass's value for the backward pass, which recomputation avoids.
+/// Marks the nodes that `f` builds as one recomputation, whose number must not be 0. The scheduler does not merge equal
+/// nodes of different recomputations: merging would keep the forward pass's value in memory until the backward pass,
+/// which recomputation avoids.
 pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -> R {
     scoped(&RECOMPUTATION, recomputation, f)
 }
@@ -140,9 +145,9 @@ pub(crate) fn with_recomputation<R>(recomputation: u64, f: impl FnOnce() -> R) -
 #[derive(Default)]
 pub(crate) struct NodeState {
     pub sources: Edges,
-    /// One for each output, once computed.
+    /// The value of each output, once computed.
     pub values: Option<Arc<[Value]>>,
-    /// What backward accumulated here: leaves, and nodes that asked to retain it.
+    /// The gradient that backward accumulated, for leaves and for nodes with `retain_grad`.
     pub grad: Option<Handle>,
     pub retain_grad: bool,
 }
@@ -204,7 +209,7 @@ impl Node {
         self.depth.load(Ordering::Relaxed)
     }
 
-    /// A node that has a value from the start.
+    /// Creates an input node, which has a value when it is created.
     #[track_caller]
     pub fn input(
         spec: Spec,
@@ -226,7 +231,7 @@ impl Node {
         self.state().sources.clone()
     }
 
-    /// The sources of a pending node that nothing else refers to.
+    /// Returns the sources of a pending node if there is no other reference to the node.
     pub fn sole_sources(self: &mut Arc<Node>) -> Option<&mut Edges> {
         let state = Arc::get_mut(self)?.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.values.is_none().then_some(&mut state.sources)
@@ -240,7 +245,7 @@ impl Node {
         self.state().values.is_some()
     }
 
-    /// Sets the node's values. If no later backward pass needs its sources, it drops them.
+    /// Sets the node's values, and drops the sources unless a later backward pass needs them.
     pub fn complete(&self, values: Arc<[Value]>, keeps_sources: bool) {
         self.state().values = Some(values);
         if !keeps_sources || self.is_released() {
@@ -248,7 +253,7 @@ impl Node {
         }
     }
 
-    /// Whether a later backward pass may need the sources: some path to a leaf has not been freed.
+    /// Whether a later backward pass may need the sources: true if a path to a leaf has not been freed.
     pub fn keeps_sources(&self) -> bool {
         self.tracks
             && !self.is_released()
@@ -259,9 +264,9 @@ impl Node {
         self.released.load(Ordering::Acquire)
     }
 
-    /// Frees the graph behind this node: a later backward pass through it is an error. A computed node drops its sources at
-    /// once, a pending one when it is computed. A leaf drops its sources but is not marked, because new graphs may be built
-    /// on it.
+    /// Frees the graph of this node's sources: a later backward pass through it is an error. A computed node drops its
+    /// sources immediately; a pending node drops them when it is computed. A leaf drops its sources but is not marked,
+    /// because new graphs may be built on it.
     pub fn release(&self) {
         self.released.store(self.tracks, Ordering::Release);
         let mut state = self.state();
@@ -271,7 +276,7 @@ impl Node {
         drop_edges(forgotten);
     }
 
-    /// Whether an earlier run deferred the value until it is read.
+    /// Whether an earlier run deferred computing the value until it is read.
     pub fn was_deferred(&self) -> bool {
         self.deferred.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Prints the graph: one line per node, with the user's line that built it.
+//! Printed graphs: one line per node, with the user's line that built the node.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 
 use super::node::Node;
 
-/// The graph behind a node, oldest node first.
+/// Prints the node and all nodes on which it depends, oldest node first.
 pub(crate) fn print(root: &Arc<Node>) -> String {
     let (mut stack, mut seen, mut nodes) = (vec![root.clone()], FxHashSet::default(), Vec::new());
     while let Some(node) = stack.pop() {

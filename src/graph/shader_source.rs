@@ -1,8 +1,9 @@
-//! The WGSL of a kernel: texts one behind the other, with other texts in their hooks.
+//! The WGSL of a kernel: a concatenation of texts whose hooks are replaced by other texts.
 //!
-//! A hook is what stands between the lines `// hook NAME` and `// end NAME`. A file has its simplest variant there, so that it
-//! is valid as it stands; a kernel replaces it. Hooks are for what WGSL itself cannot vary: types, declarations, generated
-//! code, and constants that are array lengths or bounds of loops to unroll. All other numbers are `override`s.
+//! A hook is the text between the lines `// hook NAME` and `// end NAME`. In a shader file it is the simplest variant,
+//! so that the file is valid WGSL; a kernel replaces this text. Hooks are for variations that WGSL cannot express
+//! itself: types, declarations, generated code, and constants that are array lengths or bounds of loops to unroll. All
+//! other numbers are `override`s.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -10,20 +11,20 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-/// What every kernel may call.
+/// Functions that every kernel may call.
 const COMMON: &str =
     concat!(include_str!("../../shaders/common.wgsl"), include_str!("../../shaders/math.wgsl"));
 
-/// The inputs of entry points, and their variant.
+/// The inputs of entry points, without and with subgroups.
 const WORKGROUP: &str = include_str!("../../shaders/workgroup.wgsl");
 const WORKGROUP_SUBGROUPS: &str = include_str!("../../shaders/workgroup_subgroups.wgsl");
 
-/// The source of a kernel, not yet rendered: copying and comparing it costs little.
+/// The source of a kernel before rendering. Copying and comparing a `ShaderSource` is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ShaderSource {
-    /// In order; the last one has the entry point.
+    /// The texts in order; the last text has the entry point.
     texts: SmallVec<[Cow<'static, str>; 2]>,
-    /// Hooks, and what is put into them, in order.
+    /// The names of hooks and their replacement texts, in the order of replacement.
     fills: SmallVec<[(&'static str, Cow<'static, str>); 4]>,
 }
 
@@ -32,19 +33,19 @@ impl ShaderSource {
         ShaderSource { texts: SmallVec::from_iter([text.into()]), fills: SmallVec::new() }
     }
 
-    /// Puts a text that several kernels share in front.
+    /// Prepends a text that several kernels share.
     pub fn with_prelude(mut self, prelude: &'static str) -> ShaderSource {
         self.texts.insert(0, prelude.into());
         self
     }
 
-    /// Puts the inputs of entry points in front.
+    /// Prepends the declarations of entry-point inputs.
     pub fn with_workgroup(self, subgroups: bool) -> ShaderSource {
         let source = self.with_prelude(WORKGROUP);
         if subgroups { source.variant(WORKGROUP_SUBGROUPS) } else { source }
     }
 
-    /// Replaces what a hook has.
+    /// Replaces the text of a hook.
     pub fn fill(mut self, hook: &'static str, text: impl Into<Cow<'static, str>>) -> ShaderSource {
         self.fills.push((hook, text.into()));
         self
@@ -59,21 +60,21 @@ impl ShaderSource {
         self.fill(hook, text)
     }
 
-    /// Fills each hook that a file has with what the file has there.
+    /// Replaces the text of each hook in `file` by the text in `file`.
     pub fn variant(mut self, file: &'static str) -> ShaderSource {
         let names = file.lines().filter_map(|line| line.strip_prefix("// hook "));
         self.fills.extend(names.map(|name| (name, file[hook(file, name)].into())));
         self
     }
 
-    /// The whole program.
+    /// Renders the whole program.
     pub fn render(&self) -> String {
         let mut text = String::from(COMMON);
         text.push('\n');
         text + &self.render_without_common()
     }
 
-    /// The program without what every kernel may call.
+    /// Renders the program without the common functions.
     pub fn render_without_common(&self) -> String {
         let mut text = self.texts.join("\n");
         for (name, fill) in &self.fills {
@@ -83,13 +84,13 @@ impl ShaderSource {
     }
 }
 
-/// Where the text has a hook's lines.
+/// Returns the range of a hook's lines in the text.
 pub(crate) fn hook(text: &str, name: &str) -> Range<usize> {
     let line = |marker: String| {
         let mut found = text.match_indices(&marker).map(|(at, _)| at);
         let at = found.next().unwrap_or_else(|| panic!("a shader has no line {marker:?}"));
         assert!(found.next().is_none(), "a shader has two lines {marker:?}");
-        // The marker's line, with its indentation.
+        // The range of the marker's line, including the indentation.
         text[..at].rfind('\n').map_or(0, |end| end + 1)..at + marker.len()
     };
     let (start, end) = (line(format!("// hook {name}\n")), line(format!("// end {name}\n")));
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(constants, "a\n// hook x\nconst N: u32 = 3u;\nconst M: u32 = 4u;\n// end x\nd\n");
     }
 
-    /// The hook of a text that was filled in can be filled too, and that of a prelude.
+    /// Hooks in an inserted text and in a prelude can be filled too.
     #[test]
     fn a_variant_fills_the_hooks_that_it_has() {
         let variant = "// About it.\n\n// hook x\ng\n    // hook other\n    h\n    // end other\n// end x\n";

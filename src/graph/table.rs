@@ -1,18 +1,19 @@
-//! The elementwise operations, one row each. The row `Tanh` defines everything about `tanh`.
+//! The table of elementwise operations, with one row per operation. The row `Tanh` defines everything about `tanh`.
 //!
 //! From a row the crate derives the enum variant, the WGSL in generated kernels and the CPU reference
 //! (`graph/elementwise`), the `Tensor` method with its docs (`tensor/elementwise`), the gradient
 //! (`autograd/elementwise`), and the tests of its values, its gradient and the GPU against the CPU. Each of these
-//! places calls [`unary_rows`] and [`binary_rows`] with its own macro, which uses the parts of the row that it needs.
+//! modules calls [`unary_rows`] and [`binary_rows`] with its own macro, which uses the fields of the row that it needs.
 //!
-//! - `wgsl`: the expression; `{x}` or `{a}`, `{b}` are register values, `{t}` is their WGSL type. Functions are in
-//!   `shaders/common.wgsl` and `shaders/math.wgsl`. Do not use WGSL built-ins whose accuracy WGSL does not specify.
+//! - `wgsl`: the expression, in which `{x}` or `{a}` and `{b}` are register values, and `{t}` is their WGSL type. Its
+//!   functions are defined in `shaders/common.wgsl` and `shaders/math.wgsl`. Do not use WGSL built-ins whose accuracy
+//!   WGSL does not specify.
 //! - `float`: the same function in f64. `int`: the function on integers and bools (0 and 1) as i64; the result is
 //!   truncated to 32 bits.
-//! - `grad`: the gradient of each operand, given operands, result and incoming gradient. It is pure and does not
-//!   accumulate.
+//! - `grad`: the gradient of each operand, given operands, result and incoming gradient. The function is pure and
+//!   does not accumulate.
 //! - `domain`: the interval from which the tests draw operands.
-//! - `jumps`: the function is discontinuous, so a test must not compare elements near a jump.
+//! - `jumps`: the function is discontinuous, so tests must not compare elements near a discontinuity.
 
 /// Calls the macro `with` with the unary operations.
 #[rustfmt::skip]

@@ -1,32 +1,35 @@
-//! Movement as index arithmetic: a chain of movement ops over a buffer is one strided view with a mask.
+//! Movement operations as index arithmetic: a chain of movement operations on a buffer is one strided view with a mask
+//! (a range of valid coordinates for each dim).
 //!
-//! In: a layout and the movement operations, starting at the buffer. Out: the offset of each element of the result, and
-//! whether it exists or is zero. `None` if strides cannot express the result: then the scheduler materializes it.
+//! In: a layout and the movement operations, starting at the buffer. Out: for each element of the result, its offset in
+//! the buffer, or zero padding. `None` if strides cannot express the result; the scheduler then materializes the
+//! operand.
 
 use smallvec::SmallVec;
 
 use crate::core::shape::Shape;
 
-/// A movement operation with resolved attributes. It rearranges elements and computes nothing.
+/// A movement operation with resolved attributes. It only rearranges elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Move {
-    /// The same elements in row-major order under another shape.
+    /// The same elements in row-major order, with another shape.
     Reshape(Shape),
     /// Dim `i` of the result is dim `dims[i]` of the source.
     Permute(SmallVec<[usize; 4]>),
-    /// Dims of size 1 repeated.
+    /// Repeats dims of size 1.
     Expand(Shape),
-    /// For each dim: first index kept, and how many.
+    /// For each dim, the first index and the number of the elements that are kept.
     Slice(SmallVec<[(usize, usize); 4]>),
-    /// For each dim: zeros before and after.
+    /// For each dim, the number of zeros before and after the elements.
     Pad(SmallVec<[(usize, usize); 4]>),
-    /// The dims that are reversed.
+    /// Reverses the listed dims.
     Flip(SmallVec<[usize; 4]>),
-    /// All windows along a dim; the elements of each window are a new last dim.
+    /// All windows along a dim; a new last dim indexes the elements of each window.
     Windows(WindowMove),
 }
 
-/// Windows of `size` elements, `dilation` apart, that start `step` apart along `dim`.
+/// Windows of `size` elements along `dim`. Adjacent elements of a window are `dilation` apart, and adjacent windows
+/// start `step` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WindowMove {
     pub dim: usize,
@@ -36,14 +39,14 @@ pub(crate) struct WindowMove {
 }
 
 impl WindowMove {
-    /// The number of windows in `length` elements.
+    /// Returns the number of windows in `length` elements.
     pub fn count(&self, length: usize) -> usize {
         length.checked_sub(self.dilation * (self.size - 1) + 1).map_or(0, |room| room / self.step + 1)
     }
 }
 
 impl Move {
-    /// Shape of the result for a source of shape `source`.
+    /// Returns the shape of the result for a source of shape `source`.
     pub fn shape(&self, source: &Shape) -> Shape {
         match self {
             Move::Reshape(shape) | Move::Expand(shape) => shape.clone(),
@@ -57,7 +60,7 @@ impl Move {
         }
     }
 
-    /// The name in printed graphs and messages.
+    /// Returns the operation's name in printed graphs and messages.
     pub fn name(&self) -> &'static str {
         match self {
             Move::Reshape(_) => "reshape",
@@ -71,18 +74,20 @@ impl Move {
     }
 }
 
-/// Element `coords` of `shape` is at `offset + Σ coords[d] * strides[d]`; outside the mask it is zero.
+/// A strided view: element `coords` is at `offset + Σ coords[d] * strides[d]`; elements outside the mask are zero
+/// padding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct View {
     pub shape: Shape,
     pub strides: SmallVec<[isize; 4]>,
     pub offset: isize,
-    /// For each dim the half-open range of coordinates that exist; `None` if all exist.
+    /// For each dim, the half-open range of valid coordinates (elements that are not padding); `None` if all
+    /// coordinates are valid.
     pub mask: Option<SmallVec<[(usize, usize); 4]>>,
 }
 
 impl View {
-    /// A whole buffer in row-major order.
+    /// Returns the view of a whole buffer in row-major order.
     pub fn contiguous(shape: &Shape) -> View {
         let strides = shape.strides().iter().map(|&stride| stride as isize).collect();
         View { shape: shape.clone(), strides, offset: 0, mask: None }
@@ -102,7 +107,7 @@ impl View {
             && self.strides.iter().zip(self.shape.iter()).all(|(&stride, &size)| stride == 0 || size == 1)
     }
 
-    /// The view with its last two dims exchanged.
+    /// Returns the view with its last two dims exchanged.
     pub fn transposed(&self) -> Option<View> {
         let rank = self.shape.rank();
         let mut dims: SmallVec<[usize; 4]> = (0..rank).collect();
@@ -110,7 +115,7 @@ impl View {
         self.apply(&Move::Permute(dims))
     }
 
-    /// The view after one more movement operation.
+    /// Applies a movement operation to the view.
     pub fn apply(&self, movement: &Move) -> Option<View> {
         let mut view = match movement {
             Move::Reshape(shape) => return self.reshape(shape),
@@ -177,7 +182,7 @@ impl View {
         view
     }
 
-    /// `None` if the dim is masked: the mask of the windows would not be a range of coordinates.
+    /// Returns `None` if the dim is padded: the valid elements of the windows would not be a range of coordinates.
     fn windows(&self, windows: &WindowMove) -> Option<View> {
         let mut view = self.clone();
         let stride = self.strides[windows.dim];
@@ -193,8 +198,8 @@ impl View {
         Some(view)
     }
 
-    /// Splits both shapes into the shortest groups of dims with equal products. A group must be a single dim of size above 1
-    /// in both shapes, or its old dims must be unmasked and merge into one stride.
+    /// Splits both shapes into the shortest groups of dims with equal products. Each group must be a single dim of size
+    /// above 1 in both shapes, or its old dims must be unpadded and merge into one stride.
     fn reshape(&self, shape: &Shape) -> Option<View> {
         if self.shape.numel() == 0 {
             return Some(View::contiguous(shape));
@@ -202,7 +207,7 @@ impl View {
         if let Some(mask) = &self.mask
             && (0..self.shape.rank()).any(|dim| self.shape[dim] == 1 && mask[dim] != (0, 1))
         {
-            return None; // the new shape has no dim for the mask of a dim of size 1
+            return None; // the new shape has no dim for the mask of this dim
         }
         let old: SmallVec<[usize; 4]> = (0..self.shape.rank()).filter(|&dim| self.shape[dim] != 1).collect();
         let range = |dim: usize| self.mask.as_ref().map_or((0, self.shape[dim]), |mask| mask[dim]);
@@ -254,7 +259,7 @@ mod tests {
     use crate::cpu::move_array;
     use proptest::prelude::*;
 
-    /// Reads `data` through the view.
+    /// Reads the elements of the view from `data`.
     fn read(view: &View, data: &[f64]) -> Vec<f64> {
         view.shape
             .coords()
@@ -269,7 +274,7 @@ mod tests {
             .collect()
     }
 
-    /// A movement op for `shape`, drawn from `seed`.
+    /// Returns a movement operation for `shape`, chosen by `seed`.
     fn movement(shape: &Shape, seed: u32) -> Move {
         let pick = |dim: usize, n: usize| (seed >> (3 * dim + 3)) as usize % n.max(1);
         match seed % 7 {
@@ -312,7 +317,8 @@ mod tests {
     }
 
     proptest! {
-        /// A chain of movement ops read through one view is the chain done one array at a time.
+        /// A chain of movement operations as one view gives the same elements as applying the operations to arrays one
+        /// by one.
         #[test]
         fn chains_compose(sizes in prop::collection::vec(1usize..5, 1..4), seeds in prop::collection::vec(any::<u32>(), 1..6)) {
             let shape = Shape::from(&sizes[..]);

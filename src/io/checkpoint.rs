@@ -1,8 +1,8 @@
-//! Checkpoints: the complete state of a run in one safetensors file. A damaged file changes nothing.
+//! Checkpoints: the complete state of a run in one safetensors file. Loading a damaged file does not change any state.
 //!
 //! Input: named parts. Output: a file whose tensors are named `part.tensor`, so that any tool can read the weights. The
-//! numbers are in its metadata as one JSON text, with a checksum over everything. They are one text because safetensors
-//! writes metadata in the order of a hash map, and equal runs must have equal files.
+//! file's metadata has the numbers as one JSON text, and a checksum over the whole state. The numbers are one text
+//! because safetensors writes metadata in the order of a hash map, and equal runs must have equal files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -21,18 +21,18 @@ use crate::tensor::Tensor;
 
 /// The metadata key of the numbers.
 const NUMBERS: &str = "checkpoint";
-/// The part that every checkpoint has: this thread's generator.
+/// The name of the part that every checkpoint has: this thread's generator.
 const RANDOM: &str = "random";
 const CHECKSUM: &str = "checksum";
-/// Entries that give a warning if they differ when a run is resumed.
+/// Names of the entries that cause a warning if they differ when a run is resumed.
 const DEVICE: &str = "device";
 const TUNING: &str = "tuning";
 
 /// Saves a run: the parts under their names, and this thread's generator. A run [resumed](load_checkpoint) from the
-/// file continues bit for bit like an uninterrupted run.
+/// file is bitwise identical to an uninterrupted run.
 ///
-/// The file is replaced atomically: after a crash there is either the old file or the new one. Equal runs have equal
-/// files, byte for byte.
+/// The file is replaced atomically: after a crash, the path has either the old file or the new file. Equal runs have
+/// equal files, byte for byte.
 ///
 /// # Errors
 ///
@@ -101,8 +101,8 @@ pub fn save_checkpoint(
 ///
 /// # Errors
 ///
-/// Returns [`Error::File`] if the file is damaged, or if the names, shapes or dtypes of a part do not fit. Then nothing
-/// is changed.
+/// Returns [`Error::File`] if the file is damaged, or if the names, shapes or dtypes of a part do not match. In these
+/// cases, nothing is changed.
 ///
 /// # Panics
 ///
@@ -175,7 +175,7 @@ fn read(path: &Path, device: &Device) -> Result<State, Error> {
     Ok(State { tensors, numbers })
 }
 
-/// Warnings about other things that the bits of a run depend on.
+/// Returns warnings about differences in the device or its tuning, which may change the last bits of a run.
 fn warnings(state: &mut State, device: &Device) -> Result<Vec<String>, Error> {
     let mut warnings = Vec::new();
     let before: String = state.take(DEVICE)?;
@@ -193,7 +193,7 @@ fn warnings(state: &mut State, device: &Device) -> Result<Vec<String>, Error> {
     Ok(warnings)
 }
 
-/// The contents of a tensor in the precision of its device. The CPU reference computes in f64.
+/// Reads the contents of a tensor in the precision of its device: f64 on the CPU reference.
 fn every_bit(tensor: &Tensor) -> Result<Contents, Error> {
     match tensor.dtype() {
         DType::F32 if tensor.device().is_cpu() => {
@@ -204,7 +204,7 @@ fn every_bit(tensor: &Tensor) -> Result<Contents, Error> {
     }
 }
 
-/// FNV-1a with 64 bits (Fowler, Noll and Vo, 1991). It detects every change of a single byte.
+/// 64-bit FNV-1a checksum (Fowler, Noll and Vo, 1991), which detects every change of a single byte.
 struct Checksum(u64);
 
 impl Checksum {
@@ -222,7 +222,7 @@ impl Checksum {
         }
     }
 
-    /// Adds a text and a terminator byte that no text contains.
+    /// Adds a text and a terminator byte, which does not occur in texts.
     fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
         self.bytes(&[0xff]);

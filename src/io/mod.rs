@@ -67,7 +67,7 @@ pub fn load_tensors(path: impl AsRef<Path>, device: &Device) -> Result<BTreeMap<
         .collect()
 }
 
-/// Converts a tensor of a file. `None` if its dtype is not supported, or if an integer does not fit into i32.
+/// Converts a tensor of a file. Returns `None` if the dtype is not supported, or if an integer does not fit into i32.
 fn tensor(view: &TensorView, device: &Device) -> Result<Option<Tensor>, Error> {
     let (shape, data) = (view.shape(), view.data());
     if let Some(allowed) = device.binding_limit().filter(|&limit| data.len() as u64 > limit) {
@@ -77,7 +77,7 @@ fn tensor(view: &TensorView, device: &Device) -> Result<Option<Tensor>, Error> {
         Dtype::F32 => Tensor::new(f32::from_bytes(data), shape, device),
         Dtype::I32 => Tensor::new(i32::from_bytes(data), shape, device),
         Dtype::U32 => Tensor::new(u32::from_bytes(data), shape, device),
-        // PyTorch's indices and counts.
+        // PyTorch stores indices and counts as i64.
         Dtype::I64 => {
             let wide = data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes));
             match wide.map(i32::try_from).collect::<Result<Vec<_>, _>>() {

@@ -37,15 +37,15 @@ use crate::tensor::var::Var;
 /// }
 /// ```
 pub trait Stateful {
-    /// The complete state.
+    /// Returns the complete state.
     fn state(&self) -> State;
 
     /// Restores a state.
     ///
     /// # Errors
     ///
-    /// Returns [`Error::State`] if a name is missing or unknown, or if a shape, dtype or number does not fit. Then
-    /// nothing is changed. Returns an error of reading if a tensor cannot be copied from another device.
+    /// Returns [`Error::State`] if a name is missing or unknown, or if a shape, dtype or number does not match. In
+    /// these cases, nothing is changed. Returns an error of reading if a tensor cannot be copied from another device.
     fn load_state(&mut self, state: &State) -> Result<(), Error>;
 }
 
@@ -53,7 +53,7 @@ pub trait Stateful {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     pub(super) tensors: BTreeMap<String, Tensor>,
-    /// As text that parses to exactly the same number.
+    /// The numbers as texts that parse to exactly the same numbers.
     pub(super) numbers: BTreeMap<String, String>,
 }
 
@@ -117,7 +117,7 @@ impl State {
         }
     }
 
-    /// Sets every variable to the tensor of its name. Names, shapes and dtypes must match exactly.
+    /// Sets every variable to the tensor with the variable's name. Names, shapes and dtypes must match exactly.
     pub(crate) fn fill(&self, vars: Vec<(String, Var)>) -> Result<(), Error> {
         let mut rest = self.clone();
         let tensors = vars.iter().map(|(name, var)| rest.take_tensor(name, &var.tensor()));
@@ -139,8 +139,8 @@ pub(super) fn refusal(reason: String) -> Error {
     Error::State { reason }
 }
 
-/// Loads the state of each part. Fails if there are names of other parts. If a part does not fit, the parts before it
-/// are restored.
+/// Loads the state of each part. Fails if the state has names of other parts. If a part fails to load, the parts that
+/// were loaded before it are restored.
 pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: State) -> Result<(), Error> {
     let states: Vec<State> = parts.iter().map(|(name, _)| state.take_part(name)).collect();
     state.finish()?;
@@ -161,7 +161,7 @@ pub(crate) fn load_parts(parts: &mut [(&str, &mut dyn Stateful)], mut state: Sta
     Ok(())
 }
 
-/// The variables under their names.
+/// The state of a module: its variables under their names.
 impl<M: Module> Stateful for M {
     fn state(&self) -> State {
         let tensors = self.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect();
@@ -173,7 +173,7 @@ impl<M: Module> Stateful for M {
     }
 }
 
-/// The seed and the counter.
+/// The state of a generator: its seed and its counter.
 impl Stateful for Generator {
     fn state(&self) -> State {
         let mut state = State::default();
@@ -191,7 +191,7 @@ impl Stateful for Generator {
     }
 }
 
-/// The seed, the epoch, and the position.
+/// The state of a data loader: its seed, its epoch and its position.
 impl<D: Dataset> Stateful for DataLoader<D> {
     fn state(&self) -> State {
         let LoaderState { seed, epoch, position } = DataLoader::state(self);
@@ -218,7 +218,7 @@ impl<D: Dataset> Stateful for DataLoader<D> {
 
 macro_rules! numbers {
     ($($number:ty)*) => {$(
-        /// The number itself: for a step counter or a best score.
+        /// The state of a number, such as a step counter or a best score.
         impl Stateful for $number {
             fn state(&self) -> State {
                 let mut state = State::default();

@@ -1,4 +1,4 @@
-//! The printed forms of kernels: one line for messages, and whole kernel graphs for `WGRAD_LOG=after:NAME`.
+//! The printed forms of kernels: one line per kernel for messages, and whole kernel graphs for `WGRAD_LOG=after:NAME`.
 
 use std::fmt::{self, Write};
 
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::graph::View;
 
-/// The names of the program's operations.
+/// Prints the names of the program's operations.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let names = self.code.iter().filter_map(|inst| match inst {
@@ -24,7 +24,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// One line: what kind of kernel it is, its sizes, and the names of its operations.
+/// Prints one line: the kind of kernel, its sizes, and the names of its operations.
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let parts = |splits: usize| if splits > 1 { format!(" in {splits} parts") } else { String::new() };
@@ -50,7 +50,7 @@ impl fmt::Display for Kernel {
     }
 }
 
-/// `%3`, or `%3.1` for a second output.
+/// Prints `%3` for the first output of item 3 and `%3.1` for its second output.
 impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "%{}", self.item)?;
@@ -58,7 +58,7 @@ impl fmt::Display for Output {
     }
 }
 
-/// `%3`, or `s0` for a scratch buffer.
+/// Prints `%3` for the output of an item and `s0` for a scratch buffer.
 impl fmt::Display for BufferId {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -68,7 +68,7 @@ impl fmt::Display for BufferId {
     }
 }
 
-/// A summary in one line.
+/// Prints a summary in one line.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let fresh = self.slots.iter().filter(|slot| matches!(slot, PlanSlot::Fresh { .. })).count();
@@ -80,7 +80,8 @@ impl fmt::Display for Plan {
 }
 
 impl Plan {
-    /// Each kernel with its slots and the `label` of its item, then the slots of the results.
+    /// Returns each kernel with its slots and the `label` of its item, then the memory of each slot, the slots of the
+    /// results, and the deferred items.
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         if let Some(constants) = &self.constants {
@@ -113,8 +114,7 @@ impl Plan {
 }
 
 impl KernelGraph {
-    /// Every kernel with its buffers, its code, and the `label` of its item. Before `order` the kernels
-    /// are in the order of their newest items.
+    /// Returns each kernel with its buffers, its code, and the `label` of its item, producers first.
     pub fn listing(&self, label: &dyn Fn(usize) -> String) -> String {
         let mut text = String::new();
         let mut listed: Vec<&KernelNode> = self.kernels.iter().collect();
@@ -138,7 +138,7 @@ impl KernelGraph {
     }
 }
 
-/// The instructions of a kernel, one per line, and its results.
+/// Returns the instructions of a kernel, one per line, and its results.
 fn code(node: &KernelNode) -> String {
     let mut text = String::new();
     let program = |text: &mut String, program: &Program| {
@@ -181,13 +181,13 @@ fn push(text: &mut String, line: fmt::Arguments) {
     writeln!(text, "{line}").expect("a string takes text");
 }
 
-/// Entries separated by spaces, or `-`.
+/// Joins entries with spaces. Returns `-` if there are none.
 pub(crate) fn joined<T: fmt::Display>(entries: &[T]) -> String {
     let words: Vec<String> = entries.iter().map(T::to_string).collect();
     if words.is_empty() { "-".to_owned() } else { words.join(" ") }
 }
 
-/// An instruction in its program.
+/// Prints an instruction of a program.
 struct InstDisplay<'a>(&'a Inst, &'a Program);
 
 impl fmt::Display for InstDisplay<'_> {
@@ -216,7 +216,7 @@ impl fmt::Display for InstDisplay<'_> {
     }
 }
 
-/// A view: `contiguous`, or `+offset [strides] where mask`.
+/// Prints a view as `contiguous` or as `+offset [strides] where mask`.
 pub(crate) struct Strides<'a>(pub &'a View);
 
 impl fmt::Display for Strides<'_> {
@@ -233,7 +233,7 @@ impl fmt::Display for Strides<'_> {
     }
 }
 
-/// An operand of a product: its read, and the strides of rows, columns and batches.
+/// Prints an operand of a matrix product: the index of its buffer, and the strides of its rows, columns and batches.
 struct MatrixDisplay<'a>(&'a Matrix);
 
 impl fmt::Display for MatrixDisplay<'_> {

@@ -1,4 +1,4 @@
-//! Kernels, and kernel graphs: the buffers that each kernel reads and writes.
+//! Kernels, and kernel graphs: kernels with the buffers that they read and write.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -13,47 +13,49 @@ pub(crate) struct Output {
     pub out: u8,
 }
 
-/// A buffer before `memory` assigns its slot.
+/// A buffer, named by the value stored in it. The pass `memory` assigns a slot to it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum BufferId {
     Item(Output),
-    /// Scratch memory between two kernels.
+    /// Scratch memory that one kernel writes and another reads.
     Scratch(usize),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Kernel {
-    /// Runs the program at every index of its space.
+    /// Runs a program at every index of its iteration space.
     Elementwise(Program),
     Reduce(ReductionKernel),
-    /// A matrix product and its epilogue, which computes the outputs from each element.
+    /// A matrix product and its epilogue, which computes the outputs from each element of the product.
     MatMul(MatMul, Option<Program>),
     /// A dispatch of a fused operation.
     Fused(Box<Launch>),
 }
 
-/// A reduction, or one stage of it. The program's last results are combined over the reduced dims. The results before them
-/// are elementwise outputs, written at every index of the space; their buffers are listed first.
+/// A reduction, or one stage of it. The program's last results are reduced over `dims`, one per entry of `reduce_ops`.
+/// The results before these are elementwise outputs, which the kernel writes at every index of the space. The buffers
+/// of the elementwise outputs are first in the kernel's list of writes.
 #[derive(Clone, Debug)]
 pub(crate) struct ReductionKernel {
-    /// How each accumulator combines elements.
+    /// The operation with which each accumulator combines elements.
     pub reduce_ops: SmallVec<[Reduce; 2]>,
     pub program: Program,
-    /// The reduced dims of the program's space. In a collapsed space they are the last ones.
+    /// The reduced dims of the program's space. In a collapsed space they are the last dims.
     pub dims: SmallVec<[usize; 4]>,
-    /// The number of parts that the elements of each output are split into. The partial results have the layout `[splits, outputs]`.
+    /// The number of splits of the elements of each output. The partial results have the layout `[splits, outputs]`.
     pub splits: usize,
     /// Invocations per partial result.
     pub lanes: u32,
-    /// Computes the outputs from the accumulators. Without an epilogue the accumulators are the outputs.
+    /// The program that computes the outputs from the accumulators. Without an epilogue the accumulators are the
+    /// outputs.
     pub epilogue: Option<Program>,
 }
 
-/// `C[z] = A[z] B[z]` with any strides. If `splits` is above 1, K is split, and the partial products are written one after
-/// the other.
+/// A batched matrix product `C[z] = A[z] B[z]` with any strides. If `splits` is greater than 1, K is split and the
+/// partial products are stored consecutively.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MatMul {
-    /// Two batch dims, the outer one first.
+    /// The sizes of the two batch dims, the outer dim first.
     pub batch: [usize; 2],
     pub m: usize,
     pub n: usize,
@@ -63,10 +65,10 @@ pub(crate) struct MatMul {
     pub splits: usize,
 }
 
-/// An operand of a product: the strides of its rows, columns and batches.
+/// An operand of a matrix product: its buffer, its offset, and the strides of its batches, rows and columns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Matrix {
-    /// The index of its buffer among the kernel's reads.
+    /// The index of the operand's buffer among the kernel's reads.
     pub read: usize,
     pub offset: usize,
     pub batch: [usize; 2],
@@ -74,7 +76,7 @@ pub(crate) struct Matrix {
     pub col: usize,
 }
 
-/// A kernel and its buffers.
+/// A kernel and the buffers that it reads and writes.
 #[derive(Clone, Debug)]
 pub(crate) struct KernelNode {
     pub kernel: Kernel,
@@ -82,32 +84,32 @@ pub(crate) struct KernelNode {
     pub writes: SmallVec<[BufferId; 2]>,
     /// The item that labels the kernel in logs and errors.
     pub item: usize,
-    /// Whether it may share the dispatch of the previous kernel.
+    /// Whether the kernel may share the dispatch of the previous kernel.
     pub shares_dispatch: bool,
 }
 
 /// Kernels, and the items that need no kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelGraph {
-    /// Sorted by their newest items, consumers before producers; in execution order if `is_ordered`.
+    /// In execution order if `is_ordered`, otherwise sorted with consumers before producers.
     pub kernels: Vec<KernelNode>,
     pub is_ordered: bool,
-    /// Items that are views of others: the source and the view of each of their outputs.
+    /// Items that are views of other items' memory, with the source and the view of each of their outputs.
     pub aliases: FxHashMap<usize, SmallVec<[(Output, View); 1]>>,
-    /// Items without elements, which no kernel writes.
+    /// Items that have no elements. No kernel writes them.
     pub empty: FxHashSet<usize>,
-    /// Bytes of each scratch buffer.
+    /// The size of each scratch buffer in bytes.
     pub scratch: Vec<usize>,
 }
 
 impl KernelGraph {
-    /// Allocates memory between two kernels.
+    /// Adds a scratch buffer.
     pub fn new_scratch(&mut self, bytes: usize) -> BufferId {
         self.scratch.push(bytes);
         BufferId::Scratch(self.scratch.len() - 1)
     }
 
-    /// The items that have their own memory after the kernels ran.
+    /// Returns the items that have their own memory after the kernels have run.
     pub fn written(&self) -> FxHashSet<usize> {
         let writes = self.kernels.iter().flat_map(|node| &node.writes);
         let items = writes.filter_map(|buffer| match buffer {
@@ -128,14 +130,14 @@ impl KernelNode {
         KernelNode { kernel, reads, writes: writes.into_iter().collect(), item, shares_dispatch: false }
     }
 
-    /// Whether the kernel reads anything that another writes.
+    /// Whether the kernel reads a buffer that another kernel writes.
     pub fn reads_from(&self, other: &KernelNode) -> bool {
         self.reads.iter().any(|read| other.writes.contains(read))
     }
 }
 
 impl ReductionKernel {
-    /// A reduction in one stage, with one invocation per output.
+    /// Creates a single-stage reduction with one invocation per output.
     pub fn new(
         reduce_ops: SmallVec<[Reduce; 2]>,
         program: Program,
@@ -152,18 +154,18 @@ impl ReductionKernel {
         }
     }
 
-    /// The first reduced dim of the collapsed space.
+    /// Returns the first reduced dim of a collapsed space.
     pub fn inner(&self) -> usize {
         self.program.space.rank() - self.dims.len()
     }
 
-    /// The results that are elementwise outputs, and those that are reduced.
+    /// Returns the program's results that are elementwise outputs, and the results that are reduced.
     pub fn results(&self) -> (&[Reg], &[Reg]) {
         self.program.results.split_at(self.program.results.len() - self.reduce_ops.len())
     }
 
-    /// Elements per part: a multiple of four, so that vectors are not split, and not a power of two, so that parts do not
-    /// conflict in the cache.
+    /// Returns the number of elements per split. It is a multiple of 4, so that vectors are not divided. If there are
+    /// several splits it is not a multiple of 1024, so that they do not conflict in the cache.
     pub fn part(&self) -> usize {
         let length: usize = self.program.space[self.inner()..].iter().product();
         let part = length.div_ceil(self.splits).next_multiple_of(4);
@@ -171,11 +173,12 @@ impl ReductionKernel {
     }
 }
 
-/// Two batch sizes, and each operand's strides over them.
+/// The sizes of two batch dims, and the strides of each operand over them.
 type BatchStrides = ([usize; 2], [[usize; 2]; 2]);
 
 impl MatMul {
-    /// Collapses the batch dims of a product to two, if two strides can express them for both operands.
+    /// Collapses the batch dims of a matrix product to two. Returns `None` if two strides per operand cannot express
+    /// them.
     pub fn batch_strides(sizes: &[usize], views: [&View; 2]) -> Option<BatchStrides> {
         let mut merged: SmallVec<[(usize, [usize; 2]); 4]> = SmallVec::new();
         for (dim, &size) in sizes.iter().enumerate().filter(|(_, size)| **size != 1) {
@@ -195,7 +198,8 @@ impl MatMul {
         Some(([outer, inner], [[a[0], b[0]], [a[1], b[1]]]))
     }
 
-    /// Steps of K per part: a multiple of 16, the slice of K that a tiled kernel loads at a time.
+    /// Returns the number of steps of K per split. It is a multiple of 16, the number of steps that a tiled kernel
+    /// loads at a time.
     pub fn part(&self) -> usize {
         self.k.div_ceil(self.splits).next_multiple_of(16)
     }
@@ -208,7 +212,8 @@ impl Matrix {
 }
 
 impl Kernel {
-    /// Moves the reduced dims to the end, and merges dims where all views allow it.
+    /// Collapses the iteration space: moves the reduced dims to the end, and merges adjacent dims if all views allow
+    /// it.
     pub fn collapse(&mut self) {
         match self {
             Kernel::Elementwise(program) => {
@@ -228,7 +233,7 @@ impl Kernel {
         }
     }
 
-    /// The program that computes the outputs from the accumulators.
+    /// Returns the epilogue: the program that computes the outputs from the accumulators.
     pub fn epilogue(&self) -> Option<&Program> {
         match self {
             Kernel::Reduce(ReductionKernel { epilogue, .. }) | Kernel::MatMul(_, epilogue) => {
@@ -247,7 +252,7 @@ impl Kernel {
         }
     }
 
-    /// The program over the whole iteration space, and how many of its results are elementwise outputs.
+    /// Returns the program over the whole iteration space, and the number of its results that are elementwise outputs.
     pub fn elementwise_outputs(&self) -> Option<(&Program, usize)> {
         match self {
             Kernel::Elementwise(program) => Some((program, program.results.len())),
@@ -256,13 +261,14 @@ impl Kernel {
         }
     }
 
-    /// Its programs, in execution order.
+    /// Returns the kernel's programs in execution order.
     pub fn programs(&self) -> impl Iterator<Item = &Program> {
         let first = self.elementwise_outputs().map(|(program, _)| program);
         first.into_iter().chain(self.epilogue())
     }
 
-    /// Whether the kernel reads a buffer only at the index that it writes, so that a result may overwrite the buffer.
+    /// Whether the kernel reads a buffer only at the index that it writes, so that one of its results may overwrite the
+    /// buffer.
     pub fn reads_same_index(&self, read: usize) -> bool {
         match self {
             Kernel::Elementwise(program) => program.reads_same_index(read),

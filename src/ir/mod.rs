@@ -1,8 +1,9 @@
-//! Kernels as plain data: built by `schedule`, run by `gpu` and `cpu`.
+//! Kernels as plain data. `schedule` builds them; `gpu` and `cpu` run them.
 //!
-//! A [`Program`] is straight-line code over an iteration space. A [`Kernel`] is a program, a reduction, a matrix product
-//! or a dispatch of a fused operation. A [`KernelGraph`] has kernels and the buffers between them, a [`Plan`] also has
-//! a slot of memory for each buffer. All forms can be printed (`display`). Does not know nodes, devices or backends.
+//! A [`Program`] is straight-line code over an iteration space. A [`Kernel`] is a program, a reduction, a matrix
+//! product or a dispatch of a fused operation. A [`KernelGraph`] contains kernels and the buffers between them; a
+//! [`Plan`] also contains a memory slot for each buffer. All forms can be printed (`display`). Independent of nodes,
+//! devices and backends.
 
 mod display;
 mod kernel;

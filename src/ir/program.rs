@@ -10,17 +10,18 @@ use crate::graph::{Binary, Move, Unary, View};
 /// Straight-line code over an iteration space.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Program {
-    /// The iteration space. Until `split_reductions` collapses it, it has the dims of the items that it computes.
+    /// The iteration space. Before `split_reductions` collapses it, it has the dims of the items that the program
+    /// computes.
     pub space: Shape,
     pub loads: Vec<Load>,
     pub code: Vec<Inst>,
     /// The registers of the results.
     pub results: SmallVec<[Reg; 2]>,
-    /// The memory layout of a reduction's elementwise outputs, if there are any.
+    /// The memory layout of the elementwise outputs of a reduction, if it has any.
     pub layout: Option<Box<View>>,
 }
 
-/// Reads one element of a buffer.
+/// A read of one element of a buffer, at the offset that the view gives for the current index.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Load {
     /// The index of the buffer among the kernel's reads.
@@ -35,9 +36,9 @@ pub(crate) type Reg = usize;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Inst {
     Load(usize),
-    /// The n-th result of the reduction or product at this index. Only in epilogues.
+    /// The n-th accumulator of the reduction or matrix product at the current index. Used only in epilogues.
     Accumulator(usize, DType),
-    /// An indexed load: the element at the load's offset plus `stride` times the index in a register.
+    /// An indexed load. Its offset is the offset of the load plus `stride` times the index in a register.
     Gather {
         item: usize,
         load: usize,
@@ -46,19 +47,20 @@ pub(crate) enum Inst {
         stride: isize,
     },
     Const(f64, DType),
-    /// The user's scalar of this item.
+    /// The user's scalar of the given item.
     Scalar(usize, DType),
-    /// The offset of the view at each index, as an integer: a coordinate, not an element.
+    /// The offset that the view gives for the current index, as an integer. It is used as a coordinate and no memory is
+    /// read.
     Index(View),
-    /// The random number of this item at the linear index given by the view.
+    /// The random number of the given item at the linear index that the view gives.
     Random(usize, View),
     Unary(Unary, Reg, DType),
     Binary(Binary, Reg, Reg, DType),
     Where(Reg, Reg, Reg),
     Cast(Reg, DType),
-    /// Zero outside the view's mask.
+    /// The value of a register, or zero outside the view's mask (valid range).
     Mask(View, Reg, DType),
-    /// Reports a fault unless the index in the register is below the size.
+    /// Reports a fault unless the index in the register is less than `size`.
     Check {
         item: usize,
         index: Reg,
@@ -67,7 +69,7 @@ pub(crate) enum Inst {
 }
 
 impl Inst {
-    /// The instruction with renamed registers and load.
+    /// Replaces the registers and the load that an instruction uses.
     pub fn renamed(mut self, register: impl Fn(Reg) -> Reg, load: impl FnOnce(usize) -> usize) -> Inst {
         match &mut self {
             Inst::Load(i) => *i = load(*i),
@@ -88,7 +90,7 @@ impl Inst {
         self
     }
 
-    /// Whether two instructions compute the same value. Compares constants by their bits, because 0 == -0.
+    /// Whether two instructions compute the same value. Constants are compared by their bits, because 0 == -0.
     pub fn is_same(&self, other: &Inst) -> bool {
         match (self, other) {
             (Inst::Const(x, dtype), Inst::Const(y, kind)) => x.to_bits() == y.to_bits() && dtype == kind,
@@ -98,7 +100,7 @@ impl Inst {
 }
 
 impl Program {
-    /// A program that loads the elements of a view of each of several buffers.
+    /// Creates a program that copies several buffers, each through the same view.
     pub fn copies(view: View, dtypes: &[DType]) -> Program {
         let load = |(read, &dtype): (usize, &DType)| Load { read, dtype, view: view.clone() };
         Program {
@@ -110,7 +112,7 @@ impl Program {
         }
     }
 
-    /// Makes the n-th accumulator a result of this epilogue.
+    /// Adds the n-th accumulator to the results of this epilogue.
     pub fn store_accumulator(&mut self, n: usize, dtype: DType) {
         let known =
             self.code.iter().position(|inst| matches!(inst, Inst::Accumulator(other, _) if *other == n));
@@ -120,15 +122,15 @@ impl Program {
         }
     }
 
-    /// Renumbers the reads from one list of buffers to another, and appends missing buffers to the latter.
+    /// Renumbers the buffers of the loads from the list `from` to the list `to`. Appends missing buffers to `to`.
     pub fn rebind(&mut self, from: &[BufferId], to: &mut Vec<BufferId>) {
         for load in &mut self.loads {
             load.read = index_of(to, from[load.read]);
         }
     }
 
-    /// Appends a program over the same space. Loads of a buffer in `available` are replaced by the register that has the
-    /// element. Returns the register of each appended instruction.
+    /// Appends a program over the same space. If `available` returns a register for a buffer, that register replaces
+    /// the loads of the buffer. Returns the register of each appended instruction.
     pub fn append(
         &mut self,
         other: &Program,
@@ -167,12 +169,12 @@ impl Program {
             .for_each(|view| *view = view.apply(&permute).expect("strides express a permutation"));
     }
 
-    /// Collapses the iteration space: merges neighbouring dims where all views allow it, and removes dims of size 1. Does not
-    /// merge dims across the boundary `inner`; returns the position of the boundary in the collapsed space.
+    /// Collapses the iteration space: merges adjacent dims if all views allow it, and removes dims of size 1. Does not
+    /// merge dims before `inner` with later dims. Returns the position of `inner` in the collapsed space.
     pub fn collapse(&mut self, inner: usize) -> usize {
         let space = self.space.clone();
         let kept: Vec<usize> = (0..space.rank()).filter(|&dim| space[dim] != 1).collect();
-        // Groups of dims that are merged.
+        // Each group of dims is merged into one dim.
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for dim in kept {
             let joins = groups.last().is_some_and(|group| {
@@ -188,7 +190,7 @@ impl Program {
         self.space = groups.iter().map(|group| group.iter().map(|&dim| space[dim]).product()).collect();
         let collapsed = self.space.clone();
         self.views_mut().for_each(|view| {
-            // The mask of a dim of size 1 covers all elements or none.
+            // The valid range of a dim of size 1 covers all elements or none.
             let empty = view.mask.as_ref().is_some_and(|mask| mask.iter().any(|(low, high)| low >= high));
             let mask = view.mask.as_ref().map(|mask| {
                 groups.iter().zip(collapsed.iter()).map(|(group, &size)| match &group[..] {
@@ -208,14 +210,14 @@ impl Program {
         boundary
     }
 
-    /// Whether each element is read only at the index that is written.
+    /// Whether the program reads each element of a buffer only at the index at which it writes its results.
     pub fn reads_same_index(&self, read: usize) -> bool {
         let mut loads = self.loads.iter().filter(|load| load.read == read);
         let layout = self.layout.as_deref().cloned().unwrap_or_else(|| View::contiguous(&self.space));
         loads.all(|load| load.view == layout)
     }
 
-    /// Elements of the largest operand; an element counts once however often it is read.
+    /// Returns the number of elements of the largest operand. An element that is read several times counts once.
     pub fn largest_operand(&self) -> usize {
         let of = |view: &View| {
             let sizes = view.shape.iter().zip(&view.strides);
@@ -224,14 +226,14 @@ impl Program {
         self.loads.iter().map(|load| of(&load.view)).max().unwrap_or(0)
     }
 
-    /// Whether the innermost dim, if it is at `inner` or later, is contiguous in every buffer, so that neighbouring invocations
-    /// access neighbouring memory.
+    /// Whether the innermost dim is not before `inner` and is contiguous (or has stride 0) in every buffer, so that
+    /// adjacent invocations access adjacent memory.
     pub fn rows_are_contiguous(&self, inner: usize) -> bool {
         let last = self.space.rank().checked_sub(1).filter(|&last| last >= inner);
         last.is_some_and(|last| self.memory_views().all(|view| view.strides[last].abs() <= 1))
     }
 
-    /// The dtype of a register.
+    /// Returns the dtype of a register.
     pub fn dtype(&self, register: Reg) -> DType {
         match &self.code[register] {
             Inst::Load(load) | Inst::Gather { load, .. } => self.loads[*load].dtype,
@@ -255,7 +257,7 @@ impl Program {
         }
     }
 
-    /// All views of memory: those of the loads, and that of a reduction's elementwise outputs.
+    /// Returns all views of memory: the views of the loads and the layout of a reduction's elementwise outputs.
     pub fn memory_views(&self) -> impl Iterator<Item = &View> {
         self.loads.iter().map(|load| &load.view).chain(self.layout.as_deref())
     }
@@ -283,17 +285,17 @@ impl Program {
         self.loads.is_empty() && !self.code.iter().any(varies)
     }
 
-    /// Whether every operand is read contiguously or at one element.
+    /// Whether every operand is read contiguously or is one element.
     pub fn is_plain(&self) -> bool {
         self.loads.iter().all(|load| load.view.is_contiguous() || load.view.is_uniform())
     }
 
-    /// Whether the computation uses the coordinates of its index.
+    /// Whether the computation uses the coordinates of the current index.
     pub fn uses_coordinates(&self) -> bool {
         self.code.iter().any(|inst| matches!(inst, Inst::Index(_) | Inst::Random(..) | Inst::Mask(..)))
     }
 
-    /// Whether the program uses indices from memory, which only the device can check.
+    /// Whether the program uses computed indices, which can only be checked on the device.
     pub fn can_fault(&self) -> bool {
         self.code.iter().any(|inst| matches!(inst, Inst::Gather { .. } | Inst::Check { .. }))
     }
@@ -304,7 +306,7 @@ fn merges(view: &View, outer: usize, inner: usize) -> bool {
     full(outer) && full(inner) && view.strides[outer] == view.strides[inner] * view.shape[inner] as isize
 }
 
-/// The position of an entry in a list; appends it if it is missing.
+/// Returns the position of an entry in a list. Appends the entry if it is missing.
 pub(crate) fn index_of<T: PartialEq>(list: &mut Vec<T>, entry: T) -> usize {
     list.iter().position(|other| *other == entry).unwrap_or_else(|| {
         list.push(entry);

@@ -1,16 +1,18 @@
-//! Decides which kernels are vectorized: each invocation computes four neighbours, and every operand has them in one vector
-//! or in one element.
+//! Decides which kernels are vectorized. Each invocation of a vectorized kernel computes four adjacent elements. It
+//! loads the corresponding elements of each operand as one vector, or as one element that is the same for all four.
 
 use super::{Inst, Kernel, Program, ReductionKernel};
 use crate::graph::View;
 
-/// Smaller kernels are not vectorized, so that all their sizes share one pipeline.
+/// Minimum number of indices of a vectorized kernel, except for elementwise kernels over contiguous buffers. Smaller
+/// kernels are not vectorized, so that one pipeline runs all their sizes.
 pub(crate) const MIN_VECTORIZED_SPACE: usize = 1 << 14;
 
-/// Accumulators of a vectorized column reduction. Workgroup memory must hold four times as many.
+/// Maximum number of accumulators of a vectorized column reduction. The workgroup memory must have space for four times
+/// as many.
 const MAX_COLUMN_ACCUMULATORS: usize = 8;
 
-/// The vectorized dim of a kernel.
+/// Returns the vectorized dim of a kernel, if it is vectorized.
 pub(crate) fn vec4_dim(kernel: &Kernel) -> Option<usize> {
     match kernel {
         Kernel::Elementwise(program) => elementwise_vec4_dim(program),
@@ -19,7 +21,7 @@ pub(crate) fn vec4_dim(kernel: &Kernel) -> Option<usize> {
     }
 }
 
-/// The vectorized dim of a reduction: the last reduced dim, or else the last dim that is not reduced.
+/// Returns the vectorized dim of a reduction: the last reduced dim, or else the last dim that is not reduced.
 pub(crate) fn reduction_vec4_dim(reduction: &ReductionKernel) -> Option<usize> {
     let (program, inner) = (&reduction.program, reduction.inner());
     let rows = program.space.rank().checked_sub(1).filter(|&last| last >= inner);
@@ -29,8 +31,9 @@ pub(crate) fn reduction_vec4_dim(reduction: &ReductionKernel) -> Option<usize> {
     rows.into_iter().chain(columns).find(fits)
 }
 
-/// The vectorized dim of an elementwise kernel: the last dim. If it is the only dim, its size need not be a multiple of four:
-/// buffers are padded, and surplus results are written to the padding.
+/// Returns the vectorized dim of an elementwise kernel: its last dim. If it is the only dim, its size does not have to
+/// be a multiple of 4: buffers are padded, and the kernel writes the results of out-of-range invocations to the
+/// padding.
 pub(crate) fn elementwise_vec4_dim(program: &Program) -> Option<usize> {
     let rank = program.space.rank();
     let dim = rank.saturating_sub(1);
@@ -40,8 +43,8 @@ pub(crate) fn elementwise_vec4_dim(program: &Program) -> Option<usize> {
     (fits && worth && is_vectorizable(program, dim)).then_some(dim)
 }
 
-/// Whether each operand has four neighbours along the dim in one vector or in one element, and each elementwise output of a
-/// reduction has them in one vector. Kernels with a gather are not vectorized.
+/// Whether every memory access at four adjacent indices along the dim is one aligned vector or one element. Kernels
+/// with a gather are not vectorized.
 fn is_vectorizable(program: &Program, dim: usize) -> bool {
     let view_fits = |view: &View| {
         let range = view.mask.as_ref().and_then(|mask| mask.get(dim));

@@ -113,7 +113,7 @@ impl MultiheadAttention {
     }
 
     /// Multiplies each `[batch, positions, embed]` by its part of the weight and returns
-    /// `[batch, heads, positions, width]`. If all inputs are the same tensor, it computes one product.
+    /// `[batch, heads, positions, width]`. If all inputs are the same tensor, one product computes all projections.
     fn projected(&self, inputs: [&Tensor; 3]) -> [Tensor; 3] {
         let (weight, bias) = (self.in_proj_weight.tensor(), value(&self.in_proj_bias));
         let embed = weight.size(1);
@@ -147,9 +147,9 @@ impl Module for MultiheadAttention {
     }
 }
 
-/// Rotary position embedding (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t` the pair
+/// Rotary position embedding (Su et al., 2021, <https://arxiv.org/abs/2104.09864>): at position `t`, the pair
 /// `(x[i], x[i + width/2])` is rotated by the angle `t base^(-2i / width)`, so that the product of a query and a key
-/// depends only on their distance. The pairs are those of GPT-NeoX, and of Llama in Hugging Face's `transformers`.
+/// depends only on their distance. GPT-NeoX, and Llama in Hugging Face's `transformers`, use the same pairs.
 ///
 /// ```
 /// use wgrad::nn::{Module, RotaryEmbedding};

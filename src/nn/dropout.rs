@@ -37,7 +37,7 @@ impl Dropout {
         Dropout { p, mode: Mode::default() }
     }
 
-    /// The current probability: 0 in evaluation.
+    /// Returns the current probability: 0 in evaluation.
     pub(super) fn now(&self) -> f64 {
         if self.mode.training() { self.p } else { 0.0 }
     }

@@ -59,7 +59,7 @@ pub fn normal(var: &Var, mean: f64, std: f64) {
     fill(var, |n| next_stream().normal(n).iter().map(|&x| mean + f64::from(x) * std).collect());
 }
 
-/// Draws from the normal distribution truncated to `low..=high`: values outside are drawn again.
+/// Draws from the normal distribution truncated to `low..=high`: values outside the interval are redrawn.
 ///
 /// # Panics
 ///
@@ -67,7 +67,7 @@ pub fn normal(var: &Var, mean: f64, std: f64) {
 /// from the mean, or if the variable is not f32.
 #[track_caller]
 pub fn trunc_normal(var: &Var, mean: f64, std: f64, low: f64, high: f64) {
-    // Beyond a few standard deviations almost no value would be accepted.
+    // Too far from the mean, almost all values would be rejected.
     if !(low < high && low < mean + 4.0 * std && high > mean - 4.0 * std && std > 0.0) {
         refuse!(
             "trunc_normal",
@@ -172,7 +172,7 @@ fn fill(var: &Var, draw: impl FnOnce(usize) -> Vec<f64>) {
     var.set(Tensor::new(data, own.shape(), own.device()));
 }
 
-/// The fan-in and fan-out of a weight `[out, in, window..]`.
+/// Returns the fan-in and fan-out of a weight `[out, in, window..]`.
 #[track_caller]
 fn fans(op: &str, var: &Var) -> [f64; 2] {
     let shape = var.tensor().shape().clone();
@@ -183,7 +183,7 @@ fn fans(op: &str, var: &Var) -> [f64; 2] {
     [shape[1] * window, shape[0] * window].map(|fan| fan as f64)
 }
 
-/// A parameter that is uniform in ±1/√fan, the default of most layers (PyTorch's Kaiming uniform with a = √5).
+/// Creates a parameter that is uniform in ±1/√fan, the default of most layers (PyTorch's Kaiming uniform with a = √5).
 #[track_caller]
 pub(super) fn within(fan: usize, shape: impl Into<Shape>, device: &Device) -> Var {
     let (shape, bound) = (shape.into(), 1.0 / (fan as f32).sqrt());
@@ -192,7 +192,7 @@ pub(super) fn within(fan: usize, shape: impl Into<Shape>, device: &Device) -> Va
     Var::parameter(Tensor::new(data, shape, device))
 }
 
-/// A parameter of ones and a parameter of zeros, the defaults of normalization layers.
+/// Creates a parameter of ones and a parameter of zeros, the defaults of normalization layers.
 #[track_caller]
 pub(super) fn identity(shape: &Shape, device: &Device) -> (Var, Var) {
     (Var::parameter(Tensor::ones(shape, device)), Var::parameter(Tensor::zeros(shape, device)))

@@ -55,7 +55,7 @@ impl Module for Linear {
     }
 }
 
-/// The tensor of an optional variable.
+/// Returns the tensor of an optional variable.
 pub(super) fn value(var: &Option<Var>) -> Option<Tensor> {
     var.as_ref().map(Var::tensor)
 }
@@ -112,7 +112,7 @@ impl Bilinear {
         if !fits {
             refuse!("Bilinear", "{x1} and {x2} do not fit the weight {weight} ([out, in1, in2])");
         }
-        // x1 W is [rows, out, in2]: one product for all outputs.
+        // One product, x1 W of shape [rows, out, in2], covers all outputs.
         let left = x1
             .reshape([x1.numel() / in1.max(1), in1])
             .matmul(&weight.transpose(0, 1).reshape([in1, out * in2]));

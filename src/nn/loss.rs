@@ -37,7 +37,7 @@ pub struct L1Loss(pub Reduction);
 pub struct SmoothL1Loss {
     /// The difference at which the linear part begins; 1 by default.
     pub beta: f64,
-    /// How the elements are reduced.
+    /// The reduction of the elementwise losses.
     pub reduction: Reduction,
 }
 
@@ -46,7 +46,7 @@ pub struct SmoothL1Loss {
 pub struct HuberLoss {
     /// The difference at which the linear part begins; 1 by default.
     pub delta: f64,
-    /// How the elements are reduced.
+    /// The reduction of the elementwise losses.
     pub reduction: Reduction,
 }
 
@@ -57,7 +57,7 @@ pub struct BCEWithLogitsLoss {
     pub weight: Option<Tensor>,
     /// A weight for each positive target. It broadcasts.
     pub pos_weight: Option<Tensor>,
-    /// How the elements are reduced.
+    /// The reduction of the elementwise losses.
     pub reduction: Reduction,
 }
 
@@ -66,7 +66,7 @@ pub struct BCEWithLogitsLoss {
 pub struct KLDivLoss {
     /// Whether the target holds log-probabilities too.
     pub log_target: bool,
-    /// How the elements are reduced.
+    /// The reduction of the elementwise losses.
     pub reduction: Reduction,
 }
 

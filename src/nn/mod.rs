@@ -4,7 +4,7 @@
 //! layer consists of its `Var`s, a short forward pass, and a `visit` method that lists its `Var`s and modules for
 //! saving, training, freezing and printing.
 //!
-//! The batch dim is the first one in every layer: `[batch, features]`, `[batch, channels, height, width]`,
+//! The batch dim is the first dim in every layer: `[batch, features]`, `[batch, channels, height, width]`,
 //! `[batch, time, features]`.
 
 mod activation;

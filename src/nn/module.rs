@@ -1,4 +1,4 @@
-//! The [`Module`] trait of layers and models, and the visitor that walks a model.
+//! The [`Module`] trait of layers and models, and the visitor that traverses a model.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::core::shape::refuse;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// A layer or a model. `forward` computes its output. `visit` lists the variables and modules that it holds;
-/// parameters, names, saving, loading, freezing and [`summary`](super::summary) are derived from it.
+/// A layer or a model. `forward` computes its output. `visit` lists its variables and submodules. Parameters, names,
+/// saving, loading, freezing and [`summary`](super::summary) are derived from this list.
 ///
 /// ```
 /// use wgrad::nn::{Dropout, Linear, Module, Visitor};
@@ -36,32 +36,33 @@ use crate::tensor::var::Var;
 /// ```
 pub trait Module: Send + Sync {
     /// Computes the output for an input. Each module defines the shapes it accepts. A module with other inputs or
-    /// outputs defines its own method instead and does not implement this one.
+    /// outputs defines a separate method instead of `forward`.
     ///
     /// # Panics
     ///
-    /// Panics if the module does not implement it, or if the input does not fit the module.
+    /// Panics if the module does not implement `forward`, or if the module does not accept the input.
     #[track_caller]
     fn forward(&self, _x: &Tensor) -> Tensor {
         refuse!(self.kind(), "does not implement forward with one tensor")
     }
 
-    /// Lists the variables and modules inside, in a fixed order. The default is for modules without any.
+    /// Lists the module's variables and submodules, in a fixed order. The default is for modules without variables and
+    /// submodules.
     fn visit(&self, _visitor: &mut Visitor) {}
 
-    /// The kind of the module. By default it is the name of its type.
+    /// Returns the kind of the module. By default it is the name of its type.
     fn kind(&self) -> String {
         let path = std::any::type_name::<Self>();
         let outer = path.split('<').next().unwrap_or(path);
         outer.rsplit("::").next().unwrap_or(outer).to_owned()
     }
 
-    /// All variables with their full names, such as `0.weight`. This includes buffers and frozen parameters.
+    /// Returns all variables with their full names, such as `0.weight`. This includes buffers and frozen parameters.
     fn named_vars(&self) -> Vec<(String, Var)> {
         Visitor::walk(self).vars
     }
 
-    /// The variables that optimizers train, with their names. A shared variable is listed once.
+    /// Returns the variables that optimizers train, with their names. A shared variable is listed once.
     fn named_params(&self) -> Vec<(String, Var)> {
         let mut params: Vec<(String, Var)> = Vec::new();
         for (name, var) in self.named_vars() {
@@ -72,17 +73,17 @@ pub trait Module: Send + Sync {
         params
     }
 
-    /// The variables that optimizers train.
+    /// Returns the variables that optimizers train.
     fn params(&self) -> Vec<Var> {
         self.named_params().into_iter().map(|(_, var)| var).collect()
     }
 
-    /// The number of elements that optimizers train.
+    /// Returns the number of elements that optimizers train.
     fn num_params(&self) -> usize {
         self.params().iter().map(|var| var.tensor().numel()).sum()
     }
 
-    /// The state dict: the tensors of all variables under PyTorch's names, such as `0.weight`.
+    /// Returns the state dict: the tensors of all variables under PyTorch's names, such as `0.weight`.
     fn to_state_dict(&self) -> BTreeMap<String, Tensor> {
         self.named_vars().into_iter().map(|(name, var)| (name, var.tensor())).collect()
     }
@@ -92,7 +93,8 @@ pub trait Module: Send + Sync {
     /// # Errors
     ///
     /// Returns [`Error::State`] if a name is missing or unknown, or if a shape or dtype differs. The message lists all
-    /// of them, and nothing is changed. Returns an error of reading if a tensor cannot be copied from another device.
+    /// mismatches, and nothing is changed. Returns an error of reading if a tensor cannot be copied from another
+    /// device.
     fn load_state_dict(&self, dict: &BTreeMap<String, Tensor>) -> Result<(), Error> {
         state::load(self.named_vars(), dict)
     }
@@ -124,7 +126,7 @@ pub trait Module: Send + Sync {
 pub struct Mode(Arc<AtomicBool>);
 
 impl Mode {
-    /// Whether the module is in training mode. A new module is.
+    /// Whether the module is in training mode, the initial mode.
     pub fn training(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -140,7 +142,7 @@ impl Default for Mode {
     }
 }
 
-/// Walks a module and collects what it holds.
+/// Traverses a module and collects its variables, modes and submodules.
 #[derive(Default)]
 pub struct Visitor {
     prefix: String,
@@ -150,14 +152,14 @@ pub struct Visitor {
     pub(super) modules: Vec<Seen>,
 }
 
-/// A module found by a walk.
+/// A module found by the traversal.
 pub(super) struct Seen {
-    /// Empty for the outermost module.
+    /// The module's name; empty for the outermost module.
     pub name: String,
     pub depth: usize,
     pub kind: String,
     pub address: usize,
-    /// The module's own variables, without those of the modules inside.
+    /// The module's own variables, excluding submodules.
     pub vars: Vec<Var>,
 }
 
@@ -168,7 +170,7 @@ impl Visitor {
         visitor
     }
 
-    /// Lists a variable of the module that is being visited.
+    /// Lists a variable of the visited module.
     pub fn var(&mut self, name: &str, var: &Var) {
         self.vars.push((format!("{}{name}", self.prefix), var.clone()));
         let inside = self.modules.iter_mut().rfind(|seen| seen.depth + 1 == self.depth);
@@ -180,12 +182,12 @@ impl Visitor {
         var.iter().for_each(|var| self.var(name, var));
     }
 
-    /// Registers the mode that [`Module::train`] and [`Module::eval`] set in the module that is being visited.
+    /// Registers the mode that [`Module::train`] and [`Module::eval`] set in the visited module.
     pub fn mode(&mut self, mode: &Mode) {
         self.modes.push(mode.clone());
     }
 
-    /// Lists a module inside the module that is being visited.
+    /// Lists a submodule of the visited module.
     pub fn module(&mut self, name: &str, module: &dyn Module) {
         let outer = self.prefix.len();
         self.prefix += name;
@@ -203,8 +205,8 @@ impl Visitor {
     }
 }
 
-/// The address of a module. Together with its kind it identifies the module: the first field of a struct has the
-/// address of the struct.
+/// Returns the address of a module. An address identifies a module only together with the module's kind, because the
+/// first field of a struct has the address of the struct.
 pub(super) fn address<M: Module + ?Sized>(module: &M) -> usize {
     (module as *const M).cast::<()>() as usize
 }

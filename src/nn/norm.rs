@@ -1,5 +1,4 @@
-//! Normalization layers. Each calls a `Tensor` method with its weight and bias; batch norm also holds running
-//! statistics.
+//! Normalization layers. Each calls a `Tensor` method with its weight and bias; batch norm also has running statistics.
 
 use super::linear::value;
 use super::summary::record_output;
@@ -267,7 +266,7 @@ impl<const N: usize> Module for BatchNormNd<N> {
         let BatchNorm { output, mut running_mean, mut running_var } =
             x.batch_norm_train(&mean, &var, weight.as_ref(), bias.as_ref(), share, self.eps);
         if self.momentum.is_none() {
-            // With momentum 1 they are the statistics of this batch.
+            // With momentum 1, the running statistics are the statistics of this batch.
             let count = batches.to_dtype(DType::F32);
             running_mean = &mean + (running_mean - &mean) / &count;
             running_var = &var + (running_var - &var) / &count;

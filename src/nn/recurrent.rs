@@ -100,7 +100,8 @@ fn gates<const N: usize>(x: &Tensor) -> [Tensor; N] {
 ///
 /// [`Module::forward`] starts with a state of zeros and returns only the outputs.
 pub struct Recurrent<C, const STATES: usize> {
-    /// For each layer the weights forward in time, followed by those backward in time if it is bidirectional.
+    /// For each layer, the weights of the forward direction in time, followed, if it is bidirectional, by the weights
+    /// of the backward direction.
     weights: Vec<Weights>,
     input_size: usize,
     hidden_size: usize,
@@ -257,7 +258,8 @@ impl<C: Cell<STATES>, const STATES: usize> Recurrent<C, STATES> {
 }
 
 impl Weights {
-    /// Runs along `x` `[batch, time, in]` and returns the hidden states `[batch, time, hidden]` and the last state.
+    /// Runs one direction of a layer over `x` `[batch, time, in]`. Returns the hidden states `[batch, time, hidden]`
+    /// and the last state.
     fn run<C: Cell<STATES>, const STATES: usize>(
         &self,
         x: &Tensor,
@@ -308,7 +310,7 @@ impl<C: Cell<STATES>, const STATES: usize> Module for Recurrent<C, STATES> {
 }
 
 impl<C, const STATES: usize> Clone for Recurrent<C, STATES> {
-    /// A handle to the same weights.
+    /// Returns a handle to the same weights.
     fn clone(&self) -> Self {
         Recurrent { weights: self.weights.clone(), dropout: self.dropout.clone(), ..*self }
     }

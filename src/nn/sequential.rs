@@ -6,7 +6,8 @@ use super::summary::record_output;
 use super::{Module, Visitor};
 use crate::tensor::Tensor;
 
-/// A chain of modules: the output of each is the input of the next. Their names are their indices, as in `0.weight`.
+/// A chain of modules: the output of each is the input of the next. The modules' names are their indices, as in
+/// `0.weight`.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module, ReLU, Sequential};
@@ -48,7 +49,7 @@ impl Module for Sequential {
     }
 }
 
-/// A list of modules of one type, which the surrounding model calls as it needs. Their names are their indices.
+/// A list of modules of one type, which the enclosing model calls. The modules' names are their indices.
 ///
 /// ```
 /// use wgrad::nn::{Linear, Module, ModuleList, Visitor};

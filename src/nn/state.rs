@@ -1,4 +1,4 @@
-//! Loading a state dict. All names, shapes and dtypes are compared before anything changes.
+//! Loading of a state dict. All names, shapes and dtypes are compared before any variable is changed.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use crate::core::error::Error;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// Sets each variable to the tensor of its name. Returns all differences at once, and then changes nothing.
+/// Sets each variable to the tensor with the variable's name. If there are mismatches, returns all of them in one error
+/// and changes nothing.
 pub(super) fn load(vars: Vec<(String, Var)>, dict: &BTreeMap<String, Tensor>) -> Result<(), Error> {
     let mut wrong = Vec::new();
     let mut found = Vec::new();

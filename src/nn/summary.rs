@@ -9,34 +9,34 @@ use crate::core::shape::Spec;
 use crate::tensor::Tensor;
 use crate::tensor::var::Var;
 
-/// The modules of a model with their outputs for an example input, and the numbers of parameters. [`summary`] creates
-/// it; print it with `{}`.
+/// The modules of a model with their outputs for an example input, and the numbers of parameters. [`summary`] creates a
+/// `Summary`, which `{}` prints.
 #[derive(Clone, Debug)]
 pub struct Summary {
-    /// The modules. Each is followed by the modules inside it.
+    /// The modules. Each module is followed by its submodules.
     pub rows: Vec<Row>,
-    /// The number of elements of all parameters, each counted once.
+    /// The number of elements of all parameters. Shared parameters are counted once.
     pub parameters: usize,
     /// The number of elements of the parameters that are not frozen.
     pub trained: usize,
-    /// Bytes of all parameters and buffers.
+    /// Size of all parameters and buffers in bytes.
     pub bytes: usize,
 }
 
 /// A module in a [`Summary`].
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// The number of modules around it.
+    /// The number of enclosing modules.
     pub depth: usize,
-    /// Its name in the module around it; empty for the outermost module.
+    /// The module's name in the enclosing module; empty for the outermost module.
     pub name: String,
     /// The kind of the module.
     pub kind: String,
-    /// Its output, if it is a layer of this crate or the outermost module.
+    /// The shape and dtype of the module's output, for layers of this crate and for the outermost module.
     pub output: Option<Spec>,
-    /// The number of elements of its own parameters, without those of the modules inside.
+    /// The number of elements of the module's own parameters, excluding submodules.
     pub parameters: usize,
-    /// Bytes of its own parameters and buffers and of its output.
+    /// Size of the module's own parameters, buffers and output in bytes.
     pub bytes: usize,
 }
 
@@ -117,7 +117,8 @@ pub(super) fn record_output<M: Module>(module: &M, output: Tensor) -> Tensor {
     output
 }
 
-/// Records outputs and switches the modules to evaluation mode until it is dropped, also if the forward pass panics.
+/// Records outputs and switches the modules to evaluation mode until the `Watch` is dropped, even if the forward pass
+/// panics.
 struct Watch<'a>(Vec<(&'a Mode, bool)>);
 
 impl Watch<'_> {
@@ -161,14 +162,14 @@ impl fmt::Display for Summary {
     }
 }
 
-/// `12,345`
+/// Formats a number with thousands separators, such as `12,345`.
 fn thousands(n: usize) -> String {
     let digits = n.to_string();
     let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// `1.5 KiB`, in the first unit that gives fewer than 1024.
+/// Formats a size in the smallest unit in which it is below 1024, such as `1.5 KiB`.
 fn kibibytes(bytes: usize) -> String {
     let units = ["KiB", "MiB", "GiB"];
     let (mut size, mut unit) = (bytes as f64 / 1024.0, 0);

@@ -53,7 +53,7 @@ impl TransformerBlock {
         }
     }
 
-    /// Each position attends only to itself and the positions before it, as in a language model.
+    /// Lets each position attend only to itself and to earlier positions, as in a language model.
     pub fn causal(self) -> TransformerBlock {
         TransformerBlock { is_causal: true, ..self }
     }

@@ -1,7 +1,7 @@
-//! Attention that processes tiles of scores (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>): the matrix of
-//! queries by keys is not materialized, except with dropout. The forward pass saves the log-sum-exp of each query's
-//! scores. The backward pass recomputes the scores twice, for the gradient of the queries and for those of keys and
-//! values, so that each gradient is summed in a fixed order.
+//! Attention by tiles of scores (Dao et al., 2022, <https://arxiv.org/abs/2205.14135>), without materializing the
+//! matrix of scores (queries by keys), except with dropout. The forward pass saves the log-sum-exp of each query's
+//! scores. The backward pass recomputes the scores twice, for the gradient of the queries and for the gradients of keys
+//! and values, so that each gradient is summed in a fixed order.
 
 use super::{Buffer, Fused, Io, Launch, Word};
 use crate::core::dtype::DType;
@@ -13,18 +13,18 @@ use crate::tensor::{Const, Tensor, check_operands, same_device};
 impl Tensor {
     /// Scaled dot-product attention, `softmax(Q Kᵀ scale + mask) V` (Vaswani et al., 2017; PyTorch's
     /// [definition](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)).
-    /// `self` is the queries `[.., queries, width]`, `key` is `[.., keys, width]`, `value` is
+    /// `self` has the queries `[.., queries, width]`, `key` is `[.., keys, width]`, `value` is
     /// `[.., keys, value width]`.
     ///
     /// A bool `mask` is true where a query may attend to a key; a float mask is added to the scores. Both broadcast to
-    /// `[.., queries, keys]`. With `is_causal`, query `i` attends to the keys 0 to `i`. `scale` is `1/√width` unless
-    /// given. A query that may attend to no key gives zeros.
+    /// `[.., queries, keys]`. With `is_causal`, query `i` attends to the keys 0 to `i`. `scale` is `1/√width` by
+    /// default. The result is 0 for a query that may not attend to any key.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
     /// let x = Tensor::new([1.0, 0.0, 0.0, 1.0], [2, 2], &Device::cpu());
     /// let y = x.scaled_dot_product_attention(&x, &x, None, true, None);
-    /// assert_eq!(y.select(0, 0).to_vec::<f32>().unwrap(), [1.0, 0.0]); // the first query sees the first key alone
+    /// assert_eq!(y.select(0, 0).to_vec::<f32>().unwrap(), [1.0, 0.0]); // query 0 attends only to key 0
     /// ```
     ///
     /// # Panics
@@ -44,7 +44,7 @@ impl Tensor {
         self.attention(key, value, mask, is_causal, scale, 0.0)
     }
 
-    /// The same with dropout on the attention weights. With dropout the weights are materialized.
+    /// Computes attention with dropout on the attention weights. With dropout, the weights are materialized.
     #[track_caller]
     pub(crate) fn attention(
         &self,
@@ -101,8 +101,8 @@ impl Tensor {
         out.narrow(3, 0, value.size(-1)).transpose(1, 2).reshape(&shape)
     }
 
-    /// `[.., rows, width]` as `[batches, rows, heads, width]`. The width is padded with zeros to a multiple of four.
-    /// Heads that come from one projection already have this memory layout, so usually nothing is copied.
+    /// Converts `[.., rows, width]` to `[batches, rows, heads, width]`, and pads the width with zeros to a multiple of
+    /// four. Heads from one projection already have this memory layout, so the conversion usually copies nothing.
     #[track_caller]
     fn by_head(&self, batch: &Shape) -> Tensor {
         let (rows, width) = (self.size(-2), self.size(-1));
@@ -112,8 +112,8 @@ impl Tensor {
         if width.is_multiple_of(4) { x } else { x.pad_or_crop(3, 0, width.next_multiple_of(4)) }
     }
 
-    /// The mask for these scores with four dims, each of the size of the scores or 1. Batch dims are copied only if
-    /// some of them have size 1 and others do not.
+    /// Reshapes a mask for these scores to four dims, each of which has the size of the scores' dim or 1. The mask is
+    /// copied only if some of its batch dims have size 1 and others do not.
     #[track_caller]
     fn mask_by_head(&self, scores: &Shape) -> Tensor {
         let missing = scores.rank() - self.rank();
@@ -127,7 +127,7 @@ impl Tensor {
     }
 }
 
-/// All batch dims except the last, merged into one, and the last.
+/// Merges all batch dims except the last. Returns the sizes of the merged dim and of the last dim.
 fn two_batches(batch: &[usize]) -> [usize; 2] {
     let (last, outer) = batch.split_last().unwrap_or((&1, &[]));
     [outer.iter().product(), *last]
@@ -142,26 +142,27 @@ pub(crate) struct Attention {
 }
 
 /// `(Q, K, V, gradient of out, out, log-sum-exp, mask or none) -> gradients of Q, K and V, and out · gradient`. The
-/// last output has the shape of the log-sum-exp; one kernel computes it and the other reads it. The gradients share one
-/// buffer, because the number of bound buffers is limited.
+/// last output has the shape of the log-sum-exp; one kernel computes this output and the other kernel reads it. The
+/// gradients share one buffer, because the number of bound buffers is limited.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionBackward(Attention);
 
-/// The score of a masked key. It is finite, so that differences are not NaN; the weight is set to 0 afterwards.
+/// The score of a masked key. It is finite, so that differences of scores are not NaN; the weight of a masked key is
+/// set to 0 afterwards.
 const LOWEST: Const = Const(f32::MIN as f64);
 
-/// The shape of one number per query, for queries `[batches, queries, heads, ..]`.
+/// Returns the shape of a tensor with one number per query, for queries `[batches, queries, heads, ..]`.
 fn by_query(queries: &[usize]) -> Shape {
     [queries[0], queries[2], queries[1].next_multiple_of(4)].into()
 }
 
-/// `[batches, heads, queries]`, padded with zeros to a multiple of four queries.
+/// Pads `[batches, heads, queries]` with zeros to a multiple of four queries.
 fn padded_to_vec4(x: &Tensor) -> Tensor {
     x.pad_or_crop(2, 0, x.size(2).next_multiple_of(4))
 }
 
 impl Attention {
-    /// The scores, and the mask of the keys that may be attended to, if there is one.
+    /// Computes the scores and, if keys are masked, the bool mask of allowed keys.
     fn scores(&self, q: &Tensor, k: &Tensor, mask: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
         let mut scores = q.matmul(&k.transpose(-2, -1)) * self.scale; // per head
         let seen = match mask {
@@ -183,7 +184,7 @@ impl Attention {
         }
     }
 
-    /// The attention weights `[batches, heads, queries, keys]`, and the scores.
+    /// Computes the attention weights `[batches, heads, queries, keys]` and the scores.
     fn weights(&self, inputs: &[Tensor]) -> (Tensor, Tensor) {
         let [q, k] = [0, 1].map(|i| inputs[i].transpose(1, 2));
         let (scores, seen) = self.scores(&q, &k, inputs.get(3));
@@ -191,8 +192,8 @@ impl Attention {
         (seen.map_or_else(|| weights.clone(), |seen| seen.where_(&weights, Const(0.0))), scores)
     }
 
-    /// A launch on the inputs Q, K, V and a mask. `None` if a loop exceeds the adapter's limit of iterations, or if a
-    /// kernel cannot count the elements.
+    /// Returns a launch on the inputs Q, K, V and a mask, or `None` if a loop exceeds the adapter's maximum number of
+    /// iterations, or if the number of elements exceeds a kernel's index range.
     fn launch(
         &self,
         programs: &Programs,
@@ -227,7 +228,7 @@ impl Attention {
     }
 }
 
-/// The outputs that a launch computes.
+/// The outputs computed by a launch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Results {
     Outs,
@@ -241,7 +242,7 @@ impl Results {
     }
 }
 
-/// The sizes of a head. Width and depth (the width of the values) are in vec4.
+/// The sizes of a head. Width and depth (the width of the values) are in units of vec4.
 #[derive(Clone, Copy)]
 struct Sizes {
     queries: usize,
@@ -251,12 +252,12 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// The number of rows of the results, and the number of rows that each of them reads.
+    /// Returns the number of rows of the results, and the number of rows that each result row reads.
     fn rows_and_others(&self, results: Results) -> (usize, usize) {
         if results.have_a_row_for_each_key() { (self.keys, self.queries) } else { (self.queries, self.keys) }
     }
 
-    /// The columns of the two results in vec4; 0 without a second result.
+    /// Returns the number of vec4 columns of each of the two results; 0 if there is no second result.
     fn columns(&self, results: Results) -> [usize; 2] {
         match results {
             Results::Outs => [self.depth, 0],
@@ -266,7 +267,7 @@ impl Sizes {
     }
 }
 
-/// The programs of the forward or the backward pass, for CPU adapters and for GPUs.
+/// The shader files of the forward or the backward pass, for CPU adapters and for GPUs.
 struct Programs {
     software: &'static str,
     gpu: &'static str,
@@ -282,7 +283,7 @@ const BACKWARD: Programs = Programs {
     gpu: include_str!("../../shaders/attention_gpu_backward.wgsl"),
 };
 
-/// A launch, the workgroups per head, and an upper bound of the loop iterations of one invocation.
+/// A launch, the workgroups per head, and an upper bound on the number of loop iterations of one invocation.
 struct AttentionKernel {
     launch: Launch,
     workgroups: usize,
@@ -298,7 +299,7 @@ impl Programs {
             _ => (source, 4),
         };
         let (rows, others) = sizes.rows_and_others(results);
-        // Two products and two sums of the backward pass, and sixteen iterations of the small loops.
+        // The backward pass has two products and two sums, and the small loops have at most sixteen iterations.
         let iterations = others.div_ceil(step) * (2 * (sizes.width + sizes.depth) + 16);
         let launch =
             Launch::from_source(source).constant("OF_KEYS", results.have_a_row_for_each_key().into());
@@ -309,10 +310,10 @@ impl Programs {
         const ROWS: usize = 64;
         const MAX_TEAMS: usize = 4; // 256 invocations
         let ((rows, others), columns) = (sizes.rows_and_others(results), sizes.columns(results));
-        // A team handles eight vec4 of a result's columns, and 32 of the other rows at a time.
+        // A team computes eight vec4 columns of a result, and processes 32 of the other rows at a time.
         let teams = columns[0].max(columns[1]).div_ceil(8).min(MAX_TEAMS).next_power_of_two();
         let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
-        // Two products in slices, the multiplied rows, and the small loops.
+        // The iterations of two products in slices, of the loop over the multiplied rows, and of the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
         let source = ShaderSource::new(self.gpu).with_prelude(GPU).with_prelude(OPERANDS);
         let mut launch = Launch::from_source(source).constant("TEAMS", teams as u32);
@@ -323,7 +324,7 @@ impl Programs {
     }
 }
 
-/// Preludes: of all programs, of those for CPU adapters (with a variant for subgroups), and of those for GPUs.
+/// Preludes: for all programs, for programs on CPU adapters (with a variant for subgroups), and for programs on GPUs.
 const OPERANDS: &str = include_str!("../../shaders/attention_operands.wgsl");
 const TILE: &str = include_str!("../../shaders/attention_tile.wgsl");
 const BROADCAST: &str = include_str!("../../shaders/attention_broadcast.wgsl");
@@ -358,7 +359,7 @@ impl Fused for Attention {
         let [Some(grad), None] = grads else { return None };
         let [q, k, v] = &io.inputs[..3] else { unreachable!("attention has three or four inputs") };
         let mask = io.inputs.get(3);
-        // The gradient of a mask is a matrix of queries by keys. The decomposition computes it.
+        // The gradient of a mask is a matrix of queries by keys, which the decomposition computes.
         if mask.is_some_and(Tensor::needs_grad) {
             return None;
         }
@@ -377,7 +378,7 @@ impl Fused for Attention {
         let mask = (io.len() > 5).then_some(3);
         let inputs = [&io[0], &io[1], &io[2]];
         let launch = self.launch(&FORWARD, Results::Outs, inputs, mask.map(|i| &io[i]), limits)?;
-        // Without a mask, Q is bound in its place and not read.
+        // Without a mask, Q is bound as a placeholder and is not read.
         let inputs = [0, 1, 2, mask.unwrap_or(0)].map(Buffer::Input);
         Some(vec![launch.buffers(inputs.into_iter().chain([0, 1].map(Buffer::Output)))])
     }
@@ -438,7 +439,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
     use std::sync::Arc;
 
-    // Dot products with up to 256 terms and sums over up to 210 keys, of numbers of magnitude 1: some tens of rounding
+    // Dot products with up to 256 terms and sums over up to 210 keys, of numbers of magnitude 1: a few tens of rounding
     // errors.
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
     let floats = |shape: &[usize]| Draw::Floats(shape.into(), -1.0..1.0);
@@ -451,7 +452,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         ([1, 1, 3, 37, 4, 4], true, None),
         ([2, 3, 6, 9, 4, 4], false, Some(floats(&[2, 1, 1, 9]))),
         ([2, 3, 34, 11, 4, 4], false, Some(bools(&[1, 3, 34, 11]))),
-        // Several tiles of rows and of others, and every tile width of a GPU: 32, 64, 128, and twice 128.
+        // Several tiles of result rows and of other rows, and every tile width of a GPU: 32, 64, 128, and twice 128.
         ([1, 2, 140, 210, 64, 64], true, None),
         ([1, 1, 140, 70, 20, 80], true, None),
         ([1, 1, 65, 140, 128, 132], false, None),
@@ -466,7 +467,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         let mut inputs = vec![matrix(queries, width), matrix(keys, width), matrix(keys, depth)];
         let forward = inputs.iter().cloned().chain(mask.clone()).collect();
         samples.push(Sample { op: Arc::new(op), inputs: forward, tolerance });
-        // The scores are near 0, so these are slightly larger than the log-sum-exp.
+        // The scores are near 0, so the log-sum-exp is slightly smaller than these values.
         let log = (keys as f32).ln();
         let lse = Draw::Floats(by_query(&[batches, queries, heads]), log + 0.5..log + 1.5);
         inputs.extend([matrix(queries, depth), matrix(queries, depth), lse].into_iter().chain(mask));

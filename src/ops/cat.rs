@@ -1,4 +1,4 @@
-//! Concatenation of many tensors along a dim, with one copy per element. As a sum of padded tensors, each element of
+//! Concatenation of many tensors along a dim, with one copy per element. In a sum of padded tensors, each element of
 //! the result would read all operands.
 
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -8,11 +8,12 @@ use crate::core::shape::{Dims, ShapeError, Spec, refuse};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::{Tensor, same_device};
 
-/// At most this many tensors are concatenated by adding padded tensors, which fuses with other operations; each output
-/// element checks all of them.
+/// Maximum number of tensors that are concatenated by adding padded tensors. The addition fuses with other operations,
+/// but each output element tests all tensors.
 pub(super) const MAX_ADDED_TENSORS: usize = 8;
 
-/// Operands per dispatch: with the result this is the number of storage buffers that every adapter can bind.
+/// Maximum number of operands per dispatch. Together with the result, it is the number of storage buffers that every
+/// adapter can bind.
 const OPERANDS: usize = 7;
 
 impl Tensor {
@@ -39,8 +40,8 @@ impl Tensor {
             return Tensor::fused(Cat { dim: at }, tensors).remove(0);
         }
         let total: usize = tensors.iter().map(|x| x.shape()[at]).sum();
-        // Pads each operand with zeros to the size of the result. The parts do not overlap, so the sum (for bools: the
-        // or) is the result.
+        // Pads each operand with zeros to the size of the result. The padded operands do not overlap, so their sum (for
+        // bools: their logical or) is the result.
         let mut before = 0;
         let placed = tensors.iter().map(|x| {
             let size = x.shape()[at];
@@ -76,8 +77,8 @@ impl Tensor {
         Tensor::cat(&columns.iter().collect::<Vec<_>>(), dim)
     }
 
-    /// Shifts the elements by `shifts[i]` along `dims[i]`. Elements that leave one end enter at the other. Without dims
-    /// the flattened tensor is rolled.
+    /// Shifts the elements by `shifts[i]` along `dims[i]`. Elements shifted past one end wrap around to the other end.
+    /// Without dims, the flattened tensor is rolled.
     ///
     /// # Panics
     ///
@@ -110,7 +111,7 @@ impl Tensor {
     }
 }
 
-/// `x, y, .. -> concatenation along dim`, for tensors with one dtype whose shapes agree except in the dim.
+/// `x, y, .. -> concatenation along dim`, for tensors with equal dtypes, and with equal shapes except in the dim.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cat {
     pub dim: usize,

@@ -1,7 +1,8 @@
 //! Convolutions and transposed convolutions without a materialized matrix of windows.
 //!
-//! Together with [`ConvWeight`] there are three maps. Each is linear in both operands, and the gradients of each are
-//! the other two, so the kernels cover gradients of any order. Each map stores the height and width of its result.
+//! [`Convolution`], its input gradient and [`ConvWeight`] are three operations that are linear in both operands. The
+//! gradients of each operation are the other two operations, so the kernels cover gradients of any order. Each
+//! operation stores the height and width of its result.
 
 use smallvec::SmallVec;
 
@@ -35,7 +36,7 @@ impl<const N: usize> Default for ConvOptions<N> {
 }
 
 impl<const N: usize> ConvOptions<N> {
-    /// The same options over two dims.
+    /// Converts the options to two dims.
     fn over_images(&self) -> ConvOptions<2> {
         let two = |of: [usize; N], first: usize| [if N == 1 { first } else { of[0] }, of[N - 1]];
         ConvOptions {
@@ -154,7 +155,8 @@ impl Tensor {
         })
     }
 
-    /// Applies `fused` to input, weight and optional bias, where input and weight have two spatial dims.
+    /// Checks the operands, extends input and weight to two spatial dims, and applies `fused` to input, weight and
+    /// optional bias.
     #[track_caller]
     fn over_images<const N: usize>(
         &self,
@@ -168,8 +170,8 @@ impl Tensor {
         if N == 1 { result.squeeze(2) } else { result }
     }
 
-    /// `input` and `output` are the dims of `weight` with the input and output channels (one of them divided by
-    /// groups).
+    /// Checks the operands. `input` and `output` are the dims of `weight` with the input and output channels (one of
+    /// these dims is divided by the number of groups).
     #[track_caller]
     fn check_conv<const N: usize>(
         &self,
@@ -235,18 +237,18 @@ pub(crate) struct ConvTranspose {
     pub size: [usize; 2],
 }
 
-/// The attributes that are part of a plan's key.
+/// Returns the attributes that are part of a plan's key.
 pub(super) fn attributes(conv: &ConvOptions<2>, size: [usize; 2]) -> Vec<u64> {
     let pairs = [conv.stride, conv.padding, conv.dilation, size];
     pairs.iter().flatten().chain([&conv.groups]).map(|&x| x as u64).collect()
 }
 
-/// Height and width.
+/// Returns height and width.
 pub(super) fn area(shape: &Shape) -> [usize; 2] {
     [shape[2], shape[3]]
 }
 
-/// The windows at every output position: `[groups, batch * places, in / groups * window]`.
+/// Returns the windows at every output position: `[groups, batch * places, in / groups * window]`.
 pub(super) fn windows(
     input: &Tensor,
     window: [usize; 2],
@@ -291,7 +293,7 @@ impl Fused for Convolution {
         Ok(vec![Spec { shape: shape.into(), dtype: inputs[0].dtype }])
     }
 
-    /// A matrix product of the windows and the weight.
+    /// Computes the matrix product of the windows and the weight.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, weight, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let (batch, outs, [height, width]) = (input.shape()[0], weight.shape()[0], self.size);
@@ -372,55 +374,57 @@ impl Fused for ConvTranspose {
     }
 }
 
-/// Output channels per invocation: equal parts of a group's channels, limited by the number of registers. On a CPU
-/// adapter, keeping results in memory is cheaper than loading an operand twice.
+/// Returns the number of output channels per invocation: the group's channels divided evenly, within a maximum set by
+/// the number of registers. The maximum is larger on a CPU adapter, where keeping results in memory is cheaper than
+/// loading an operand twice.
 pub(super) fn channels(outs: usize, limits: &Limits) -> usize {
     let most = if limits.kind == AdapterKind::Software { 16 } else { 8 };
     outs.div_ceil(outs.div_ceil(most))
 }
 
-/// Maximum number of multiplications written out in a kernel. More would take long to compile.
+/// Maximum number of unrolled multiplications in a kernel, which bounds the compile time.
 const WRITTEN_OUT: usize = 800;
 
-/// The largest divisor of `n` up to `most`.
+/// Returns the largest divisor of `n` that is at most `most`.
 pub(super) fn divisor(n: usize, most: usize) -> usize {
     (1..=most).rev().find(|&divisor| n.is_multiple_of(divisor)).expect("1 is a divisor")
 }
 
-/// How many neighbouring outputs in a row of `width` an invocation computes, selected from `choices`. The cost of a
-/// segment is its length plus the reads at its ends, which no other output shares.
+/// Selects from `choices` the number of adjacent outputs in a row of `width` that an invocation computes. The cost of a
+/// segment is its length plus the reads at its ends, which are not shared with other outputs.
 pub(super) fn neighbours(width: usize, choices: &[usize]) -> usize {
     let cost = |count: &&usize| width.div_ceil(**count) * (*count + 4);
     *choices.iter().min_by_key(cost).expect("choices is not empty")
 }
 
-/// After how many taps, and for which neighbouring output, the same element is read again. Neighbours are `step`
-/// elements apart, taps are `reach` apart.
+/// Returns the distance in taps and the distance in outputs between two reads of the same input element. Adjacent
+/// outputs are `step` elements apart, and adjacent taps are `reach` elements apart.
 pub(super) fn read_again(step: usize, reach: usize) -> [usize; 2] {
     let common = gcd(step, reach);
     [step / common, reach / common]
 }
 
-/// Workgroup size. On a CPU adapter it is one subgroup.
+/// Returns the workgroup size in invocations. On a CPU adapter, a workgroup is one subgroup.
 pub(super) fn group(limits: &Limits) -> usize {
     if limits.kind == AdapterKind::Software { 8 } else { 64 }
 }
 
-/// Whether the invocations of a workgroup (one subgroup) share their loads. On a CPU adapter a load costs as much as
-/// tens of multiplications.
+/// Whether the invocations of a workgroup (one subgroup) share their loads. They do on a CPU adapter, where a load
+/// costs as much as tens of multiplications.
 pub(super) fn shares(limits: &Limits) -> bool {
     limits.kind == AdapterKind::Software && limits.subgroup == Some((8, 8))
 }
 
-/// The program with shared loads.
+/// The hooks of the variant with shared loads.
 pub(super) const SUBGROUPS: &str = include_str!("../../shaders/conv_subgroups.wgsl");
 
-/// A size or a step as a uniform word. Kernels use it as i32, so it must fit.
+/// Converts a size or a step to a uniform word, or returns `None` if it does not fit into i32, the type in the kernels.
 pub(super) fn word(x: i64) -> Option<Word> {
     i32::try_from(x).ok().map(|x| Word::Size(x as u32))
 }
 
-/// One kernel serves both directions; see the shader. `io` is input, weight, optional bias, output.
+/// Returns the launch of a convolution or, if `transposed`, of a transposed convolution. Both use the same shader. `io`
+/// is input, weight, optional bias, output.
 fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
     let (input, weight, output) = (&io[0].shape, &io[1].shape, &io[io.len() - 1].shape);
     let ConvOptions { stride, padding, dilation, groups, .. } = *conv;
@@ -431,11 +435,11 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
         true => reach[d] as i64 - padding[d] as i64,
         false => padding[d] as i64,
     });
-    // The taps of one phase are apart by the distance that advances the input by a whole element.
+    // The distance between the taps of one phase, which advances the input position by a whole number of elements.
     let every = [0, 1].map(|d| down[d] / gcd(down[d], dilation[d]));
     let step = [0, 1].map(|d| every[d] * dilation[d] / down[d]);
     let [rows, width] = [0, 1].map(|d| area(output)[d].div_ceil(down[d]));
-    // The maximum number of taps of a phase in a row. Other phases have one less, or none.
+    // The maximum number of taps of a phase in a row. Other phases may have one tap less, or no taps.
     let in_row = window[1].div_ceil(every[1]);
     let ragged = every[1] != down[1] || !window[1].is_multiple_of(every[1]);
     let choices: &[usize] = if limits.kind == AdapterKind::Software { &[16, 14, 8, 7, 4] } else { &[4] };
@@ -451,7 +455,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
     let (first, next) = if transposed { (taps as i64 - 1, -1) } else { (0, 1) };
     let (from_in, from_out) = if transposed { (outs * taps, taps) } else { (taps, ins * taps) };
 
-    // Every computed index must fit into i32, also beyond the end of the input.
+    // Every computed index must fit into i32, including indices beyond the end of the input.
     for d in 0..2 {
         word(((area(output)[d] + 16 * down[d]) * up[d] + reach[d] + padding[d]) as i64)?;
     }
@@ -467,7 +471,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
     let group = group(limits);
     let workgroups = (input[0] * tiles[0] * tiles[1]).div_ceil(group)
         * (outs.div_ceil(channels) * groups * down[0] * down[1]);
-    // llvmpipe also counts the check that ends a loop, and sometimes one more.
+    // llvmpipe also counts the check that ends a loop, and sometimes one additional iteration.
     let loops = ins * (3 + window[0] * (3 + window[1])) + window[0] + window[1] + 6;
     let [back, shift] = read_again(up[1], step[1]);
     let constants = [
@@ -483,7 +487,7 @@ fn gather(conv: &ConvOptions<2>, transposed: bool, io: &[Spec], limits: &Limits)
         .trusted()
         .constant("GROUP", group as u32)
         .constant("RAGGED", ragged.into())
-        // Without a bias the last input is bound twice, and the kernel does not read it.
+        // Without a bias, the last input is bound twice, and the kernel does not read the second binding.
         .buffers([Buffer::Input(0), Buffer::Input(1), Buffer::Input(io.len() - 2), Buffer::Output(0)])
         .uniforms(words.map(word).collect::<Option<Vec<Word>>>()?)
         .workgroups(u32::try_from(workgroups).ok()?)
@@ -495,8 +499,8 @@ fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// Various options, with sizes that are not multiples of a tile: the convolution, and the shapes of input, weight and
-/// output.
+/// Returns test cases with various options, and with sizes that are not multiples of a tile: the convolution, and the
+/// shapes of input, weight and output.
 #[cfg(test)]
 pub(super) fn cases() -> Vec<(ConvOptions<2>, [[usize; 4]; 3])> {
     let plain = ConvOptions::<2>::default();
@@ -530,7 +534,8 @@ pub(super) fn cases() -> Vec<(ConvOptions<2>, [[usize; 4]; 3])> {
     ]
 }
 
-/// Sums of up to 300 products of magnitude 0.3: as many rounding errors of 6e-8, relative to a sum of a few units.
+/// The tolerance for sums of up to 300 products of magnitude 0.3: up to 300 rounding errors of 6e-8, relative to a sum
+/// of a few units.
 #[cfg(test)]
 pub(super) const TOLERANCE: super::Tolerance = super::Tolerance { atol: 2e-5, rtol: 1e-5 };
 
@@ -555,7 +560,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
         ]
     };
     // The number of loop iterations is near llvmpipe's limit. 28,000 products of magnitude 0.3 add up to about 60, with
-    // rounding errors of about 1e-4. A loop that ends early would miss a whole product.
+    // rounding errors of about 1e-4. A loop that ends early would miss at least one product.
     let long = Sample {
         op: std::sync::Arc::new(Convolution {
             conv: ConvOptions { padding: [1, 1], ..ConvOptions::default() },

@@ -1,5 +1,5 @@
-//! The gradient of a convolution with respect to its weight: a reduction over images and positions in chunks. The
-//! partial sums of the chunks are added in order.
+//! The gradient of a convolution with respect to its weight: a reduction over images and positions, which is split into
+//! chunks. The partial sums of the chunks are added in order.
 
 use smallvec::SmallVec;
 
@@ -13,12 +13,12 @@ use crate::core::shape::{ShapeError, Spec};
 use crate::graph::{Move, ShaderSource};
 use crate::tensor::Tensor;
 
-/// Maximum number of chunks. Their partial sums are added sequentially.
+/// Maximum number of chunks, whose partial sums are added sequentially.
 const MOST_CHUNKS: usize = 512;
 
 /// The gradient of [`Convolution`] with respect to its weight and bias:
-/// `(input [batch, in, height, width], gradient [batch, out, places..]) -> (weight [out, in / groups, size..], bias [out])`.
-/// The bias gradient costs almost nothing in addition.
+/// `(input [batch, in, height, width], gradient [batch, out, places..])` to
+/// `(weight [out, in / groups, size..], bias [out])`. The additional cost of the bias gradient is negligible.
 #[derive(Debug)]
 pub(crate) struct ConvWeight {
     pub conv: ConvOptions<2>,
@@ -41,7 +41,7 @@ impl Fused for ConvWeight {
         Ok(vec![spec(shape.into()), spec([grad.shape[1]].into())])
     }
 
-    /// A matrix product of the gradient and the windows, and a sum.
+    /// Computes the matrix product of the gradient and the windows, and the sum of the gradient.
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (input, grad, groups) = (&inputs[0], &inputs[1], self.conv.groups);
         let ([batch, outs], places) = ([0, 1].map(|dim| grad.shape()[dim]), area(grad.shape()));
@@ -80,8 +80,8 @@ impl Fused for ConvWeight {
         let (batch, ins, outs, places) = (input[0], input[1] / groups, grad[1] / groups, area(grad));
         let (channels, group) = (channels(outs, limits), group(limits));
         let is_software = limits.kind == AdapterKind::Software;
-        // The taps, rows of taps and planes that an invocation accumulates for each of its channels. They divide the
-        // sizes evenly.
+        // The taps, rows of taps and planes that an invocation accumulates for each of its channels. Their numbers
+        // divide the sizes evenly.
         let most = if is_software { 9 } else { 4 };
         let taps = divisor(self.size[1], most);
         let tap_rows = divisor(self.size[0], most / taps);
@@ -93,8 +93,8 @@ impl Fused for ConvWeight {
         let fitting = choices.iter().copied().filter(|&count| count <= places[1]);
         let run = neighbours(places[1], &fitting.collect::<SmallVec<[usize; 4]>>());
 
-        // Enough chunks to occupy the device, and enough to keep each loop below the iteration limit (the end of a loop
-        // counts too).
+        // The number of chunks is large enough to occupy the device, and to keep each loop below the maximum number of
+        // iterations (the end of a loop counts too).
         let tiles = columns * outs.div_ceil(channels) * groups;
         let busy: usize = if is_software { 512 } else { 1 << 17 };
         let longest = (limits.loop_iterations as usize - 2) / (places[1].div_ceil(run) + 3);

@@ -1,5 +1,5 @@
-//! Softmax cross-entropy of logits and class indices: one pass computes the loss and the log-sum-exp of each row,
-//! another the gradient of the logits. The softmax is not materialized.
+//! Softmax cross-entropy of logits and class indices: one pass computes the loss and the log-sum-exp of each row, and
+//! another pass computes the gradient of the logits. The softmax is not materialized.
 
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -17,9 +17,9 @@ pub struct CrossEntropyOptions {
     pub weight: Option<Tensor>,
     /// Targets of this class are ignored.
     pub ignore_index: i64,
-    /// The share of the target probability that is distributed over all classes (Szegedy et al., 2015).
+    /// The fraction of the target probability that is distributed evenly over all classes (Szegedy et al., 2015).
     pub label_smoothing: f64,
-    /// How the losses of the samples are reduced. The mean is weighted and counts only samples that are not ignored.
+    /// The reduction of the samples' losses. The mean is weighted, over the samples that are not ignored.
     pub reduction: Reduction,
 }
 
@@ -40,7 +40,7 @@ impl Tensor {
     /// `[classes]` for a single sample; `target` holds one class index (i32 or u32) per sample. It is numerically
     /// stable for logits of any size.
     ///
-    /// A class out of range that only the device knows gives NaN, and the next read returns
+    /// If an out-of-range class is in data computed on the device, the loss is NaN, and the next read returns
     /// [`Error::Index`](crate::Error::Index). Source: PyTorch's
     /// [`cross_entropy`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html).
     ///
@@ -54,8 +54,8 @@ impl Tensor {
     ///
     /// # Panics
     ///
-    /// Panics if the logits are not f32 or not `[batch, classes]`, if `target` does not hold one i32 or u32 class per
-    /// sample, if the host knows a class out of range, or if the tensors are on different devices.
+    /// Panics if the logits are not f32 or not `[batch, classes]`, if `target` does not have one i32 or u32 class per
+    /// sample, if an uploaded class is out of range, or if the tensors are on different devices.
     #[track_caller]
     pub fn cross_entropy(&self, target: &Tensor) -> Tensor {
         let (logits, target) = if self.rank() == 1 && target.rank() == 0 {
@@ -74,8 +74,8 @@ impl Tensor {
     ///
     /// # Panics
     ///
-    /// Panics if `self` is not f32 or is a scalar, if `target` does not hold one i32 or u32 class per sample, if the
-    /// class weights are not `[classes]`, if the host knows a class out of range, or if the tensors are on different
+    /// Panics if `self` is not f32 or is a scalar, if `target` does not have one i32 or u32 class per sample, if the
+    /// class weights are not `[classes]`, if an uploaded class is out of range, or if the tensors are on different
     /// devices.
     #[track_caller]
     pub fn nll_loss(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
@@ -89,7 +89,8 @@ impl Tensor {
     /// # Panics
     ///
     /// Panics if the logits are not f32 or are a scalar, if `label_smoothing` is not in [0, 1], if `target` or the
-    /// class weights do not fit, if the host knows a class out of range, or if the tensors are on different devices.
+    /// class weights do not match the logits, if an uploaded class is out of range, or if the tensors are on different
+    /// devices.
     #[track_caller]
     pub fn cross_entropy_with(&self, target: &Tensor, classes: &CrossEntropyOptions) -> Tensor {
         let op = "cross_entropy_with";
@@ -142,7 +143,7 @@ impl Tensor {
         }
     }
 
-    /// The class weights, reshaped to broadcast along `dim`.
+    /// Reshapes the class weights so that they broadcast along `dim`.
     #[track_caller]
     fn class_weight(&self, op: &str, classes: &CrossEntropyOptions, dim: i64) -> Option<Tensor> {
         let weight = classes.weight.as_ref()?;
@@ -154,7 +155,8 @@ impl Tensor {
         Some(weight.moved(Move::Reshape(shape)))
     }
 
-    /// The loss from log-probabilities: that of the target class, with a share distributed over all classes.
+    /// Computes the loss from log-probabilities: the loss of the target class, smoothed with the mean loss over all
+    /// classes.
     #[track_caller]
     fn class_loss(&self, op: &str, target: &Tensor, classes: &CrossEntropyOptions, smoothing: f64) -> Tensor {
         let (target, ignored) = self.class_targets(op, target, classes);
@@ -196,7 +198,7 @@ impl Tensor {
         (ignored.where_(Const(0.0), &target), ignored)
     }
 
-    /// Reduces losses of which some are ignored. The mean is over the others, weighted by `counts`.
+    /// Reduces the losses of the samples that are not ignored. The mean is weighted by `counts`.
     #[track_caller]
     fn counted(&self, ignored: &Tensor, counts: Tensor, reduction: Reduction) -> Tensor {
         let losses = ignored.where_(Const(0.0), self);
@@ -215,7 +217,7 @@ pub(crate) struct CrossEntropy;
 #[derive(Debug)]
 pub(crate) struct CrossEntropyBackward;
 
-/// 1 at the target, 0 elsewhere: `[rows, classes]`.
+/// Returns a one-hot tensor `[rows, classes]`: 1 at the target, 0 elsewhere.
 fn one_hot(logits: &Tensor, target: &Tensor) -> Tensor {
     let class = Tensor::iota(logits.shape().clone(), 1, logits.device()).to_dtype(target.dtype());
     class.eq(target.unsqueeze(1)).where_(Const(1.0), Const(0.0))
@@ -285,7 +287,7 @@ impl Fused for CrossEntropyBackward {
     }
 }
 
-/// A launch over the rows of the logits.
+/// Returns a launch over the rows of the logits.
 fn launch(kernel: &'static str, logits: &Spec, limits: &Limits, buffers: [Buffer; 5]) -> Option<Vec<Launch>> {
     let rows = Rows::new(logits.shape[0], logits.shape[1]);
     let launch = rows.launch(kernel, 1, limits)?;
@@ -298,7 +300,7 @@ pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
     let shapes = [(1, 1), (1, 2), (3, 1), (5, 7), (2, 4), (9, 20), (8, 64), (9, 65), (130, 13), (3, 516)];
-    // e^(x - lse) with both up to 8: a few rounding errors of 5e-7.
+    // The tolerance for e^(x - lse), with both x and lse up to 8: a few rounding errors of 5e-7.
     let tolerance = Tolerance { atol: 2e-6, rtol: 2e-6 };
     let both = |(rows, classes): (usize, usize)| {
         let row = |range| Draw::Floats([rows].into(), range);

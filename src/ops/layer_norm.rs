@@ -114,7 +114,7 @@ impl Tensor {
         let rows: usize = self.shape()[..self.rank() - shape.rank()].iter().product();
         let mut inputs = vec![self.reshape([rows, shape.numel()])];
         inputs.extend(weight.map(|x| x.reshape([shape.numel()])));
-        // The kernel supports a bias only together with a weight. Otherwise the bias is added afterwards.
+        // The kernel supports a bias only together with a weight. Without a weight, the bias is added afterwards.
         let (inside, outside) = if weight.is_some() { (bias, None) } else { (None, bias) };
         inputs.extend(inside.map(|x| x.reshape([shape.numel()])));
         let y = Tensor::fused(op, &inputs.iter().collect::<Vec<_>>()).remove(0).reshape(self.shape());
@@ -122,16 +122,17 @@ impl Tensor {
     }
 }
 
-/// `(x [rows, length], weight [length] or none, bias [length] or none) -> (normalized rows, mean [rows], 1/√(variance + eps) [rows])`.
-/// If not `centred`, the mean is 0 and the variance is the mean square.
+/// Normalization of rows: `(x [rows, length], weight [length] or none, bias [length] or none)` to
+/// `(normalized rows, mean [rows], 1/√(variance + eps) [rows])`. If not `centred`, the mean is 0 and the variance is
+/// the mean square.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FusedLayerNorm {
     centred: bool,
     eps: f64,
 }
 
-/// `(x, mean, rstd, gradient of the normalized rows, weight or none) -> gradient of x`. With `addend`, a last operand is
-/// added to the result: the gradient of a residual connection.
+/// `(x, mean, rstd, gradient of the normalized rows, weight or none) -> gradient of x`. With `addend`, the last operand
+/// is added to the result: the gradient of a residual connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormBackward {
     norm: FusedLayerNorm,
@@ -139,14 +140,14 @@ pub(crate) struct LayerNormBackward {
 }
 
 /// `(x, mean, rstd, gradient of the normalized rows) -> (gradient of weight, gradient of bias)`, each
-/// `[chunks, length]`: the sums over [`CHUNK`] rows. Primitives add the chunks.
+/// `[chunks, length]`: the sums over [`CHUNK`] rows. Primitive operations add the chunks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LayerNormColumns;
 
-/// Rows that one invocation adds. It is small enough that all columns together occupy a device.
+/// Number of rows that one invocation adds. It is small enough for the invocations of all columns to occupy a device.
 const CHUNK: usize = 64;
 
-/// The normalized rows, before weight and bias.
+/// Computes the normalized rows, before weight and bias.
 fn normal(x: &Tensor, mean: &Tensor, rstd: &Tensor) -> Tensor {
     (x - mean.unsqueeze(1)) * rstd.unsqueeze(1)
 }
@@ -197,7 +198,7 @@ impl Fused for FusedLayerNorm {
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
         let parameters = io.len() - 4;
-        // Without a weight or bias, `x` is bound in its place and not read.
+        // Without a weight or bias, `x` is bound as a placeholder and is not read.
         let bound = |i: usize| Buffer::Input(if i <= parameters { i } else { 0 });
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
@@ -243,11 +244,11 @@ impl Fused for LayerNormBackward {
     }
 
     fn launch(&self, io: &[Spec], limits: &Limits) -> Option<Vec<Launch>> {
-        let last = io.len() - 2; // of the inputs
+        let last = io.len() - 2; // the index of the last input
         let weighted = last > 3 + usize::from(self.addend);
         let rows = Rows::new(io[0].shape[0], io[0].shape[1]);
         let [count, length, _] = rows.words();
-        // A missing operand is replaced by `x`, which the kernel does not read.
+        // `x` is bound as a placeholder for a missing operand, and the kernel does not read it.
         let [weight, other] = [(weighted, 4), (self.addend, last)].map(|(is, i)| if is { i } else { 0 });
         let inputs = [0, 1, 2, 3, weight, other].map(Buffer::Input);
         let launch = rows
@@ -305,10 +306,11 @@ impl Fused for LayerNormColumns {
 pub(super) fn samples() -> Vec<super::Sample> {
     use super::{Draw, Sample, Tolerance};
 
-    // Rows near 0: sums with up to 130 terms and a root, some tens of rounding errors. The second order contains rstd².
+    // For rows near 0: sums with up to 130 terms and a root, with a few tens of rounding errors. Second-order gradients
+    // contain rstd².
     let tolerance = Tolerance { atol: 2e-5, rtol: 2e-5 };
-    // A mean of 100 is accurate to 4e-6, and rstd is 3.5: 1.5e-5 for each factor n. Without subtracting the mean first,
-    // the error of the variance would be 1e-3.
+    // For rows with mean 100, which is accurate to 4e-6, and rstd 3.5: an error of 1.5e-5 for each factor n. Without
+    // subtracting the mean first, the error of the variance would be 1e-3.
     let offset = Tolerance { atol: 2e-4, rtol: 1e-4 };
     let cases = [
         (true, 2, [1, 2], -2.0..2.0, tolerance),

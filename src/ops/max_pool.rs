@@ -1,4 +1,4 @@
-//! 2-D max pooling: one pass computes the maxima and their positions, another the gradient.
+//! 2-D max pooling: one pass computes the maxima and their positions, and another pass computes the gradient.
 
 use super::conv::divisor;
 use super::{Buffer, Fused, Io, Launch, Word};
@@ -10,8 +10,8 @@ use crate::tensor::pool::PoolOptions;
 use crate::tensor::{Const, Tensor};
 
 impl Tensor {
-    /// The maximum of each window over the last two dims. Padding is never the maximum; NaN is. Among equal elements
-    /// the first in row-major order receives the gradient.
+    /// Computes the maximum of each window over the last two dims. Padding is never the maximum; a NaN in the window
+    /// always is. Among equal elements, the first in row-major order receives the gradient.
     ///
     /// # Panics
     ///
@@ -44,7 +44,7 @@ pub(crate) struct MaxPoolBackward {
     pub size: [usize; 2],
 }
 
-/// The attributes that are part of a plan's key. The size reflects `ceil_mode`.
+/// Returns the attributes that are part of a plan's key. The size reflects `ceil_mode`.
 fn attributes(pool: &PoolOptions, size: [usize; 2]) -> Vec<u64> {
     let pairs = [pool.kernel_size, pool.stride, pool.padding, pool.dilation, size];
     pairs.iter().flatten().map(|&x| x as u64).collect()
@@ -141,15 +141,15 @@ impl Fused for MaxPoolBackward {
     }
 }
 
-/// Height and width of planes.
+/// Returns the height and width of the planes.
 fn area(planes: &Spec) -> [usize; 2] {
     [planes.shape[1], planes.shape[2]]
 }
 
-/// The maximum height and width of a tile.
+/// Maximum height and width of a tile in elements.
 const MOST_SIDE: usize = 4;
 
-/// The index space of a kernel: rows of planes, where each element or tile reads `places` positions along each dim.
+/// The index space of a kernel: the rows of planes. Each element or tile reads `places` positions along each dim.
 struct PoolRows {
     planes: usize,
     area: [usize; 2],
@@ -157,9 +157,9 @@ struct PoolRows {
 }
 
 impl PoolRows {
-    /// A launch whose uniforms are pairs of sizes, then the number of rows and the run length. On a CPU adapter
-    /// divisions are slow, so an invocation computes a whole row. On a GPU an invocation computes one element, so that
-    /// neighbours read neighbouring addresses.
+    /// Returns a launch whose uniforms are pairs of sizes, then the number of rows and the run length. On a CPU
+    /// adapter, divisions are slow, so an invocation computes a run of elements, a whole row if possible. On a GPU, an
+    /// invocation computes one element, so that adjacent invocations read adjacent addresses.
     fn launch(
         &self,
         source: ShaderSource,
@@ -169,13 +169,13 @@ impl PoolRows {
     ) -> Option<Launch> {
         let [height, width] = self.area;
         let rows = self.planes * height;
-        // Loop iterations per element. The end of a loop counts as an iteration.
+        // Number of loop iterations per element. The end of a loop counts as an iteration.
         let element = 3 + self.places[0] * (3 + self.places[1]);
         let (group, run) = match limits.kind {
             AdapterKind::Software => (8, width.min((limits.loop_iterations as usize - 2) / element)),
             _ => (64, 1),
         };
-        // Kernels compute with i32 indices, which go slightly beyond the sizes.
+        // Kernels compute with i32 indices, which slightly exceed the sizes.
         let fits = io.iter().all(|spec| i32::try_from(spec.shape.numel()).is_ok())
             && pairs.iter().flatten().all(|&size| size < 1 << 29);
         if io[0].dtype != DType::F32 || run == 0 || !fits {
@@ -222,7 +222,8 @@ pub(super) fn samples() -> Vec<super::Sample> {
         inputs: vec![input(planes, area)],
         tolerance,
     };
-    // The gradient is tested alone only where every position is inside the window; otherwise through the pools above.
+    // The gradient is tested separately only where every position is inside the window. The pools above test the other
+    // cases.
     let backward = |size: [usize; 2]| {
         let op = MaxPoolBackward { pool: PoolOptions::new(size), size };
         let inputs = vec![input(9, [1, 1]), Draw::Below([9, 1, 1].into(), size[0] * size[1])];

@@ -1,10 +1,10 @@
-//! Fused operations: one file per operation, and its WGSL under the same name in `shaders/`.
+//! Fused operations: each has a Rust file here and WGSL under the same name in `shaders/`.
 //!
-//! A fused operation has a decomposition into primitives. The decomposition runs where there is no kernel for a shape
-//! or a device, and it is differentiated where there is no gradient rule. So no operation silently detaches, and the
-//! CPU reference, the gradient and the expected values of the tests come from the same source.
+//! A fused operation has a decomposition into primitives. The decomposition runs if there is no kernel for a shape or a
+//! device, and it is differentiated if there is no gradient rule. So gradients are never silently lost, and the
+//! decomposition defines the CPU reference, the gradient and the expected values of the tests.
 //!
-//! The trait is public. Your own operation consists of a WGSL file and its decomposition. Build it with
+//! The trait is public. A custom operation consists of a WGSL file and its decomposition. Build it with
 //! [`Tensor::fused`](crate::Tensor::fused) and verify it with [`check`]. `examples/custom_op` is an example whose
 //! backward kernel uses a tensor saved by the forward kernel.
 

@@ -1,4 +1,4 @@
-//! Inputs on which the tests run every fused operation. Each operation's file defines its own samples.
+//! Sample inputs for testing every fused operation. Each operation's file defines its samples.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::core::shape::{Shape, Spec};
 pub(crate) struct Sample {
     pub op: Arc<dyn Fused>,
     pub inputs: Vec<Draw>,
-    /// For outputs and gradients of magnitude 1.
+    /// The tolerance for outputs and gradients of magnitude 1.
     pub tolerance: Tolerance,
 }
 
-/// An input drawn at random.
+/// A description of a random input.
 #[derive(Clone)]
 pub(crate) enum Draw {
     Floats(Shape, std::ops::Range<f32>),
-    /// About two thirds of the elements are true.
+    /// Bools of this shape, about two thirds of which are true.
     Bools(Shape),
-    /// Integers from 0 up to, but not including, a number.
+    /// Integers of this shape, at least 0 and less than the number.
     Below(Shape, usize),
 }
 

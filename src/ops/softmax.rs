@@ -1,4 +1,4 @@
-//! Softmax and log-softmax along a dim: one pass over each row forward, and one backward that uses the result.
+//! Softmax and log-softmax along a dim: one forward pass over each row, and one backward pass, which uses the result.
 
 use super::rows::Rows;
 use super::{Buffer, Fused, Io, Launch};
@@ -9,8 +9,8 @@ use crate::tensor::{Tensor, check_operands};
 
 impl Tensor {
     /// `e^x / Σ e^x` along `dim` (PyTorch's
-    /// [`softmax`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html)). An element of
-    /// minus infinity gives 0. If all elements are minus infinity, all results are NaN.
+    /// [`softmax`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html)). The result for an
+    /// element of minus infinity is 0. If all elements are minus infinity, all results are NaN.
     ///
     /// ```
     /// # use wgrad::{Device, Tensor};
@@ -41,7 +41,7 @@ impl Tensor {
     }
 }
 
-/// `x -> softmax of x`, or log-softmax.
+/// `x -> softmax of x`, or `x -> log-softmax of x`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FusedSoftmax {
     dim: usize,
@@ -76,7 +76,7 @@ impl Fused for FusedSoftmax {
     fn decomposition(&self, inputs: &[Tensor]) -> Vec<Tensor> {
         let (x, dim) = (&inputs[0], self.dim as i64);
         if x.numel() == 0 {
-            return vec![x * 1.0]; // without elements there is no maximum
+            return vec![x * 1.0]; // an empty tensor has no maximum
         }
         let shifted = x - x.amax(dim, true).detach();
         let exp = shifted.exp();
@@ -138,12 +138,13 @@ pub(super) fn samples() -> Vec<super::Sample> {
         (&[7, 5, 68], 2),
         (&[5, 260], 1),
     ];
-    // Exponentials and logarithms of numbers up to 8, and sums with up to 65 terms: some rounding errors of 5e-7.
+    // The tolerance for exponentials and logarithms of numbers up to 8, and sums with up to 65 terms: several rounding
+    // errors of 5e-7.
     let tolerance = Tolerance { atol: 5e-6, rtol: 2e-6 };
     let both = |(shape, dim): (&[usize], usize), log| {
         let op = FusedSoftmax { dim, log };
         let x = Draw::Floats(shape.into(), -4.0..4.0);
-        // A result of softmax or log-softmax.
+        // Values in the range of results of softmax or log-softmax.
         let y = Draw::Floats(shape.into(), if log { -4.0..0.0 } else { 0.0..1.0 });
         let grad = Draw::Floats(shape.into(), -1.0..1.0);
         [

@@ -1,5 +1,5 @@
-//! Splitting a tensor into many parts, which are views and copy nothing. The gradients of many parts are concatenated
-//! in one operation. As a sum of padded gradients, each element would read all of them.
+//! Splitting of a tensor into chunks, which are views of the tensor. The gradients of many chunks are concatenated in
+//! one operation. In a sum of padded gradients, each element would read the gradients of all chunks.
 
 use super::cat::MAX_ADDED_TENSORS;
 use super::{Fused, Io};
@@ -7,7 +7,7 @@ use crate::core::shape::{ShapeError, Spec, refuse};
 use crate::tensor::Tensor;
 
 impl Tensor {
-    /// Splits the tensor into chunks of `size` elements along `dim`. The last one may be smaller.
+    /// Splits the tensor into chunks of `size` elements along `dim`. The last chunk may be smaller.
     ///
     /// # Panics
     ///
@@ -86,7 +86,7 @@ impl Tensor {
         slices.iter().map(|slice| slice.squeeze(at as i64)).collect()
     }
 
-    /// Splits the tensor into at most `chunks` parts of equal size along `dim`. The last one may be smaller.
+    /// Splits the tensor into at most `chunks` parts of equal size along `dim`. The last chunk may be smaller.
     ///
     /// # Panics
     ///
@@ -104,7 +104,7 @@ impl Tensor {
     }
 }
 
-/// `x -> parts of these sizes along dim`
+/// `x -> chunks of these sizes along dim`
 #[derive(Clone, Debug)]
 pub(crate) struct Split {
     pub dim: usize,
@@ -112,7 +112,7 @@ pub(crate) struct Split {
 }
 
 impl Split {
-    /// The outputs of a node are numbered by a `u8`.
+    /// Maximum number of outputs of a node, because outputs are numbered by a `u8`.
     pub const MAX_OUTPUTS: usize = u8::MAX as usize;
 }
 
@@ -135,7 +135,8 @@ impl Fused for Split {
         inputs[0].narrows(&self.sizes, self.dim)
     }
 
-    /// For few parts the sum of padded gradients is as fast, and it can be fused with other operations.
+    /// Concatenates the gradients of many chunks. For few chunks, the sum of padded gradients is as fast, and it can be
+    /// fused with other operations.
     fn backward(&self, io: &Io, grads: &[Option<Tensor>]) -> Option<Vec<Option<Tensor>>> {
         if grads.iter().flatten().count() <= MAX_ADDED_TENSORS {
             return None;

@@ -61,7 +61,7 @@ impl Ema {
     }
 }
 
-/// The means, named `0`, `1` and so on.
+/// The state of an average: the means, named `0`, `1` and so on.
 impl Stateful for Ema {
     fn state(&self) -> State {
         let mut state = State::default();

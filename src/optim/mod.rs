@@ -1,9 +1,9 @@
-//! Optimizers. Each is a formula of a parameter, its gradient and some state, built as ordinary graph. A step is
-//! computed in one plan together with the forward and the backward pass. Learning rates and step counts are uniforms,
-//! so changing them does not cause new plans or kernels.
+//! Optimizers. Each optimizer is a formula of a parameter, its gradient and its state, built as an ordinary graph. A
+//! step is computed in one plan together with the forward and the backward pass. Learning rates and step counts are
+//! uniforms, so changing them does not cause new plans or kernels.
 //!
-//! Gradients of several `backward` calls before one [`step`](Optimizer::step) are accumulated. Divide each loss by the
-//! number of calls, and the step equals that of the larger batch.
+//! Gradients of several `backward` calls before one [`step`](Optimizer::step) are accumulated. If each loss is divided
+//! by the number of calls, the step equals the step for the larger batch.
 //!
 //! ```
 //! use wgrad::optim::{Optimizer, SGD};
@@ -53,17 +53,17 @@ pub trait Optimizer: Stateful + Debug {
     /// [`step`](Optimizer::step) does both.
     fn update(&mut self);
 
-    /// The parameters of all groups.
+    /// Returns the parameters of all groups.
     fn params(&self) -> Vec<Var>;
 
-    /// The learning rate of the first group.
+    /// Returns the learning rate of the first group.
     fn lr(&self) -> f64;
 
     /// Sets the learning rate for the next steps. The rates of the other groups change by the same factor.
     fn set_lr(&mut self, lr: f64);
 
-    /// Updates the parameters and submits everything pending to the device. It does not wait; the next read returns an
-    /// error if the step fails.
+    /// Updates the parameters and submits everything pending to the device. Does not wait for the device; the next read
+    /// returns an error if the step fails.
     fn step(&mut self) {
         self.update();
         if let Some(param) = self.params().first() {

@@ -36,15 +36,15 @@ use crate::tensor::var::Var;
 /// assert_eq!(w.tensor().to_vec::<f32>().unwrap(), [0.5, -1.5]);
 /// ```
 pub trait Rule: Debug {
-    /// The name in messages.
+    /// The rule's name in messages.
     const NAME: &'static str;
 
     /// Whether weight decay is decoupled: it acts on the parameter (Loshchilov and Hutter, 2019) instead of on the
     /// gradient.
     const DECOUPLED: bool = false;
 
-    /// The names of the tensors that the rule keeps for each parameter. They have the parameter's shape and start with
-    /// zeros.
+    /// Returns the names of the tensors that the rule keeps for each parameter. The tensors have the parameter's shape
+    /// and are initially zero.
     fn slots(&self) -> Vec<&'static str> {
         Vec::new()
     }
@@ -62,7 +62,7 @@ pub trait Rule: Debug {
     fn update(&self, lr: f64, param: &Tensor, gradient: Tensor, slots: &mut Slots) -> Tensor;
 }
 
-/// The state of one parameter, kept from its first gradient.
+/// The state of one parameter, created with its first gradient.
 #[derive(Clone, Debug, Default)]
 pub struct Slots {
     steps: u32,
@@ -70,17 +70,17 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// The number of this step, counted from 1: how many gradients the parameter has had.
+    /// Returns the number of this step, counted from 1: the number of gradients that the parameter has had.
     pub fn steps(&self) -> u32 {
         self.steps
     }
 
-    /// The tensor of this name, if the rule keeps one.
+    /// Returns the tensor with this name, if the rule keeps one.
     pub fn get(&self, name: &str) -> Option<Tensor> {
         self.state.get(name).map(Var::tensor)
     }
 
-    /// Updates the running mean of this name: `keep * mean + (1 - keep) * value`. Returns the new mean.
+    /// Updates the running mean with this name to `decay * mean + (1 - decay) * value`. Returns the new mean.
     pub fn ema_update(&mut self, name: &str, value: &Tensor, decay: f64) -> Tensor {
         let mean = self.state[name].tensor() * decay + value * (1.0 - decay);
         self.put(name, mean)
@@ -145,7 +145,7 @@ impl<R: Rule> Optim<R> {
     }
 
     /// Adds another optimizer as a group of parameters with its own learning rate, weight decay and rule. One step
-    /// updates all groups, one state holds all of them, and a schedule scales all learning rates by the same factor.
+    /// updates all groups, one state contains all of them, and a schedule scales all learning rates by the same factor.
     ///
     /// ```
     /// use wgrad::optim::{AdamW, Muon, Optimizer};
@@ -159,7 +159,8 @@ impl<R: Rule> Optim<R> {
     ///
     /// # Panics
     ///
-    /// Panics if a parameter is in both, or if the learning rate of this optimizer is 0 and that of the other is not.
+    /// Panics if a parameter is in both, or if the learning rate of this optimizer is 0 and the learning rate of the
+    /// other is not.
     #[track_caller]
     pub fn group(mut self, other: impl Optimizer + 'static) -> Optim<R> {
         let own = self.params();
@@ -220,8 +221,8 @@ impl<R: Rule> Optimizer for Optim<R> {
     }
 }
 
-/// The learning rate, and for each parameter its number of steps and the rule's tensors, such as `0.mean`. The names of
-/// a group begin with `group0.`.
+/// The state of an optimizer: the learning rate, and for each parameter its number of steps and the rule's tensors,
+/// such as `0.mean`. The names of a group begin with `group0.`.
 impl<R: Rule> Stateful for Optim<R> {
     fn state(&self) -> State {
         let mut state = State::default();

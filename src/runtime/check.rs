@@ -1,8 +1,8 @@
-//! `WGRAD_CHECK`: compares the results of each kernel with those of an interpreter, for the same operands.
+//! `WGRAD_CHECK`: compares the results of each kernel with an interpreter's results for the same operands.
 //!
-//! In: the dispatches of a plan, one by one, and the GPU's buffers before and after each. Out: an error that names the first
-//! wrong element. The CPU interprets the kernel of the plan; for a fused operation, whose kernels are WGSL, it interprets
-//! the decomposition into primitives.
+//! In: the dispatches of a plan, one by one, and the GPU's buffers before and after each. Out: an error that names the
+//! first incorrect element. The CPU interprets the kernel of the plan; for a fused operation, whose kernels are WGSL,
+//! it interprets the decomposition into primitives.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +21,11 @@ use crate::graph::{Buffer, Device, Edge, Node, Op, Storage, View};
 use crate::ir::{Kernel, Placement, Plan, PlanSlot, Program, Step};
 use crate::schedule::{self, Fusion, PendingGraph};
 
-/// The kernels of a fused operation round differently from its decomposition: the error bound is this many times as large.
+/// Factor on the error bound for fused operations, because their kernels round differently from their decompositions.
 const FUSED_ERROR_RATIO: f64 = 4.0;
 
-/// How many elements were compared, and for how many of these the error bound is too loose to show a mistake (next to a
-/// discontinuity, for example).
+/// The number of compared elements, and the number of these whose error bound is too loose to show an error (for
+/// example, next to a discontinuity).
 #[derive(Default)]
 pub(super) struct Tally {
     pub compared: AtomicUsize,
@@ -38,9 +38,9 @@ pub(super) struct Check<'a> {
     graph: &'a PendingGraph,
     storages: &'a [Arc<dyn Storage>],
     tally: &'a Tally,
-    /// The operands of each kernel of the next dispatch.
+    /// The operands of each kernel of the current dispatch.
     operands: Vec<Vec<Vec<Bounded>>>,
-    /// The inputs of fused operations whose kernels have not all run: by item, then by input.
+    /// The inputs of fused operations that still have kernels to run: indexed by item, then by input.
     fused: FxHashMap<usize, FxHashMap<usize, Vec<u8>>>,
 }
 
@@ -82,7 +82,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares the results of a dispatch.
+    /// Compares the results of a dispatch with the interpreter's results.
     pub fn after(&mut self, steps: &[Step]) -> Result<(), Error> {
         if let [step] = steps
             && let Kernel::Fused(_) = step.kernel
@@ -105,13 +105,14 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// Compares a fused operation's results with those of its decomposition, once all its kernels have run.
+    /// Compares a fused operation's results with the results of its decomposition, after all kernels of the operation
+    /// have run.
     fn compare_fused(&mut self, last: &Step) -> Result<(), Error> {
         let node = &self.graph.items[last.item].node;
         let Op::Fused(op) = &node.op else { unreachable!("its kernels are those of a fused operation") };
         let known = self.fused.remove(&last.item).unwrap_or_default();
         let specs = self.graph.items[last.item].specs(self.graph);
-        // The inputs are on a null device, so that decomposing runs nothing.
+        // The inputs are on a null device, so that the decomposition does not run anything.
         let device = Device::null(self.executor.limits().clone());
         let edge = |(i, spec): (usize, &Spec)| {
             let bytes = known.get(&i).cloned().unwrap_or_else(|| vec![0; spec.bytes()]);
@@ -129,7 +130,7 @@ impl<'a> Check<'a> {
             for (buffer, &slot) in written.zip(&step.writes) {
                 let Buffer::Output(out) = *buffer else { continue };
                 if !compared.insert(out) {
-                    continue; // an earlier dispatch wrote another part of it
+                    continue; // an earlier dispatch wrote another part of this output
                 }
                 let spec = &node.outs[out];
                 let got = decode(&self.peek(&[slot])?[0][..spec.bytes()], spec.dtype);
@@ -196,7 +197,7 @@ fn interpret(outputs: &[Edge], limits: &Limits) -> Vec<Vec<Bounded>> {
     outputs.iter().map(of).collect()
 }
 
-/// The contents of a plan's slots after its steps.
+/// Interprets a plan, and returns the final contents of its slots.
 fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Bounded>]) -> Vec<Vec<Bounded>> {
     let constants = match &plan.constants {
         Some(plan) => interpret_plan(plan, graph, &[]),
@@ -219,7 +220,7 @@ fn interpret_plan(plan: &Plan, graph: &PendingGraph, constants: &[Vec<Bounded>])
     slots
 }
 
-/// The elements of a buffer that a view shows.
+/// Reads the elements of a view of a buffer.
 fn read_view(elements: &[Bounded], view: &View) -> Vec<Bounded> {
     let at = |coords: &[usize]| coords.iter().zip(&view.strides).map(|(&x, s)| x as isize * s).sum::<isize>();
     view.shape.coords().map(|coords| elements[(view.offset + at(&coords)) as usize]).collect()
@@ -248,13 +249,13 @@ fn decode(bytes: &[u8], dtype: DType) -> Vec<Bounded> {
     exact(&decode_array(bytes, dtype))
 }
 
-/// The dtype in which a kernel loads its operand `read`. Matrices are f32.
+/// Returns the dtype with which a kernel loads operand `read`. Matrices are f32.
 fn read_dtype(kernel: &Kernel, read: usize) -> DType {
     let mut loads = kernel.programs().flat_map(|program| &program.loads);
     loads.find(|load| load.read == read).map_or(DType::F32, |load| load.dtype)
 }
 
-/// The dtype of a kernel's n-th result: elementwise outputs come before an epilogue's results.
+/// Returns the dtype of a kernel's result number `result`. Elementwise outputs precede the epilogue's results.
 fn result_dtype(kernel: &Kernel, result: usize) -> DType {
     let of = |program: &Program, result: usize| program.dtype(program.results[result]);
     match (kernel.elementwise_outputs(), kernel.epilogue()) {

@@ -18,24 +18,24 @@ use crate::schedule::Fusion;
 pub struct GpuOptions {
     /// Request WebGPU's default limits and no optional features, like a browser or an old laptop.
     pub restricted: bool,
-    /// Compile run-time checks into all shaders, also into those whose indices are proven to be in bounds.
+    /// Compile run-time checks into all shaders, including shaders whose indices are proven to be in bounds.
     pub checked: bool,
     /// Fuse operations into kernels. If off, each node is a kernel.
     pub fuse: bool,
-    /// After each kernel, interpret it on the CPU with the same operands, and fail with [`Error::Check`] if the results
-    /// differ.
+    /// After each kernel, interpret the kernel on the CPU with the same operands, and fail with [`Error::Check`] if the
+    /// results differ.
     pub check: bool,
-    /// Realize each node as soon as it is built, so that failures and the first NaN are reported at its line.
+    /// Realize each node as soon as it is built, so that failures and the first NaN are reported at the node's line.
     pub eager: bool,
-    /// Choose kernels as for this kind of adapter, for testing kernels of real GPUs on a software adapter. The limits stay
-    /// those of the adapter.
+    /// Choose kernels as for this kind of adapter, for testing kernels of real GPUs on a software adapter. The
+    /// adapter's limits still apply.
     pub kind: Option<AdapterKind>,
 }
 
 impl Default for GpuOptions {
-    /// The adapter's own limits and kind, and no run-time checks in shaders of this crate. The environment variables
-    /// `WGRAD_FUSE=0`, `WGRAD_CHECK=1`, `WGRAD_EAGER=1` and `WGRAD_KIND` (`discrete`, `integrated`, `software`) change the
-    /// options of the same name.
+    /// Returns the adapter's own limits and kind, and no run-time checks in shaders of this crate. The environment
+    /// variables `WGRAD_FUSE=0`, `WGRAD_CHECK=1`, `WGRAD_EAGER=1` and `WGRAD_KIND` (`discrete`, `integrated`,
+    /// `software`) change the options of the same name.
     ///
     /// # Panics
     ///
@@ -53,7 +53,7 @@ impl Default for GpuOptions {
     }
 }
 
-/// A new device for a backend.
+/// Creates a device for a backend.
 fn open(backend: Arc<dyn Backend>, options: &GpuOptions) -> Device {
     let fusion = if options.fuse { Fusion::On } else { Fusion::Off };
     let name = backend.describe();
@@ -72,8 +72,9 @@ fn kind_from_environment() -> Option<AdapterKind> {
 }
 
 impl Device {
-    /// The GPU: a discrete one, else an integrated one, else a software adapter. `WGPU_BACKEND` (`vulkan`, `metal`,
-    /// `dx12`) and `WGPU_ADAPTER_NAME` (part of a name) choose another. All calls share one device.
+    /// Returns the GPU: a discrete GPU, else an integrated GPU, else a software adapter. `WGPU_BACKEND` (`vulkan`,
+    /// `metal`, `dx12`) and `WGPU_ADAPTER_NAME` (a substring of a name) select another adapter. All calls share one
+    /// device.
     ///
     /// # Errors
     ///
@@ -84,7 +85,7 @@ impl Device {
         GPU.get_or_init(|| Device::gpu_with(&GpuOptions::default())).clone()
     }
 
-    /// A GPU device of its own, opened with other options.
+    /// Opens a separate GPU device with the given options.
     ///
     /// # Errors
     ///
@@ -100,35 +101,37 @@ impl Device {
         Ok(open(gpu, options))
     }
 
-    /// The CPU reference: plain loops in f64, for testing kernels and gradients. It is slow.
+    /// Returns the CPU reference: plain loops in f64, for testing kernels and gradients. It is slow.
     pub fn cpu() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
         CPU.get_or_init(|| open(Arc::new(Cpu(Rounding::Exact)), &GpuOptions::default())).clone()
     }
 
-    /// The CPU reference with the result of every node rounded to f32, like on a GPU (except for the order of sums).
+    /// Returns the CPU reference with the result of every node rounded to f32, like on a GPU (except for the order of
+    /// summation).
     pub fn cpu_rounded() -> Device {
         static CPU: OnceLock<Device> = OnceLock::new();
         CPU.get_or_init(|| open(Arc::new(Cpu(Rounding::ToDtype)), &GpuOptions::default())).clone()
     }
 
-    /// The GPU if there is one, else the CPU. [`Device::gpu`] returns the reason if there is none.
+    /// Returns the GPU if there is one, else the CPU. [`Device::gpu`] returns the reason if there is none.
     pub fn auto() -> Device {
         Device::gpu().unwrap_or_else(|_| Device::cpu())
     }
 
-    /// A device that plans, allocates and counts, but computes nothing, for tests of the scheduler.
+    /// Creates a device that plans, allocates and counts, but computes nothing, for tests of the scheduler.
     pub fn null(limits: Limits) -> Device {
         let options = GpuOptions { fuse: true, eager: false, ..GpuOptions::default() };
         open(Arc::new(Null::new(limits)), &options)
     }
 
-    /// The counters of this device: kernels, buffers, plans.
+    /// Returns the counters of this device: kernels, buffers, plans.
     pub fn counters(&self) -> Counters {
         self.runtime().counters()
     }
 
-    /// The predicted memory of plans, and the memory of the buffer pool. All 0 for the CPU reference.
+    /// Returns the predicted memory of plans, and the memory of the buffer pool. All values are 0 for the CPU
+    /// reference.
     ///
     /// ```
     /// use wgrad::{Device, Tensor};
@@ -149,7 +152,7 @@ impl Device {
         engine.downcast_ref().expect("every device has a runtime")
     }
 
-    /// The GPU backend of this device, if it has one.
+    /// Returns the GPU backend of this device, if it has one.
     pub(crate) fn gpu_backend(&self) -> Option<&Gpu> {
         let backend: &dyn Any = &*self.runtime().backend;
         backend.downcast_ref()

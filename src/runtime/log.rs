@@ -1,4 +1,5 @@
-//! `WGRAD_LOG`: prints the kernels of a plan, the user's lines that they compute, and why kernels were not merged.
+//! `WGRAD_LOG`: prints the kernels of a plan, the user's lines that each kernel computes, and the reasons why kernels
+//! were not merged.
 //!
 //! In: a plan and its graph. Out: text.
 
@@ -10,15 +11,15 @@ use crate::graph::Op;
 use crate::ir::{Kernel, Plan, Step};
 use crate::schedule::{MAX_REGION_ITEMS, PendingGraph, logs};
 
-/// Prints the form after a pass if `WGRAD_LOG` contains it.
+/// Prints the intermediate form after a pass, if `WGRAD_LOG` contains `after:all` or `after:` and the pass's name.
 pub(super) fn observe(pass: &str, form: &dyn Fn() -> String) {
     if logs("after:all") || logs(&format!("after:{pass}")) {
         eprintln!("wgrad: after {pass}\n{}", form());
     }
 }
 
-/// One line per kernel with the user's lines that it computes, followed by the likely reason why it was not merged with the
-/// readers of its results; then the reason why each result is kept.
+/// Describes a plan. Each kernel has a line with the user's lines that it computes, followed by the likely reasons why
+/// it was not merged with the readers of its results. Then each kept result has a line with the reason.
 pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String {
     let mut text = String::new();
     let kept =
@@ -55,7 +56,7 @@ pub(super) fn plan(plan: &Plan, graph: &PendingGraph, limits: &Limits) -> String
     text
 }
 
-/// The kernels of a dispatch after it has run.
+/// Describes a dispatch after its run: kernels, workgroups, bytes and time.
 pub(super) fn kernels(steps: &[Step], graph: &PendingGraph, dispatched: &Dispatched) -> String {
     let Dispatched { workgroups, bytes, time } = dispatched;
     let groups: u32 = workgroups.iter().product();
@@ -64,7 +65,7 @@ pub(super) fn kernels(steps: &[Step], graph: &PendingGraph, dispatched: &Dispatc
     format!("{}: {groups} workgroups, {bytes} bytes, {time:.1?}", kernels.join("; "))
 }
 
-/// The operations whose values a kernel writes, with the lines that called them.
+/// Lists the operations whose values a kernel writes, with the user's lines that called them.
 fn lines(step: &Step, graph: &PendingGraph) -> String {
     let mut lines: Vec<String> = Vec::new();
     for &item in &step.items {
@@ -77,7 +78,7 @@ fn lines(step: &Step, graph: &PendingGraph) -> String {
     lines.join(", ")
 }
 
-/// Why the results of `step` are materialized for `readers`.
+/// Returns the likely reason why the results of `step` are materialized for `readers`.
 fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits) -> String {
     let operand =
         readers.iter().find(|reader| matches!(reader.kernel, Kernel::MatMul(..) | Kernel::Fused(_)));
@@ -95,7 +96,7 @@ fn reason(step: &Step, readers: &[&Step], graph: &PendingGraph, limits: &Limits)
         [step, reader].iter().flat_map(|s| s.reads.iter().chain(&s.writes)).copied().collect();
     slots.sort_unstable();
     slots.dedup();
-    // Two bindings are reserved, for one more result and for the fault word.
+    // Two bindings are reserved: one for another result and one for the fault flag buffer.
     if slots.len() + 2 > limits.storage_buffers as usize {
         return format!("one kernel would bind {} buffers of {}", slots.len(), limits.storage_buffers);
     }

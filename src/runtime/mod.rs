@@ -1,5 +1,5 @@
-//! Connects the scheduler with the backends: collects pending nodes, looks up or creates their plan, runs it on the backend,
-//! and sets the values of nodes. The only module that knows every backend.
+//! Connects the scheduler with the backends: collects pending nodes, looks up or creates their plan, runs it on the
+//! backend, and sets the values of nodes. This is the only module that depends on every backend.
 //!
 //! In: root nodes. Out: values on nodes.
 
@@ -32,7 +32,7 @@ use crate::schedule::{self, Fusion, PendingGraph, has_kernel, logs};
 pub(crate) struct Runtime {
     backend: Arc<dyn Backend>,
     fusion: Fusion,
-    /// Whether each kernel is compared with the interpreter (`WGRAD_CHECK`).
+    /// Counts of compared elements, if `WGRAD_CHECK` compares each kernel with the interpreter.
     check: Option<Tally>,
     state: Mutex<RuntimeState>,
 }
@@ -42,12 +42,13 @@ pub(crate) struct Runtime {
 struct RuntimeState {
     plans: Plans,
     counters: Counters,
-    /// The largest predicted memory of a run in bytes, including the constants of all plans.
+    /// Maximum predicted memory of a run in bytes, including the constants of all plans.
     predicted: u64,
 }
 
 impl Engine for Runtime {
-    /// Computes the roots, and the held nodes that they depend on, except those that are deferred (`schedule::defer`).
+    /// Computes the roots, and the nodes they depend on that the user has a handle to, except deferred nodes
+    /// (`schedule::defer`).
     fn realize(&self, roots: Vec<Arc<Node>>) -> Result<(), Error> {
         let state = &mut lock(&self.state);
         let start = thread_time();
@@ -131,7 +132,7 @@ impl Runtime {
         Ok(())
     }
 
-    /// The cached plan of the graph's key, or a new plan.
+    /// Returns the cached plan for the graph's key, or creates a plan.
     fn planned(
         &self,
         state: &mut RuntimeState,
@@ -163,7 +164,7 @@ fn print(planned: &Planned, graph: &PendingGraph, limits: &Limits) {
     eprintln!("wgrad: a plan\n{text}  {}; {} bytes at the most", planned.plan, planned.predicted_bytes);
 }
 
-/// Sets the values of nodes. Nodes that no backward pass needs drop their sources, which frees unreferenced nodes.
+/// Sets the values of nodes. Nodes whose sources no backward pass needs drop them, which frees unreferenced nodes.
 fn complete(graph: &PendingGraph, plan: &Plan, storages: &[Arc<dyn Storage>]) {
     for placement in &plan.results {
         let value =

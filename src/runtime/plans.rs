@@ -1,4 +1,4 @@
-//! The cache of a device's plans, by the keys of their graphs. The least recently used plan is evicted first.
+//! The cache of a device's plans, indexed by the keys of their graphs. The least recently used plan is evicted first.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::graph::Storage;
 use crate::ir::Plan;
 use crate::schedule::PlanKey;
 
-/// The capacity of the cache: enough for the graphs of a program with several batch sizes.
+/// Maximum number of cached plans: enough for the graphs of a program with several batch sizes.
 const MAX_PLANS: usize = 256;
 
 /// A compiled plan.
@@ -18,15 +18,15 @@ pub(super) struct Planned {
     pub compiled: Box<CompiledPlan>,
     /// The storage of each of the plan's constants.
     pub constants: Vec<Arc<dyn Storage>>,
-    /// Bytes of its operands and fresh slots.
+    /// Total size of the plan's operands and fresh slots in bytes.
     pub predicted_bytes: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Plans {
-    /// Each plan with the time of its last use, counted in uses.
+    /// Each plan with the value of `now` at its last use.
     plans: FxHashMap<PlanKey, (u64, Arc<Planned>)>,
-    /// The number of uses so far.
+    /// The number of lookups so far.
     now: u64,
     constant_bytes: u64,
 }
@@ -52,7 +52,7 @@ impl Plans {
         planned
     }
 
-    /// Bytes of the constants of all plans.
+    /// Returns the size of the constants of all plans in bytes.
     pub fn constant_bytes(&self) -> u64 {
         self.constant_bytes
     }

@@ -1,4 +1,4 @@
-//! Runs a plan: allocates a storage for each slot, then runs the dispatches.
+//! Execution of a plan: allocates a storage for each slot, then runs the dispatches.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ impl Observer for Stepwise<'_> {
     }
 }
 
-/// The memory of a run in bytes, without the plan's constants.
+/// Computes the memory of a run in bytes, without the plan's constants.
 fn predicted_bytes(plan: &Plan, graph: &PendingGraph) -> u64 {
     let mut operands: FxHashMap<*const (), u64> = FxHashMap::default();
     for slot in &plan.slots {

@@ -1,7 +1,8 @@
 //! `Device::tune`: measures the variants of the matrix product.
 //!
-//! In: a device. Out: the costs of the variants, by which products choose their kernels. They are stored in a file with the
-//! names of the adapter and its driver. Nothing is measured, read or written unless [`Device::tune`] is called.
+//! In: a device. Out: the costs of the variants, which determine the choice of kernels for products. The costs are
+//! stored in a file named after the adapter and its driver. Nothing is measured, read or written unless
+//! [`Device::tune`] is called.
 
 use std::env;
 use std::fmt::Write;
@@ -20,18 +21,18 @@ use crate::gpu::matmul::{Costs, Variant};
 use crate::graph::Device;
 use crate::tensor::Tensor;
 
-/// Measurements per variant; the fastest counts.
+/// Number of measurements per variant; the minimum is used.
 const MEASUREMENTS: usize = 5;
 
-/// Products per measurement, so that submission and read are a small part of the time.
+/// Number of products per measurement, so that submission and reading are a small part of the time.
 const PRODUCTS_PER_MEASUREMENT: usize = 8;
 
 impl Device {
-    /// Chooses the kernels of matrix products by measured costs instead of estimates for the kind of adapter. The first call
-    /// on a machine measures, which takes about a second on a GPU that should be otherwise idle, and stores the costs in the
-    /// user's cache folder, by adapter and driver. Later calls read them.
+    /// Chooses the kernels of matrix products by measured costs instead of by estimates for the kind of adapter. The
+    /// first call on a machine measures, which takes about a second on a GPU that should be otherwise idle, and stores
+    /// the costs in the user's cache folder, by adapter and driver. Later calls read them.
     ///
-    /// Results do not change by a single bit. Does nothing on the CPU.
+    /// Results stay bitwise identical. On the CPU, this method does nothing.
     ///
     /// # Errors
     ///
@@ -46,7 +47,8 @@ impl Device {
         self.tune_in(&cache_folder())
     }
 
-    /// A hash of the measured costs, which identifies the choice of kernels; `None` if there is no choice.
+    /// Returns a hash of the costs, which identifies the choice of kernels, or `None` on devices without a choice of
+    /// kernels.
     pub fn tuning(&self) -> Option<u64> {
         let gpu = self.gpu_backend()?;
         let mut hasher = FxHasher::default();
@@ -64,7 +66,7 @@ impl Device {
             Some(costs) => costs,
             None => {
                 let measured = self.measure(&known);
-                // Allow all variants again, also after an error.
+                // Allow all variants again, even after an error.
                 *gpu.matmul_costs() = known;
                 let costs = measured?;
                 fs::create_dir_all(folder)
@@ -97,7 +99,7 @@ impl Device {
     }
 }
 
-/// Seconds per product.
+/// Measures the time of a product in seconds.
 fn multiply(a: &Tensor, b: &Tensor) -> Result<f64, Error> {
     let start = Instant::now();
     let mut product = a.matmul(b);
@@ -109,7 +111,7 @@ fn multiply(a: &Tensor, b: &Tensor) -> Result<f64, Error> {
     Ok(start.elapsed().as_secs_f64() / PRODUCTS_PER_MEASUREMENT as f64)
 }
 
-/// The file's text: the adapter, then one line per variant with its cost and name.
+/// Formats the file's text: the adapter's name, then one line per variant with its cost and name.
 fn text(device: &Device, costs: &Costs) -> String {
     let mut text = format!("{device}\n");
     for (variant, step) in &costs.variants {
@@ -118,7 +120,7 @@ fn text(device: &Device, costs: &Costs) -> String {
     text
 }
 
-/// Parses the output of [`text`]. `None` if it does not have exactly these variants.
+/// Parses the output of [`text`]. Returns `None` if a variant in `known` is missing or its cost is not a finite number.
 fn parse(stored: &str, known: &Costs) -> Option<Costs> {
     let lines: Vec<(&str, &str)> =
         stored.lines().skip(1).map(|line| line.split_once(' ')).collect::<Option<_>>()?;
@@ -130,7 +132,7 @@ fn parse(stored: &str, known: &Costs) -> Option<Costs> {
     Some(Costs { variants, ..known.clone() })
 }
 
-/// The user's cache folder on this platform.
+/// Returns the folder for tuning files in the user's cache folder on this platform.
 fn cache_folder() -> PathBuf {
     let from = |variable: &str| env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || {

@@ -1,9 +1,9 @@
-//! How a region reads memory: each operand through one strided view.
+//! Computes the strided views through which a region reads its operands.
 //!
-//! A *path* is the sequence of movement operations between a region's iteration space and an item. The view through which
-//! an operand is read is its layout composed with the movement of its path. [`trace`] follows all paths of a region and
-//! lists the operands, or returns the item that must be materialized because strides cannot express a path through it.
-//! `lower` follows the same paths and writes the code.
+//! A region reads an operand through the view obtained by applying the movement operations of a path to the operand's
+//! memory layout. [`trace`] follows all paths of a region. It returns the operands, or the item that must be
+//! materialized because strides cannot express a path through it. `lower` follows the same paths and emits the
+//! instructions.
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
@@ -12,40 +12,40 @@ use crate::core::shape::Shape;
 use crate::graph::{Move, Op, View};
 use crate::ir::{Output, index_of};
 
-/// Values that a region computes at each index. An item is computed once per path, and the number of paths can grow
-/// exponentially.
+/// Maximum number of values that a region loads and computes at each index. An item is computed once per path, and the
+/// number of paths can grow exponentially.
 const MAX_VALUES: usize = 512;
 
-/// The items that a region computes inside, and the memory that each gather among them reads.
+/// The items that a region computes, and the memory that each gather among them reads.
 #[derive(Clone, Default)]
 pub(crate) struct Computed {
     pub items: FxHashSet<usize>,
     pub gathers: FxHashMap<usize, (Output, View)>,
 }
 
-/// What a region reads from memory.
+/// The operands that a region reads from memory.
 #[derive(Clone, Default)]
 pub(crate) struct RegionReads {
     pub reads: Vec<Output>,
-    /// Whether it reads its accumulators with their last two dims exchanged.
+    /// Whether the region reads its accumulators with their last two dims exchanged.
     pub transposed: bool,
 }
 
-/// The item that must be in memory before a region can be computed.
+/// The item that must be materialized before a region can be computed.
 pub(super) struct Boundary(pub usize);
 
-/// Path 0 is the iteration space itself; path `i` ends with step `i - 1`.
+/// The number of a path. Path 0 is empty: the iteration space itself. The last step of path `i` is step `i - 1`.
 pub(super) type PathId = usize;
 
-/// The paths of one region.
+/// The paths of one region, as a tree of steps.
 #[derive(Default)]
 pub(super) struct Paths {
     steps: Vec<PathStep>,
-    /// The path through each movement item on each path.
+    /// The path that extends each path by each movement item.
     known: FxHashMap<(PathId, usize), PathId>,
 }
 
-/// One movement on a path.
+/// One movement operation on a path.
 struct PathStep {
     parent: PathId,
     movement: Move,
@@ -54,13 +54,13 @@ struct PathStep {
 }
 
 impl Paths {
-    /// The path through one more movement.
+    /// Extends a path by a movement operation. Returns the new path.
     pub fn extend(&mut self, parent: PathId, movement: Move, boundary: usize) -> PathId {
         self.steps.push(PathStep { parent, movement, boundary });
         self.steps.len()
     }
 
-    /// The path through a movement item.
+    /// Returns the path extended by a movement item.
     pub fn through(&mut self, graph: &PendingGraph, item: usize, path: PathId) -> PathId {
         if let Some(&inner) = self.known.get(&(path, item)) {
             return inner;
@@ -68,14 +68,15 @@ impl Paths {
         let Op::Move(movement) = graph.items[item].op() else {
             unreachable!("only movement items have a next path")
         };
-        // The result of a reshape can be materialized. Windows of a masked source need the source itself materialized.
+        // In general the movement item itself can be materialized. For windows of a padded source (with a validity
+        // range), the source must be materialized.
         let boundary = if let Move::Windows(_) = movement { graph.items[item].sources[0].item } else { item };
         let inner = self.extend(path, movement.clone(), boundary);
         self.known.insert((path, item), inner);
         inner
     }
 
-    /// A layout composed with the movement of a path.
+    /// Returns the view obtained by applying a path's movement operations to a layout.
     pub fn view(&self, layout: View, mut path: PathId) -> Result<View, Boundary> {
         let mut view = layout;
         while path > 0 {
@@ -86,7 +87,7 @@ impl Paths {
         Ok(view)
     }
 
-    /// Whether the path pads: part of the iteration space is outside the item at its end.
+    /// Whether the path contains padding, so that some indices of the iteration space are outside the item.
     pub fn pads(&self, mut path: PathId) -> bool {
         while path > 0 {
             let step = &self.steps[path - 1];
@@ -100,7 +101,8 @@ impl Paths {
 }
 
 impl PendingGraph {
-    /// The memory layout of an output: an input's own view, or contiguous, as kernels write their results.
+    /// Returns the memory layout of an output: the view of an input's value, or contiguous, because kernels write
+    /// contiguous results.
     pub fn layout(&self, output: Output) -> View {
         match &self.items[output.item].values {
             Some(values) => values[output.out as usize].view.clone(),
@@ -109,14 +111,14 @@ impl PendingGraph {
     }
 }
 
-/// The coordinate along a dim, as a view: its offsets are the coordinates.
+/// Returns a view whose offset at each index is the coordinate along a dim.
 pub(super) fn coordinate(shape: &Shape, dim: usize) -> View {
     let strides = (0..shape.rank()).map(|d| isize::from(d == dim)).collect();
     View { shape: shape.clone(), strides, offset: 0, mask: None }
 }
 
-/// The memory that a gather reads, as a view over the output's coordinates whose stride along the dim is 0; and the dim's
-/// size and stride.
+/// Returns the memory that a gather reads, as a view over the output's coordinates whose stride along the dim is 0, and
+/// the dim's size and stride.
 pub(super) fn gathered(view: &View, out: &Shape, dim: usize) -> (View, usize, isize) {
     let (size, stride) = (view.shape[dim], view.strides[dim]);
     let mut view = view.clone();
@@ -125,14 +127,14 @@ pub(super) fn gathered(view: &View, out: &Shape, dim: usize) -> (View, usize, is
     (view, size, stride)
 }
 
-/// The order in which an epilogue reads its accumulators. All must agree.
+/// The order in which an epilogue reads its accumulators. It must be the same for all of them.
 #[derive(PartialEq)]
 enum ConsumeOrder {
     InOrder,
     Transposed,
 }
 
-/// The operands of a region that computes `results`, each at the end of its path.
+/// Returns the operands of a region that computes `results`, each result at the end of its path.
 pub(super) fn trace(
     graph: &PendingGraph,
     space: &Shape,
@@ -167,7 +169,7 @@ struct Tracer<'a> {
     computed: &'a Computed,
     accumulators: &'a [usize],
     paths: Paths,
-    /// Whether each value is zero outside its mask.
+    /// Whether each value is already zero outside the path's valid range.
     known: FxHashMap<(Output, PathId), bool>,
     values: usize,
     access: RegionReads,
@@ -175,8 +177,8 @@ struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
-    /// Follows a value along a path. Returns whether the value is already zero outside the path's mask: a load is, a
-    /// computed value needs a mask instruction.
+    /// Follows a value along a path. Returns whether the value is already zero outside the path's valid range: a load
+    /// returns zero there, and a computed value needs a mask instruction.
     fn visit(&mut self, source: Output, path: PathId) -> Result<bool, Boundary> {
         if let Some(&masked) = self.known.get(&(source, path)) {
             return Ok(masked);
@@ -230,7 +232,7 @@ impl Tracer<'_> {
         let it = &self.graph.items[item];
         let out = &it.spec(0).shape;
         if out.numel() == 0 {
-            return Ok(()); // the region uses only the padding around it
+            return Ok(()); // the region reads only the padding around the gather's empty result
         }
         let (base, view) = &self.computed.gathers[&item];
         self.paths.view(gathered(view, out, dim).0, path)?;
@@ -260,8 +262,8 @@ impl Tracer<'_> {
     }
 }
 
-/// A scatter's iteration space, every element of the output times every position of the index along the dim, and the paths
-/// from there to the index and to `src`.
+/// Returns the paths from a scatter's iteration space to the index and to `src`, and the iteration space: every element
+/// of the output times every position of the index along the dim.
 pub(super) fn scatter_paths(graph: &PendingGraph, item: usize, dim: usize) -> (Paths, [PathId; 2], Shape) {
     let it = &graph.items[item];
     let shape = &graph.spec(it.sources[0]).shape;

@@ -1,41 +1,44 @@
-//! Defers held values: those that can be computed from other memory when they are read are not written.
+//! Defers values that the user has a handle to: if a value can be computed from other memory when the user reads it,
+//! the run does not write it.
 //!
-//! Rust keeps the temporaries of `x.exp().sin().sum().item()` alive to the end of the statement, and a training loop
-//! keeps its `let`s alive over `step()`. Writing each of them would cost a pass over memory for values that are
-//! rarely read. A held value is deferred if
+//! Rust keeps the temporaries of `x.exp().sin().sum().item()` alive until the end of the statement, and a training loop
+//! keeps its `let` bindings alive during `step()`. Writing all these values would cost a pass over memory for each,
+//! although they are rarely read. A value that the user has a handle to is deferred if
 //!
-//! * it is elementwise, and larger than [`MIN_DEFERRED_BYTES`];
-//! * everything it is computed from stays in memory after the run for other reasons: an input that is held or referred
-//!   to from outside, so that no kernel overwrites it, or an output of the run;
-//! * these sources, and the values in between that a backward pass may keep, are at most [`MAX_SOURCE_RATIO`] times as large
-//!   as the value, which bounds the memory that deferring keeps alive;
-//! * no earlier run deferred it or its sources: so chains of deferred values do not grow, and each value is recomputed at
-//!   most once.
+//! * an elementwise operation computes it and it is larger than [`MIN_DEFERRED_BYTES`];
+//! * all its sources stay in memory after the run for other reasons: each is an output of the run, or an input that no
+//!   kernel overwrites because handles or references from outside the graph exist;
+//! * these sources and the intermediate values that a backward pass may keep are in total at most [`MAX_SOURCE_RATIO`]
+//!   times as large as the value, which limits the memory that deferring keeps alive;
+//! * no earlier run deferred the value or its sources, so that chains of deferred values do not grow and each value is
+//!   recomputed at most once.
 //!
 //! If a kernel needs a deferred value in memory, the value is written.
 //!
-//! In: the pending graph, in which every held item is an output. Out: the same graph; deferred items are not outputs.
+//! In: the pending graph, in which every item with a handle is an output. Out: the same graph; deferred items are not
+//! outputs.
 
 use smallvec::SmallVec;
 
 use super::pending::PendingGraph;
 use crate::graph::Op;
 
-/// For smaller values a kernel at the time of the read costs more than writing them now.
+/// Minimum size of a deferred value, exclusive. Writing a smaller value now costs less than running a kernel when it is
+/// read.
 const MIN_DEFERRED_BYTES: usize = 64 << 10;
 
-/// The memory that a deferred value keeps alive, relative to its own size.
+/// Maximum size of the memory that a deferred value keeps alive, relative to its own size.
 const MAX_SOURCE_RATIO: usize = 2;
 
-/// Sources of a deferred value, which bounds the cost of the analysis.
+/// Maximum number of sources of a deferred value, which limits the cost of the analysis.
 const MAX_SOURCES: usize = 8;
 
-/// The items whose memory a deferred item keeps alive: the inputs and outputs from which elementwise operations and
-/// movement compute it, and values in between that a backward pass may keep.
+/// The items whose memory a deferred item keeps alive: the inputs and outputs from which elementwise and movement
+/// operations compute it, and intermediate values that a backward pass may keep.
 type Sources = SmallVec<[usize; 4]>;
 
 pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
-    // `None` if a source may be freed or overwritten.
+    // The sources of each item. `None` if a source may be freed or overwritten.
     let mut sources: Vec<Option<Sources>> = Vec::with_capacity(graph.items.len());
     for i in 0..graph.items.len() {
         let computed_from = held_if_deferred(&graph, i, &sources);
@@ -43,7 +46,7 @@ pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
         let item = &mut graph.items[i];
         item.is_output &= !is_deferred;
         let is_in_memory = match item.is_pending() {
-            // An output that is movement is a view of its source's memory.
+            // An output that is a movement item is a view of its source's memory.
             true => item.is_output && !matches!(item.op(), Op::Move(_)),
             false => (item.is_held || item.has_outside_refs) && !item.is_small_part(),
         };
@@ -52,7 +55,7 @@ pub(super) fn defer(mut graph: PendingGraph) -> PendingGraph {
     graph
 }
 
-/// The memory that the item would keep alive; `None` if it cannot be deferred.
+/// Returns the items whose memory a deferred item would keep alive, and `None` if it cannot be deferred.
 fn held_if_deferred(graph: &PendingGraph, item: usize, sources: &[Option<Sources>]) -> Option<Sources> {
     let item = &graph.items[item];
     let elementwise = match item.op() {

@@ -1,8 +1,10 @@
-//! A plan's key: everything that the plan depends on, serialized as bytes. Graphs with equal keys have the same plan.
+//! The key of a plan: all properties of a graph that its plan depends on, serialized as bytes. Graphs with equal keys
+//! have the same plan.
 //!
-//! In the key: operations with their attributes, shapes, dtypes, the layouts of inputs, the wiring (items, storages and
-//! recomputations numbered by first appearance), handles and references, which inputs may be overwritten. Not in the key:
-//! the user's scalars, seeds and counters, which are uniforms; node ids; the user's lines.
+//! The key contains: operations with their attributes, shapes, dtypes, the layouts of inputs, the edges of the graph
+//! (items, storages and recomputations are numbered by first appearance), whether handles and other references to each
+//! item exist, and whether each input may be overwritten. The key does not contain: the user's scalars, seeds and
+//! counters, which are uniforms; node ids; the user's source lines.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::graph::Op;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct PlanKey(Vec<u8>);
 
-/// A `Hasher` that stores the bytes which it is given.
+/// A `Hasher` that stores the bytes written to it.
 #[derive(Default)]
 pub(super) struct KeyWriter(pub Vec<u8>);
 
@@ -69,7 +71,7 @@ pub(crate) fn key(graph: &PendingGraph, donatable: &[bool]) -> PlanKey {
     PlanKey(key.0)
 }
 
-/// An operation and its attributes, without the numbers that are uniforms ([`has_uniforms`]).
+/// Writes an operation and its attributes, without the numbers that are passed as uniforms ([`has_uniforms`]).
 pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
     std::mem::discriminant(op).hash(key);
     match op {
@@ -88,7 +90,8 @@ pub(super) fn write_op(op: &Op, key: &mut KeyWriter) {
     }
 }
 
-/// Whether the operation uses numbers that are not in the key. Then two nodes are never equal.
+/// Whether the operation uses numbers that are passed as uniforms and are not in the key. Two such operations are never
+/// merged as equal.
 pub(super) fn has_uniforms(op: &Op) -> bool {
     match op {
         Op::Scalar(_) | Op::Random { .. } => true,

@@ -1,7 +1,7 @@
-//! Lowers each region to a kernel: writes the instructions of every item, once per path to it.
+//! Lowers each region to a kernel: emits the instructions of every item, once per path to the item.
 //!
-//! In: regions. Out: kernels whose programs have the dims of their items. Lowering cannot fail, because `regions` has traced
-//! every view.
+//! In: regions. Out: kernels whose programs have the dims of their items. Lowering cannot fail, because `regions` has
+//! checked that strides express every path.
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use smallvec::SmallVec;
@@ -42,7 +42,7 @@ struct Lowering<'a> {
     kernels: KernelGraph,
 }
 
-/// The only output of an item.
+/// Returns the buffer of an item with a single output.
 fn buffer(item: usize) -> BufferId {
     BufferId::Item(Output { item, out: 0 })
 }
@@ -84,8 +84,9 @@ impl Lowering<'_> {
         (emitter.program, emitter.reads)
     }
 
-    /// The program of the epilogue, and the outputs of the kernel: the epilogue's results, and the accumulators that it does not
-    /// consume or that other kernels read. Without an epilogue the outputs are the accumulators.
+    /// Returns the program of the epilogue and the outputs of the kernel. With an epilogue, the outputs are its results
+    /// and the accumulators that it does not consume, that other kernels read or that are outputs of the run. Without
+    /// an epilogue, they are the accumulators.
     fn epilogue(
         &self,
         epilogue: Option<&EpilogueRegion>,
@@ -134,7 +135,8 @@ impl Lowering<'_> {
         );
     }
 
-    /// A sum over all positions whose index selects the output's element: without atomics, in a fixed order.
+    /// Lowers a scatter to a sum over all positions whose index selects the output's element. This needs no atomics and
+    /// adds in a fixed order.
     fn scatter(&self, item: usize, dim: usize, computed: &Computed) -> (Program, Vec<BufferId>) {
         let (paths, [index_path, src_path], space) = scatter_paths(self.graph, item, dim);
         let [index, src] = self.graph.items[item].sources[..] else { unreachable!("index and src") };
@@ -155,7 +157,8 @@ impl Lowering<'_> {
         (emitter.program, emitter.reads)
     }
 
-    /// The product. With a transposed epilogue it is the transpose, which is the product of the transposed operands.
+    /// Lowers a matrix product. If the epilogue is transposed, computes the transposed product from the transposed
+    /// operands in reverse order.
     fn matmul(&mut self, item: usize, operands: &[(BufferId, View); 2], epilogue: Option<&EpilogueRegion>) {
         let out = &self.graph.items[item].spec(0).shape;
         let rank = out.rank();
@@ -180,7 +183,7 @@ impl Lowering<'_> {
         self.push(Kernel::MatMul(product, epilogue), reads, writes, item);
     }
 
-    /// The dispatches of a fused operation, the last one first.
+    /// Lowers a fused operation to its dispatches, which are listed last to first.
     fn fused(&mut self, item: usize, inputs: &[BufferId]) {
         let it = &self.graph.items[item];
         let Op::Fused(op) = it.op() else { unreachable!("a fused operation") };
@@ -211,14 +214,14 @@ impl Lowering<'_> {
                     Buffer::Fault => {}
                 }
             }
-            reads.append(&mut rewritten); // bound as outputs, so their memory must not be reused before
+            reads.append(&mut rewritten); // keeps their memory allocated until this dispatch
             kernels.push(KernelNode::new(Kernel::Fused(Box::new(launch)), reads, writes, item));
         }
         self.kernels.kernels.extend(kernels.into_iter().rev());
     }
 }
 
-/// Writes one program.
+/// Emits the instructions of one program.
 struct Emitter<'a> {
     graph: &'a PendingGraph,
     computed: &'a Computed,
@@ -247,7 +250,7 @@ impl<'a> Emitter<'a> {
         self.program.code.len() - 1
     }
 
-    /// The register of an equal instruction that exists already, or else of this one.
+    /// Appends an instruction unless an equal one exists. Returns its register.
     fn push_once(&mut self, inst: Inst) -> Reg {
         self.program.code.iter().position(|known| known.is_same(&inst)).unwrap_or_else(|| self.push(inst))
     }
@@ -261,7 +264,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// The register with the value of an item at the end of a path.
+    /// Returns the register with the value of an item at the end of a path, after emitting the instructions that
+    /// compute it.
     fn emit(&mut self, source: Output, path: PathId) -> Reg {
         if let Some(&register) = self.registers.get(&(source, path)) {
             return register;
@@ -274,7 +278,7 @@ impl<'a> Emitter<'a> {
         } else {
             let view = self.view(self.graph.layout(source), path);
             let load = self.load(source, view);
-            // Two paths may have the same view, which is loaded once.
+            // Two paths may result in the same view, which is loaded only once.
             self.push_once(Inst::Load(load))
         };
         self.registers.insert((source, path), register);
@@ -315,12 +319,12 @@ impl<'a> Emitter<'a> {
         self.push(inst)
     }
 
-    /// Whether a register is already zero outside the path's mask, so that it needs no mask instruction.
+    /// Whether a register is already zero outside the path's valid range, so that it needs no mask instruction.
     fn is_masked(&self, register: Reg) -> bool {
         matches!(self.program.code[register], Inst::Load(_) | Inst::Mask(..))
     }
 
-    /// Lowers movement to index arithmetic, and padding of a computed value to a mask.
+    /// Lowers a movement item to index arithmetic, and padding of a computed value to a mask instruction.
     fn movement(&mut self, item: usize, movement: &Move, path: PathId) -> Reg {
         let source = self.graph.items[item].sources[0];
         let inner = self.paths.through(self.graph, item, path);
@@ -337,7 +341,7 @@ impl<'a> Emitter<'a> {
         let it = &self.graph.items[item];
         let (out, dtype, index) = (&it.spec(0).shape, it.spec(0).dtype, it.sources[1]);
         if out.numel() == 0 {
-            // The region uses only the padding around it, where no index is in range.
+            // The region reads only the padding around the gather's empty result.
             return Inst::Const(0.0, dtype);
         }
         let (base, view) = &self.computed.gathers[&item];
@@ -345,7 +349,8 @@ impl<'a> Emitter<'a> {
         let view = self.view(view, path);
         let index_dtype = self.graph.spec(index).dtype;
         let mut index = self.emit(index, path);
-        // An index that is computed in the padding is not a fault, because nothing is gathered there.
+        // Nothing is gathered in the padding, so an out-of-range index there is not a fault. The mask sets the index to
+        // 0.
         if self.paths.pads(path) && !self.is_masked(index) {
             let mask = self.view(View::contiguous(out), path);
             index = self.push(Inst::Mask(mask, index, index_dtype));

@@ -1,8 +1,9 @@
-//! Assigns a slot of memory to each buffer: a fresh slot, a slot whose last reader has run, or the slot of an operand that
+//! Assigns a memory slot to each buffer: a fresh slot, a slot whose last reader has run, or the slot of an operand that
 //! the kernel overwrites (donation).
 //!
-//! In: kernels in order. Out: the plan. Outputs of the run take fresh slots, temporaries share slots. A kernel
-//! overwrites an operand that is not needed afterwards if it reads each element only at the index that it writes.
+//! In: kernels in execution order. Out: the plan. Outputs of the run get fresh or donated slots, temporaries share
+//! slots. A kernel may overwrite an operand that no later kernel needs if it reads each of its elements only at the
+//! index that it writes.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -12,7 +13,8 @@ use crate::core::limits::Limits;
 use crate::graph::View;
 use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Output, Placement, Plan, PlanSlot, Step};
 
-/// `pending` is the graph before the passes, `graph` the simplified one. Lifetimes of values follow the edges of `pending`.
+/// Builds the plan. `pending` is the graph before the passes, `graph` is the simplified graph. The edges of `pending`
+/// determine how long values live.
 pub(super) fn memory(
     pending: &PendingGraph,
     graph: &PendingGraph,
@@ -27,7 +29,8 @@ pub(super) fn memory(
         let item = &graph.items[i];
         item.is_pending() && item.is_held && !item.is_output && !has_value(i)
     };
-    // The sources of deferred items must not be overwritten (`alive`), but are not kept for deferred items alone (`keeps_value`).
+    // The sources of deferred items must not be overwritten (`alive`), but an item does not get a value only because it
+    // is such a source (`keeps_value`).
     let alive = pending.alive(has_value);
     let keeps_value = pending.alive(|i| has_value(i) || is_deferred(i));
     let results = results(graph, &kernels, &written, &keeps_value);
@@ -68,7 +71,8 @@ pub(super) fn memory(
     memory.plan
 }
 
-/// An item that has values after the run, and the item whose memory they use.
+/// An item that has values after the run, and for each of its outputs the output whose memory it uses and the view of
+/// that memory.
 struct Outliving {
     item: usize,
     outs: SmallVec<[(Output, View); 1]>,
@@ -91,7 +95,7 @@ fn results(
             None if written.contains(&item) => {
                 Some((0..it.node.outs.len() as u8).map(|out| whole(Output { item, out })).collect())
             }
-            // The item has a value already.
+            // The sources of this alias are in memory.
             None if it.is_alias && it.sources.iter().all(in_memory) => {
                 Some(it.sources.iter().map(|&source| whole(source)).collect())
             }
@@ -101,8 +105,8 @@ fn results(
     pending.filter_map(|item| Some(Outliving { item, outs: outs(item)? })).collect()
 }
 
-/// A slot that a result of the same size and element type may overwrite. The types must agree because a kernel binds a buffer
-/// once, as an array of one type.
+/// A slot that a result of the same size and element type may overwrite. The types must be equal because a kernel binds
+/// each buffer once, as an array of one type.
 struct Donor {
     slot: usize,
     fit: (usize, Option<&'static str>),
@@ -111,7 +115,7 @@ struct Donor {
 struct MemoryPlanner<'a> {
     graph: &'a PendingGraph,
     scratch: &'a [usize],
-    /// The slots of outputs of the run.
+    /// The buffers that outputs of the run use.
     lasting: FxHashSet<BufferId>,
     constants: FxHashSet<BufferId>,
     /// The last batch that reads each buffer.
@@ -119,22 +123,22 @@ struct MemoryPlanner<'a> {
     slot_of: FxHashMap<BufferId, usize>,
     /// Slots whose last reader has run.
     idle: Vec<usize>,
-    /// The number of buffers that a dispatch can bind.
+    /// The maximum number of buffers that a dispatch can bind.
     bindings: usize,
     plan: Plan,
 }
 
-/// Larger constants are computed in each run instead of being kept with the plan.
+/// Maximum size of a constant that is kept with the plan. Larger constants are computed in each run.
 const MAX_CONSTANT_BYTES: usize = 1 << 16;
 
-/// The item of each buffer that a kernel writes. Scratch buffers belong to the kernel's label item.
+/// Returns the item of each buffer that a kernel writes. For a scratch buffer it is the item that labels the kernel.
 fn items(node: &KernelNode) -> SmallVec<[usize; 2]> {
     let item = |buffer: &BufferId| if let BufferId::Item(output) = buffer { output.item } else { node.item };
     node.writes.iter().map(item).collect()
 }
 
 impl MemoryPlanner<'_> {
-    /// Whether a kernel computes the same values in every run, and no output of the run.
+    /// Whether a kernel computes the same small values in every run and none of them is an output of the run.
     fn is_constant(&self, node: &KernelNode) -> bool {
         let kept = |buffer| !self.lasting.contains(buffer) && self.bytes(*buffer) <= MAX_CONSTANT_BYTES;
         matches!(&node.kernel, Kernel::Elementwise(program) if program.is_constant())
@@ -159,8 +163,8 @@ impl MemoryPlanner<'_> {
         self.plan.constants.get_or_insert_default().steps.push(step);
     }
 
-    /// Places a batch of kernels that may share dispatches: each dispatch takes as many as it can bind buffers for. No kernel of
-    /// a batch may overwrite a buffer that another reads or writes.
+    /// Assigns slots to a batch of kernels that may share dispatches. Each dispatch gets as many kernels as it can bind
+    /// buffers for. No kernel of a batch may overwrite a buffer that another kernel of the batch reads or writes.
     fn batch(&mut self, at: usize, batch: Vec<KernelNode>, donatable: impl Fn(usize) -> bool) {
         let readers: Vec<Vec<BufferId>> = batch.iter().map(|node| node.reads.clone()).collect();
         let readers = |buffer| readers.iter().filter(|reads| reads.contains(&buffer)).count();
@@ -171,7 +175,7 @@ impl MemoryPlanner<'_> {
             let mut donors = self.donors(at, &node, |buffer| readers(buffer) == 1, &donatable);
             let writes: SmallVec<[usize; 2]> =
                 node.writes.iter().map(|&buffer| self.allocate(buffer, &mut donors)).collect();
-            // Frees temporaries without later readers, unless a kernel has overwritten them.
+            // Frees temporaries without later readers, unless this kernel overwrites them.
             for (&buffer, &slot) in node.reads.iter().zip(&reads) {
                 let stays = self.lasting.contains(&buffer) || self.constants.contains(&buffer);
                 let temporary = self.is_pending(buffer) && !stays;
@@ -195,7 +199,8 @@ impl MemoryPlanner<'_> {
         self.idle.extend(idle);
     }
 
-    /// The operands that the kernel may overwrite: it is their last reader, and reads them only at the index that it writes.
+    /// Returns the slots of the operands that a kernel may overwrite: the kernel is their last reader and reads them
+    /// only at the index that it writes.
     fn donors(
         &self,
         at: usize,
@@ -211,22 +216,22 @@ impl MemoryPlanner<'_> {
                 }
                 _ => true,
             };
-            // The result is a view of this memory.
+            // Excludes buffers that outputs of the run use, and constants.
             let free = ours && !self.lasting.contains(&buffer) && !self.constants.contains(&buffer);
             if free && self.last_read[&buffer] == at && is_own(buffer) && node.kernel.reads_same_index(read) {
                 let fit = (self.bytes(buffer), self.element_type(buffer));
                 donors.push(Donor { slot: self.slot_of[&buffer], fit });
             }
         }
-        // Prefer donating persistent buffers, so that parameters keep their buffers from step to step.
+        // Prefers inputs to fresh slots, so that parameters keep their buffers from step to step.
         donors.sort_by_key(|donor| matches!(self.plan.slots[donor.slot], PlanSlot::Fresh { .. }));
         donors
     }
 
-    /// The slot that a kernel writes.
+    /// Returns the slot of a buffer that a kernel writes. Assigns a slot if the buffer has none.
     fn allocate(&mut self, buffer: BufferId, donors: &mut Vec<Donor>) -> usize {
         if let Some(&slot) = self.slot_of.get(&buffer) {
-            return slot; // an earlier dispatch of the operation wrote part of it
+            return slot; // an earlier dispatch of the fused operation wrote to the buffer
         }
         let bytes = self.bytes(buffer);
         let lasting = self.lasting.contains(&buffer);
@@ -243,7 +248,7 @@ impl MemoryPlanner<'_> {
         slot
     }
 
-    /// The smallest idle slot that is large enough and less than twice as large.
+    /// Returns the position of the smallest idle slot that is large enough, but at most twice as large as needed.
     fn idle_of(&self, bytes: usize) -> Option<usize> {
         let size = |slot: usize| match self.plan.slots[slot] {
             PlanSlot::Fresh { bytes } => bytes,
@@ -253,7 +258,8 @@ impl MemoryPlanner<'_> {
         (0..self.idle.len()).filter(|&i| fits(self.idle[i])).min_by_key(|&i| size(self.idle[i]))
     }
 
-    /// The slot of an input, or of a buffer that was written. Buffers of size 0 get a slot although no kernel writes them.
+    /// Returns the slot of an input, or of a buffer that was written. Buffers of size 0 get a slot here because no
+    /// kernel writes them.
     fn slot(&mut self, buffer: BufferId) -> usize {
         if let Some(&slot) = self.slot_of.get(&buffer) {
             return slot;
@@ -281,7 +287,8 @@ impl MemoryPlanner<'_> {
         }
     }
 
-    /// The element type of a buffer in a shader. `None` for scratch buffers, which donate only to each other.
+    /// Returns the element type of a buffer in a shader. It is `None` for scratch buffers, which are overwritten only
+    /// by other scratch buffers.
     fn element_type(&self, buffer: BufferId) -> Option<&'static str> {
         match buffer {
             BufferId::Item(source) => Some(self.graph.spec(source).dtype.storage()),
@@ -289,7 +296,7 @@ impl MemoryPlanner<'_> {
         }
     }
 
-    /// Whether the value of an input is contiguous and starts at the beginning of its storage.
+    /// Whether the value of an input is contiguous and starts at offset 0 of its storage.
     fn fills_storage(&self, source: Output) -> bool {
         self.graph.items[source.item]
             .values

@@ -1,9 +1,10 @@
-//! Merges kernels over one iteration space: when one reads the other's output at the same index, or when they share
-//! an operand. Elementwise kernels merge with each other and with a reduction, which then writes their results at
-//! each index of its space. A reduction that shares an operand with one over fewer of its dims continues from partial
-//! results that the other's kernel computes for it. Dead stores are removed afterwards.
+//! Merges two kernels over the same iteration space if one reads the other's output at the same index, or if they share
+//! an operand. An elementwise kernel merges with another elementwise kernel, or with a reduction, which then also
+//! writes the elementwise results at each index of its space. Two reductions that share an operand merge partly if one
+//! reduces only some of the other's dims: the merged kernel computes partial results of the other reduction, and a
+//! second kernel reduces these. Dead stores are removed afterwards.
 //!
-//! In: kernels whose programs have the dims of their items. Out: fewer of them.
+//! In: kernels whose programs have the dims of their items. Out: fewer kernels of the same form.
 
 use std::cmp::Reverse;
 
@@ -21,12 +22,13 @@ use crate::ir::{
     BufferId, Inst, Kernel, KernelGraph, KernelNode, Load, Output, Program, ReductionKernel, Reg,
 };
 
-/// Shorter sums do not continue from partial results: writing these costs too much compared with reading the operands.
+/// Minimum number of elements per partial result. With fewer elements, writing the partial results costs too much
+/// compared with reading the operands again.
 const MIN_PARTIAL_SUM_LEN: usize = 32;
 
 pub(super) fn merge(graph: &PendingGraph, mut kernels: KernelGraph, limits: &Limits) -> KernelGraph {
     let mut set = KernelSet::new(graph, std::mem::take(&mut kernels.kernels), limits);
-    // Merges each kernel with the one that it shares most buffers with, until no pair is left.
+    // Merges each kernel with the kernel that shares the most loads with it, until no pair can be merged.
     for at in 0..set.kernels.len() {
         while let Some((other, merged)) = set.partner(at) {
             set.replace(other, None);
@@ -44,7 +46,7 @@ pub(super) fn merge(graph: &PendingGraph, mut kernels: KernelGraph, limits: &Lim
     kernels
 }
 
-/// Removes elementwise outputs that no kernel reads from memory and that are no outputs of the run.
+/// Removes elementwise outputs that no kernel reads from memory and that are not outputs of the run.
 fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
     let read = kernels.kernels.iter().flat_map(|node| node.reads.iter().copied());
     let aliased = kernels.aliases.values().flatten().map(|(source, _)| BufferId::Item(*source));
@@ -68,12 +70,12 @@ fn remove_dead_stores(graph: &PendingGraph, kernels: &mut KernelGraph) {
     }
 }
 
-/// The kernels during merging. `None` for a kernel that was merged into another.
+/// The kernels during merging. A kernel that was merged into another is `None`.
 struct KernelSet<'a> {
     graph: &'a PendingGraph,
     kernels: Vec<Option<KernelNode>>,
     writer: FxHashMap<BufferId, usize>,
-    /// The kernels of each iteration space, in order. Only kernels of one space merge.
+    /// The kernels over each iteration space, in ascending order. Only kernels over the same space are merged.
     by_space: FxHashMap<Shape, Vec<usize>>,
     limits: &'a Limits,
 }
@@ -88,12 +90,12 @@ impl<'a> KernelSet<'a> {
         }
         let kernels: Vec<Option<KernelNode>> = kernels.into_iter().map(Some).collect();
         let mut set = KernelSet { graph, kernels, writer: FxHashMap::default(), by_space, limits };
-        // If several dispatches write a buffer, the last one counts, which is listed first.
+        // If several dispatches write a buffer, `writer` refers to the last dispatch, which is listed first.
         (0..set.kernels.len()).rev().for_each(|i| set.note_writes(i));
         set
     }
 
-    /// Replaces a kernel by a merged one, which has the same iteration space.
+    /// Replaces a kernel by another kernel, or by `None`, and updates `by_space` and `writer`.
     fn replace(&mut self, i: usize, node: Option<KernelNode>) {
         let space = |node: &Option<KernelNode>| {
             node.as_ref().and_then(|node| Some(node.kernel.elementwise_outputs()?.0.space.clone()))
@@ -117,7 +119,7 @@ impl<'a> KernelSet<'a> {
         self.writer.extend(writes.map(|&buffer| (buffer, i)));
     }
 
-    /// A kernel that another can be merged with, and the merged kernel.
+    /// Returns a kernel that kernel `i` can be merged with, and the merged kernel.
     fn partner(&self, i: usize) -> Option<(usize, KernelNode)> {
         let node = self.kernels[i].as_ref()?;
         let elementwise = |node: &KernelNode| matches!(node.kernel, Kernel::Elementwise(_));
@@ -127,7 +129,8 @@ impl<'a> KernelSet<'a> {
             .find_map(|(j, other)| Some((j, self.merged((i, node), (j, other))?)))
     }
 
-    /// The kernels that share buffers with another, those that share most first.
+    /// Returns the kernels for which `fits` is true and that share loads with kernel `i`, in descending order of the
+    /// number of shared loads.
     fn sharing(&self, i: usize, fits: impl Fn(&KernelNode) -> bool) -> Vec<(usize, &KernelNode)> {
         let Some(node) = &self.kernels[i] else { return Vec::new() };
         let Some((program, _)) = node.kernel.elementwise_outputs() else { return Vec::new() };
@@ -139,8 +142,8 @@ impl<'a> KernelSet<'a> {
         shares.into_iter().map(|(_, j, other)| (j, other)).collect()
     }
 
-    /// For a reduction: a reduction over fewer of its dims, the rest of this reduction after the other kernel has written
-    /// partial results, and that kernel.
+    /// If kernel `i` is a reduction: finds another reduction `j` over fewer of its dims. Returns `j`, a kernel that
+    /// reduces the partial results of `i`, and `j` merged with the computation of these partial results.
     fn partial_results_of(
         &self,
         i: usize,
@@ -173,7 +176,7 @@ impl<'a> KernelSet<'a> {
             if let Kernel::Reduce(reduction) = &mut first.kernel {
                 (reduction.dims, first.item) = (fewer.clone(), other.item);
             }
-            // If the other kernel depends on the final result, merging would create a cycle.
+            // If the other kernel reads the final result, merging would create a cycle.
             let waits = other.reads_from(&rest);
             let merged = if waits { None } else { self.merged((i, &first), (j, other)) };
             if merged.is_none() {
@@ -183,11 +186,12 @@ impl<'a> KernelSet<'a> {
         })
     }
 
-    /// Merges two kernels, unless one needs results of the other at other indices or through a third kernel.
+    /// Merges two kernels. Returns `None` if one reads results of the other at other indices, or depends on the other
+    /// through a third kernel.
     fn merged(&self, (i, a): (usize, &KernelNode), (j, b): (usize, &KernelNode)) -> Option<KernelNode> {
         let (first, second) = if a.reads_from(b) { (b, a) } else { (a, b) };
-        // Recomputed nodes do not merge with the forward pass just because they share an operand: they would run too early,
-        // and their values would have to be kept.
+        // Recomputed nodes do not merge with kernels of the forward pass only because they share an operand: they would
+        // run too early, and their values would have to stay in memory.
         let recomputation = |node: &KernelNode| self.graph.items[node.item].node.recomputation;
         let same_pass = recomputation(a) == recomputation(b) || second.reads_from(first);
         let fits = same_pass
@@ -197,7 +201,7 @@ impl<'a> KernelSet<'a> {
         fits.then(|| merged(first, second, self.limits))?
     }
 
-    /// Whether a kernel depends on another through a third.
+    /// Whether a kernel depends on another through a third kernel.
     fn depends_on(&self, later: usize, earlier: usize) -> bool {
         let mut seen = FxHashSet::default();
         let mut stack: Vec<usize> = self.sources(later).filter(|&i| i != earlier).collect();
@@ -212,17 +216,17 @@ impl<'a> KernelSet<'a> {
         false
     }
 
-    /// The kernels that must run before this one.
+    /// Returns the kernels that must run before this one.
     fn sources(&self, i: usize) -> impl Iterator<Item = usize> {
         let node = self.kernels[i].as_ref().expect("a kernel whose results are read exists");
-        // The dispatches of an operation run one after another; the later ones are listed first.
+        // The dispatches of a fused operation run one after another; later dispatches are listed first.
         let before = self.kernels.get(i + 1).and_then(Option::as_ref).filter(|other| other.item == node.item);
         let read = node.reads.iter().filter_map(|buffer| self.writer.get(buffer).copied());
         read.chain(before.map(|_| i + 1)).filter(move |&j| j != i)
     }
 }
 
-/// Whether a kernel reads another's results only at the index that they are written at.
+/// Whether a kernel reads another kernel's results only at the index at which they are written.
 fn reads_at_same_index(node: &KernelNode, other: &KernelNode) -> bool {
     let (Some((program, _)), Some((_, outputs))) =
         (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
@@ -240,7 +244,8 @@ fn reads_at_same_index(node: &KernelNode, other: &KernelNode) -> bool {
         && !epilogue.is_some_and(|epilogue| epilogue.loads.iter().any(|load| written(load.read)))
 }
 
-/// The number of elements per index that both kernels read, or that one writes and the other reads.
+/// Returns the number of loads per index that two kernels share: both read the element, or one writes it and the other
+/// reads it.
 fn shared_elements(node: &KernelNode, other: &KernelNode) -> usize {
     let (Some((ours, _)), Some((theirs, _))) =
         (node.kernel.elementwise_outputs(), other.kernel.elementwise_outputs())
@@ -263,8 +268,8 @@ fn shared_elements(node: &KernelNode, other: &KernelNode) -> usize {
         + theirs.loads.iter().filter(|load| written(other, load, node)).count()
 }
 
-/// Concatenates the second program after the first. If both kernels are reductions, they reduce the same dims and at most one
-/// has an epilogue. `None` if the kernel would exceed limits of the adapter or of the shader compiler, or be slower.
+/// Appends the second kernel's program to the first. If both kernels are reductions, they reduce the same dims. Returns
+/// `None` if the merged kernel would exceed a limit of the adapter or of the shader compiler, or would be slower.
 fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<KernelNode> {
     let (one, one_outputs) = first.kernel.elementwise_outputs()?;
     let (other, other_outputs) = second.kernel.elementwise_outputs()?;
@@ -275,7 +280,7 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     };
     let registers = program.append(other, &mut reads, &second.reads, available);
     let others: SmallVec<[Reg; 2]> = other.results.iter().map(|&result| registers[result]).collect();
-    // Reductions come first, and among them the one with an epilogue.
+    // A reduction comes before an elementwise kernel, and a reduction with an epilogue before one without.
     let mut parts = [(first, one_outputs, &one.results[..]), (second, other_outputs, &others[..])];
     parts.sort_by_key(|(node, ..)| {
         (!matches!(node.kernel, Kernel::Reduce(_)), node.kernel.epilogue().is_none())
@@ -308,13 +313,13 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     }
     program.results = results;
     let code = program.code.len();
-    let mut buffers = reads.len() + writes.len() + 1; // the fault word
+    let mut buffers = reads.len() + writes.len() + 1; // 1 for the fault flag buffer
     let kernel = match whole {
         None => Kernel::Elementwise(program),
         Some(mut reduction) => {
             program.layout = (elementwise_outputs > 0).then(|| Box::new(View::contiguous(&program.space)));
             reduction.program = program;
-            // A second stage may read a buffer for each accumulator.
+            // If the reduction is split, the second stage reads one buffer per accumulator.
             let accumulators = reduction.reduce_ops.len();
             buffers = buffers.max(accumulators + writes.len() - elementwise_outputs + 1);
             buffers += if reduction.epilogue.is_some() { accumulators } else { 0 };
@@ -326,8 +331,8 @@ fn merged(first: &KernelNode, second: &KernelNode, limits: &Limits) -> Option<Ke
     fast.then(|| KernelNode::new(kernel, reads, writes, parts[0].0.item))
 }
 
-/// Whether the merged kernel is still vectorized if one of its parts was, and still reduces contiguous rows if its reduction
-/// did.
+/// Whether the merged kernel is vectorized if one of the two kernels is (over a large iteration space), and reduces
+/// contiguous rows if and only if their reductions do.
 fn is_as_fast(kernel: &Kernel, parts: [&Kernel; 2], indices: usize) -> bool {
     let collapsed = |kernel: &Kernel| {
         let mut kernel = kernel.clone();

@@ -1,20 +1,29 @@
-//! The scheduler: a chain of passes from the pending graph to a plan, each a function from one printable form to the next.
+//! The scheduler: a chain of passes that turns the pending graph into a plan. Each pass is a function from one
+//! printable form to the next.
 //!
 //! | pass | form after it |
 //! |---|---|
 //! | `pending` | the pending nodes that the roots need, in topological order |
-//! | `defer` | the same; held values that need not be written are not outputs |
+//! | `defer` | the same; values that are recomputed when the user reads them are no longer outputs |
 //! | `simplify` | the same; common subexpressions are merged, constants are folded |
-//! | `regions` | which operations share a kernel |
-//! | `lower` | kernels: straight-line code, with the buffers that each reads and writes |
-//! | `merge` | fewer kernels: those over one iteration space that share data are merged |
-//! | `split_reductions` | collapsed dims, and long loops in two stages |
-//! | `order` | the same kernels in execution order; small ones are batched |
-//! | `memory` | the plan: each buffer has a slot |
+//! | `regions` | regions: the items that each kernel computes |
+//! | `lower` | kernels: straight-line code, with the buffers that each kernel reads and writes |
+//! | `merge` | fewer kernels: kernels over the same iteration space that share data are merged |
+//! | `split_reductions` | kernels with collapsed dims; long loops are split into two stages |
+//! | `order` | the same kernels in execution order; small kernels are batched |
+//! | `memory` | the plan: each buffer has a memory slot |
 //!
-//! `WGRAD_LOG=after:NAME` prints the form after a pass, `after:all` all forms. A plan is plain data and is cached by the
-//! graph's `key`. The scheduler does not know wgpu and does not loop over elements: backends run plans, `runtime` knows the
-//! backends.
+//! * An *item* is a node of the pending graph: a pending node, or an input (a node that has values).
+//! * A *region* is the set of items that one kernel (or the dispatches of a fused operation) computes. An item that its
+//!   region writes to memory for other regions is *materialized*.
+//! * A *path* is the sequence of movement operations (views: reshape, permute, expand, pad ..) between a region's
+//!   iteration space and an item. The empty path is the iteration space itself.
+//! * An *accumulator* is the result of a reduction, scatter or matrix product before its kernel writes it to memory.
+//! * An *epilogue* is an elementwise computation that a kernel applies to its accumulators before it writes results.
+//!
+//! `WGRAD_LOG=after:NAME` prints the form after one pass, `after:all` prints all forms. A plan is plain data and is
+//! cached by the graph's `key`. The scheduler does not depend on wgpu and does not loop over elements: backends run
+//! plans, and `runtime` selects the backend.
 
 mod access;
 mod defer;
@@ -40,15 +49,15 @@ pub(crate) use regions::MAX_REGION_ITEMS;
 use crate::core::limits::Limits;
 use crate::ir::{KernelGraph, Plan};
 
-/// The passes by name.
+/// The names of the passes, in the order in which they run.
 pub(crate) const PASSES: [&str; 9] =
     ["pending", "defer", "simplify", "regions", "lower", "merge", "split_reductions", "order", "memory"];
 
-/// Whether operations share kernels and dispatches.
+/// Whether operations may share kernels and dispatches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fusion {
     On,
-    /// Every operation has its own kernel and dispatch.
+    /// Every operation has its own kernel, and every kernel its own dispatch.
     Off,
 }
 
@@ -87,7 +96,7 @@ pub(crate) fn plan(
     plan
 }
 
-/// The kernels of a graph in execution order, before memory is assigned.
+/// Returns the kernels of a graph before they are ordered and memory is assigned.
 #[cfg(test)]
 pub(crate) fn kernels(pending: &PendingGraph, limits: &Limits) -> KernelGraph {
     let graph = simplify::simplify(defer::defer(pending.clone()));

@@ -1,6 +1,6 @@
-//! Orders the kernels: each after those that write what it reads. An update of a parameter, which no kernel waits for, runs
-//! as soon as its operands are written and the old value has no readers left, so that memory is freed early. Small
-//! kernels of one kind that do not depend on each other are batched: they may share a dispatch.
+//! Orders the kernels so that each runs after the kernels that write its operands. An update of a parameter, which no
+//! kernel depends on, runs as soon as its operands are written and the old value has no more readers, so that memory is
+//! freed early. Small kernels of the same kind that do not depend on each other are batched: they may share a dispatch.
 //!
 //! In: kernels, consumers before producers. Out: the same kernels in execution order.
 
@@ -9,14 +9,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::ir::vectorize::reduction_vec4_dim;
 use crate::ir::{BufferId, Kernel, KernelGraph, KernelNode, Program, ReductionKernel};
 
-/// Indices of a small kernel. A batch keeps the operands of its kernels alive longer, which is acceptable only if they are
-/// small.
+/// Maximum size of the iteration space of a batched kernel. A batch keeps the operands of its kernels in memory for
+/// longer, which is acceptable only if they are small.
 const MAX_BATCHED_SPACE: usize = 1 << 18;
 
-/// Kernels in one dispatch, which bounds the length of the shader: it contains the text of each.
+/// Maximum number of kernels per dispatch. It limits the length of the shader, which contains the code of every kernel.
 const MAX_BATCH: usize = 16;
 
-/// Without `batch` every kernel has its own dispatch.
+/// Orders and batches the kernels. Without `batch` every kernel has its own dispatch.
 pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     graph.kernels.reverse();
     let dependencies = Dependencies::new(&graph.kernels);
@@ -41,7 +41,7 @@ pub(super) fn order(mut graph: KernelGraph, batch: bool) -> KernelGraph {
     graph
 }
 
-/// The kernels that must run before each kernel.
+/// The direct dependencies of each kernel.
 struct Dependencies {
     sources: Vec<Vec<usize>>,
 }
@@ -54,14 +54,14 @@ impl Dependencies {
         }
         let sources = kernels.iter().enumerate().map(|(i, node)| {
             let written = node.reads.iter().filter_map(|buffer| writer.get(buffer).copied());
-            // The dispatches of an operation run one after another.
+            // The dispatches of a fused operation run one after another.
             let before = i.checked_sub(1).filter(|&j| kernels[j].item == node.item);
             written.chain(before).filter(|&j| j != i).collect()
         });
         Dependencies { sources: sources.collect() }
     }
 
-    /// Sorts groups of kernels topologically, and otherwise keeps their order.
+    /// Sorts groups of kernels topologically, and keeps their order where dependencies allow it.
     fn sorted(&self, groups: &[Vec<usize>]) -> Vec<Vec<usize>> {
         let mut group_of = vec![0; self.sources.len()];
         for (g, group) in groups.iter().enumerate() {
@@ -88,8 +88,8 @@ impl Dependencies {
         sorted
     }
 
-    /// For each kernel the length of the longest chain of kernels that depend on it. Kernels of equal depth do not depend on
-    /// each other, however they are grouped.
+    /// Returns for each kernel the length of the longest chain of kernels that depend on it. Kernels of equal depth do
+    /// not depend on each other, not even after they are grouped into dispatches.
     fn depths_from_end(&self, order: &[usize]) -> Vec<usize> {
         let mut depths = vec![0; order.len()];
         for &i in order.iter().rev() {
@@ -100,8 +100,8 @@ impl Dependencies {
         depths
     }
 
-    /// Moves kernels that no kernel depends on, and their direct predecessors, to directly after the last kernel that they depend
-    /// on or that reads an operand which they may overwrite.
+    /// Moves kernels that no kernel depends on, and kernels that only those depend on, to an earlier position: directly
+    /// after the last kernel that they depend on or that reads an operand that they may overwrite.
     fn advance_updates(&self, order: &mut [usize], depths: &[usize], kernels: &[KernelNode]) {
         let is_update = |i: usize| depths[i] < 2;
         let written: FxHashSet<BufferId> =
@@ -121,7 +121,8 @@ impl Dependencies {
     }
 }
 
-/// Groups the kernels into dispatches. Small kernels of one kind and depth are grouped at the position of the last of them.
+/// Groups the kernels into dispatches. Small kernels of the same kind and depth form a group at the position of its
+/// last kernel.
 fn dispatch_groups(kernels: &[KernelNode], order: &[usize], depths: &[usize]) -> Vec<Vec<usize>> {
     let mut open: FxHashMap<(usize, String), usize> = FxHashMap::default();
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -142,7 +143,8 @@ fn dispatch_groups(kernels: &[KernelNode], order: &[usize], depths: &[usize]) ->
     groups
 }
 
-/// A key that is equal for kernels that can share a dispatch; `None` for those that cannot.
+/// Returns a key that is equal for kernels that can share a dispatch, and `None` for a kernel that needs its own
+/// dispatch.
 fn batched_kind(kernel: &Kernel) -> Option<String> {
     let small = |program: &Program| program.space.numel() <= MAX_BATCHED_SPACE && !program.can_fault();
     match kernel {
@@ -154,7 +156,8 @@ fn batched_kind(kernel: &Kernel) -> Option<String> {
             let small = small(program) && epilogue.as_ref().is_none_or(small);
             let rows = program.rows_are_contiguous(reduction.inner());
             let epilogue = epilogue.as_ref().map(|program| program.to_string());
-            // Lanes exchange accumulators in workgroup memory, which the kernels of a batch share.
+            // The invocations of a reduction exchange accumulators in workgroup memory, which the kernels of a batch
+            // share.
             let dtypes = program.results.iter().map(|&result| program.dtype(result)).collect::<Vec<_>>();
             let exchanged = (dtypes, reduction_vec4_dim(reduction).is_some());
             small.then(|| format!("{reduce_ops:?} {exchanged:?} {program} {lanes} {rows} {epilogue:?}"))

@@ -1,7 +1,8 @@
-//! Collects the pending graph: the nodes without values that the roots depend on, and their inputs, in topological order.
+//! Collects the pending graph: the nodes without values that the roots depend on and their inputs, in topological
+//! order.
 //!
-//! In: root nodes. Out: items, with the facts about handles and references that plans depend on. It is the form of the
-//! first passes: `defer` and `simplify` change an item's operation, sources and flags, but not its index.
+//! In: root nodes. Out: items, with flags for the handles and references that a plan depends on. The passes `defer` and
+//! `simplify` work on the same form: they change an item's operation, sources and flags, but not its index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,30 +20,31 @@ pub(crate) struct PendingGraph {
     pub items: Vec<Item>,
 }
 
-/// A pending node, or an input: a node with values.
+/// A pending node, or an input (a node with values).
 #[derive(Clone)]
 pub(crate) struct Item {
     pub node: Arc<Node>,
-    /// The replacement of the node's operation by `simplify`.
+    /// The operation with which `simplify` replaced the node's operation.
     pub replaced: Option<Box<Op>>,
     pub values: Option<Arc<[Value]>>,
     pub sources: SmallVec<[Output; 3]>,
-    /// Whether output `i` is source `i`: a decomposed fused operation, or an item that `simplify` replaced by another. No
-    /// item has an alias as its source.
+    /// Whether output `i` of the item is source `i`: the item is a decomposed fused operation, or `simplify` replaced
+    /// it by another item. No item has an alias as a source.
     pub is_alias: bool,
-    /// The number of edges from pending items.
+    /// The number of uses as a source of pending items.
     pub uses: u32,
-    /// Whether it is a root of the run.
+    /// Whether the item is a root of the run.
     pub is_root: bool,
-    /// Whether a user holds a handle on it.
+    /// Whether the user has a handle to the item.
     pub is_held: bool,
-    /// Whether it must have a value after the run: a root, or held and not deferred.
+    /// Whether the item must have a value after the run: it is a root, or the user has a handle to it and it is not
+    /// deferred.
     pub is_output: bool,
-    /// Whether references from outside the pending graph exist.
+    /// Whether references to the item exist outside the pending graph, other than handles.
     pub has_outside_refs: bool,
-    /// Whether it keeps its sources when it is computed, for a later backward pass.
+    /// Whether the item keeps its sources for a later backward pass after it is computed.
     pub keeps_sources: bool,
-    /// Whether an earlier run deferred it.
+    /// Whether an earlier run deferred the item.
     pub was_deferred: bool,
 }
 
@@ -60,7 +62,7 @@ pub(crate) fn has_kernel(node: &Node, limits: &Limits) -> bool {
 }
 
 impl Item {
-    /// Its operation.
+    /// The item's operation, after `simplify` if that pass has replaced it.
     pub fn op(&self) -> &Op {
         self.replaced.as_deref().unwrap_or(&self.node.op)
     }
@@ -69,17 +71,17 @@ impl Item {
         &self.node.outs[out as usize]
     }
 
-    /// Whether it has no value.
+    /// Whether the item has no value yet.
     pub fn is_pending(&self) -> bool {
         self.values.is_none()
     }
 
-    /// The specs of its sources.
+    /// The specs of the item's sources.
     pub fn specs(&self, graph: &PendingGraph) -> SmallVec<[Spec; 3]> {
         self.sources.iter().map(|source| graph.spec(*source).clone()).collect()
     }
 
-    /// Whether it is an input whose storage is more than twice as large as itself.
+    /// Whether the item is an input whose storage is more than twice as large as its value.
     pub fn is_small_part(&self) -> bool {
         let bytes = |out: usize| self.node.outs[out].bytes() as u64;
         let small = |(out, value): (usize, &Value)| value.storage.bytes() > 2 * bytes(out);
@@ -110,15 +112,15 @@ impl Item {
     }
 }
 
-/// A node whose sources are being listed: the edges to them, and whether they are its decomposition.
+/// A node whose sources are being listed: the edges to its sources, and whether these edges are its decomposition.
 struct Entered {
     edges: Edges,
     is_alias: bool,
 }
 
 impl PendingGraph {
-    /// Collects the nodes from the roots back to nodes with values, without recursion. A fused node for which `has_kernel` is
-    /// false becomes an alias of its decomposition.
+    /// Collects the nodes from the roots back to nodes with values, without recursion. A fused node for which
+    /// `has_kernel` returns false becomes an alias of its decomposition.
     pub fn collect(roots: Vec<Arc<Node>>, has_kernel: impl Fn(&Node) -> bool) -> PendingGraph {
         let mut graph = PendingGraph { items: Vec::new() };
         let mut indices: FxHashMap<u64, usize> = FxHashMap::default();
@@ -127,7 +129,7 @@ impl PendingGraph {
             roots.iter().rev().map(|root| (root.clone(), None)).collect();
         // The number of references to each item from its consumers in the graph.
         let mut inner_refs: Vec<usize> = Vec::new();
-        // Whether a backward pass can reach a leaf from each item: some path is not freed.
+        // Whether a backward pass can reach a leaf from each item: the graph between them has not been freed.
         let mut reaches_leaf: Vec<bool> = Vec::new();
         while let Some((node, entered)) = stack.pop() {
             if indices.contains_key(&node.id) {
@@ -156,7 +158,7 @@ impl PendingGraph {
             for edge in &edges {
                 let index = indices[&edge.node.id];
                 source_reaches_leaf |= reaches_leaf[index];
-                // A decomposed node refers to its decomposition through `edges` alone, which are dropped here.
+                // A decomposed node refers to its decomposition only through `edges`, which is dropped after this loop.
                 inner_refs[index] += usize::from(!is_alias);
                 let source = graph.resolve(Output { item: index, out: edge.out });
                 graph.items[source.item].uses += 1;
@@ -179,9 +181,10 @@ impl PendingGraph {
         for root in roots {
             graph.items[indices[&root.id]].is_root = true;
         }
-        // Counted last, when the references of this function are dropped.
+        // References are counted last, after this function has dropped its own references.
         for (item, inner_refs) in graph.items.iter_mut().zip(inner_refs) {
-            // Handles are read before references: if another thread clones or drops a handle meanwhile, the value is kept.
+            // Handles are counted before references, so that the value is kept if another thread clones or drops a
+            // handle between the two counts.
             let held = item.node.held() as usize;
             item.has_outside_refs = Arc::strong_count(&item.node) > 1 + held + inner_refs;
             item.is_held = held > 0;
@@ -190,7 +193,7 @@ impl PendingGraph {
         graph
     }
 
-    /// Resolves aliases: the output that consumers of `output` read.
+    /// Resolves aliases: returns the output that consumers of `output` read.
     pub fn resolve(&self, output: Output) -> Output {
         let item = &self.items[output.item];
         if item.is_alias { item.sources[output.out as usize] } else { output }
@@ -204,8 +207,8 @@ impl PendingGraph {
         self.items.iter().any(Item::is_pending)
     }
 
-    /// Which items are referred to after the run, if the pending items for which `has_value` is true get values. An item
-    /// with a value drops its sources unless a backward pass needs them.
+    /// Returns for each item whether it is referenced after the run, if the pending items for which `has_value` returns
+    /// true get values. An item with a value drops its sources unless a backward pass needs them.
     pub fn alive(&self, has_value: impl Fn(usize) -> bool) -> Vec<bool> {
         let is_alive = |item: &Item| item.is_root || item.is_held || item.has_outside_refs;
         let mut alive: Vec<bool> = self.items.iter().map(is_alive).collect();
@@ -217,10 +220,11 @@ impl PendingGraph {
         alive
     }
 
-    /// Inputs whose storage is referred to by this graph only, so that a kernel may overwrite it.
+    /// Returns for each item whether it is an input whose storage only this graph references, so that a kernel may
+    /// overwrite it.
     pub fn donatable(&self) -> Vec<bool> {
         let unshared = |values: &Arc<[Value]>| {
-            // One reference of the node, one of the graph.
+            // One reference from the node, and one from the graph.
             Arc::strong_count(values) == 2
                 && values.iter().all(|value| Arc::strong_count(&value.storage) == 1)
         };
@@ -233,14 +237,14 @@ impl PendingGraph {
         self.items.iter().map(is_donatable).collect()
     }
 
-    /// The operation of an item and the user's line that built it.
+    /// Returns the name of an item's operation and the user's source line that created it.
     pub fn label(&self, item: usize) -> String {
         let node = &self.items[item].node;
         format!("{} at {}", node.op.name(), node.at)
     }
 }
 
-/// One line per item that is an output or is used, sources first.
+/// Prints one line per item that is an output, has uses or has a handle, sources first.
 impl fmt::Display for PendingGraph {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         for (i, item) in self.items.iter().enumerate() {
@@ -270,11 +274,11 @@ impl fmt::Display for PendingGraph {
     }
 }
 
-/// The decomposition of a fused node into primitives, without handles on it.
+/// Returns the decomposition of a fused node into primitives. No handles to it exist.
 fn decompose(node: &Arc<Node>) -> Edges {
     let Op::Fused(op) = &node.op else { unreachable!("only fused operations have a decomposition") };
     let outputs = with_recomputation(node.recomputation, || op.decompose(&node.sources()));
-    // A decomposition with other outputs is a defect of the operation.
+    // If the decomposition has other outputs, the operation has a bug.
     let specs: Vec<_> = outputs.iter().map(|edge| &edge.node.outs[edge.out as usize]).collect();
     assert!(
         specs.iter().copied().eq(&node.outs),

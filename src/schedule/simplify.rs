@@ -1,11 +1,12 @@
-//! Algebraic simplification: rewrite rules (the table `RULES`), constant folding, and common subexpressions.
+//! Algebraic simplification: rewrite rules (the table `RULES`), constant folding, and common subexpression elimination.
 //!
-//! A rule preserves the bits of the result for every operand, including NaN, infinities and -0: `x * 0` is not 0, and
-//! `x + 0` is not `x` for x = -0. Subnormals may differ, because a device may flush them. Rules match only `Const`, a number
-//! written in the library. A user's number is a uniform: it may be 1 in this step and 2 in the next, with the same plan.
+//! A rule preserves the bits of the result for every operand, including NaN, infinities and -0: there is no rule for `x
+//! * 0`, which is NaN for x = NaN, and none for `x + 0`, which is 0 for x = -0. Subnormals may differ, because a device
+//! may flush them. Rules match only `Const`, a constant of the library. A user's scalar is a uniform: it may be 1 in
+//! this step and 2 in the next step with the same plan.
 //!
-//! In: the pending graph. Out: the same items. A rewritten item is an alias of another or a constant, and unused items have
-//! no uses.
+//! In: the pending graph. Out: the same items. A rewritten item is an alias of another item, a cast or a constant.
+//! Items that no output depends on have a use count of 0.
 
 use std::hash::Hash;
 
@@ -57,7 +58,7 @@ enum Rewrite {
 
 type RewriteRule = fn(&Operation) -> Option<Rewrite>;
 
-/// The rules by name; `tests/simplify.rs` has cases for each.
+/// The rules with their names. `tests/simplify.rs` tests each of them.
 const RULES: &[(&str, RewriteRule)] = &[
     ("x * 1, x / 1", times_one),
     ("x - 0, x + -0", plus_zero),
@@ -87,19 +88,20 @@ impl Operation<'_> {
         self.graph.items[self.item].sources[i]
     }
 
-    /// The item of a source, if it is pending.
+    /// Returns the item of source `i` if it is pending.
     fn behind(&self, i: usize) -> Option<Operation<'_>> {
         let item = self.graph.items[self.item].sources.get(i)?.item;
         self.graph.items[item].is_pending().then_some(Operation { graph: self.graph, item })
     }
 
-    /// The constant that all elements of a source equal, also through movement. (Movement of a constant is not itself a
-    /// constant, because a product reads an expanded constant from one element.)
+    /// Returns the constant that all elements of a source are equal to, also if movement items are in between. (A
+    /// movement item of a constant is not replaced by a constant, because a matrix product reads an expanded constant
+    /// from one element.)
     fn constant(&self, i: usize) -> Option<f64> {
         let source = self.behind(i)?;
         match source.op() {
             Op::Const(x) => Some(*x),
-            // Padding is 0.
+            // Padding adds zeros, so only +0 remains a constant.
             Op::Move(Move::Pad(_)) => source.constant(0).filter(|x| x.to_bits() == 0),
             Op::Move(_) => source.constant(0),
             _ => None,
@@ -116,12 +118,12 @@ impl Operation<'_> {
     }
 }
 
-/// Rounded to f32.
+/// Rounds a constant to f32.
 fn float(x: f64) -> f64 {
     f64::from(x as f32)
 }
 
-/// Wrapped to the 32 bits of an integer; a bool is 0 or 1.
+/// Wraps an integer constant to 32 bits. Converts a bool to 0 or 1.
 fn integer(x: i64, dtype: DType) -> f64 {
     match dtype {
         DType::I32 => f64::from(x as i32),
@@ -131,7 +133,8 @@ fn integer(x: i64, dtype: DType) -> f64 {
     }
 }
 
-/// Operations whose result WGSL defines exactly. Others may differ between devices in the last bit or the sign of zero.
+/// Whether WGSL defines the operation's result exactly. The results of other operations may differ between devices in
+/// the last bit or in the sign of zero.
 fn is_exact(op: &Op) -> bool {
     match op {
         Op::Unary(op) => {
@@ -143,7 +146,7 @@ fn is_exact(op: &Op) -> bool {
     }
 }
 
-/// Folds an operation whose sources are all constants.
+/// Computes an operation whose sources are all constants.
 fn fold(at: &Operation) -> Option<Rewrite> {
     if !is_exact(at.op()) {
         return None;
@@ -158,7 +161,7 @@ fn fold(at: &Operation) -> Option<Rewrite> {
         Op::Binary(op) => integer((op.row().int)(at.constant(0)? as i64, at.constant(1)? as i64), dtype),
         Op::Cast(_) => {
             let x = at.constant(0)?;
-            // The conversion of a float out of an integer's range depends on the device.
+            // The result of converting a float that is out of the integer's range depends on the device.
             let fits = x.abs() < f64::from(i32::MAX) && (x >= 0.0 || dtype == DType::I32);
             match dtype {
                 DType::F32 => float(x),
@@ -180,7 +183,7 @@ fn reduced_constant(at: &Operation) -> Option<Rewrite> {
         Reduce::Max => return (count > 0).then_some(Rewrite::Constant(x)),
         Reduce::Sum if count == 0 => 0.0,
         Reduce::Sum if dtype.is_float() => {
-            // Partial sums are integers, and exact while f32 represents every integer.
+            // The partial sums are integers. They are exact up to 2^24, because f32 represents all of these integers.
             let sum = x * count as f64;
             (x.fract() == 0.0 && sum.abs() < f64::from(1 << 24) && x.to_bits() != (-0.0f64).to_bits())
                 .then_some(sum)?
@@ -199,7 +202,7 @@ fn times_one(at: &Operation) -> Option<Rewrite> {
 }
 
 fn plus_zero(at: &Operation) -> Option<Rewrite> {
-    // -0 + 0 is 0, so the neutral element of floats is -0. Integers have one zero.
+    // -0 + 0 is 0, so the neutral element of float addition is -0. Integers have only one zero.
     let nothing =
         |i: usize| if at.spec().dtype.is_float() { at.is(i, -0.0) } else { at.constant(i) == Some(0.0) };
     match at.op() {
@@ -216,7 +219,8 @@ fn double_negation(at: &Operation) -> Option<Rewrite> {
     matches!(inner.op(), Op::Unary(other) if other == op).then(|| Rewrite::Same(inner.source(0)))
 }
 
-/// The first cast must be lossless: of a bool, or between integers, which keeps the bits.
+/// Merges two casts into one, or removes both. The first cast must be lossless: from bool, or between integers, which
+/// preserves the bits.
 fn cast_of_cast(at: &Operation) -> Option<Rewrite> {
     let Op::Cast(to) = *at.op() else { return None };
     let inner = at.behind(0)?;
@@ -245,7 +249,8 @@ fn make_alias(graph: &mut PendingGraph, item: usize, others: impl IntoIterator<I
     graph.items[item].sources = others.into_iter().collect();
 }
 
-/// Items that share the memory of an output of the run: the output itself, and those that it is an alias or view of.
+/// Returns for each item whether it shares the memory of an output of the run: it is an output, or an output is an
+/// alias or view of it.
 fn backs_output(graph: &PendingGraph) -> Vec<bool> {
     let mut backs: Vec<bool> = graph.items.iter().map(|item| item.is_output).collect();
     for (i, item) in graph.items.iter().enumerate().rev() {
@@ -256,15 +261,16 @@ fn backs_output(graph: &PendingGraph) -> Vec<bool> {
     backs
 }
 
-/// The first item with each expression.
+/// The first item that computes an expression.
 struct Known {
     item: usize,
     backs_output: bool,
 }
 
-/// Common subexpressions. Equal expressions that are both outputs of the run keep separate memory: if they shared it,
-/// neither could be updated in place. Nodes that `autograd::checkpoint` recomputes are not merged with those of the forward
-/// pass, because these would have to be kept in memory.
+/// Makes an item an alias of an earlier item that computes the same expression. Two items that both share the memory of
+/// an output of the run are not merged: with common memory neither could be updated in place. Nodes that
+/// `autograd::checkpoint` recomputes are not merged with nodes of the forward pass, because the latter would have to
+/// stay in memory.
 fn merge_with_equal(
     graph: &mut PendingGraph,
     i: usize,
@@ -294,7 +300,7 @@ fn merge_with_equal(
     }
 }
 
-/// Follows movement that does not change the shape: `detach` and the operands of decompositions build such nodes.
+/// Follows reshapes that do not change the shape. `detach` and the operands of decompositions create such nodes.
 fn behind_renaming(graph: &PendingGraph, mut source: Output) -> Output {
     loop {
         let item = &graph.items[source.item];
@@ -309,7 +315,7 @@ fn behind_renaming(graph: &PendingGraph, mut source: Output) -> Output {
     }
 }
 
-/// Counts the edges from items that outputs depend on. Other items have no uses.
+/// Counts the uses of each item by items that outputs depend on. Uses by other items are not counted.
 fn count_uses(graph: &mut PendingGraph) {
     graph.items.iter_mut().for_each(|item| item.uses = 0);
     for i in (0..graph.items.len()).rev() {

@@ -1,56 +1,59 @@
-//! The number of parts that a long loop is split into, to stay below the adapter's loop limit and to keep the device busy.
+//! Chooses the number of splits of a long loop: enough to stay below the adapter's loop limit and to keep the device
+//! busy.
 
 use crate::core::limits::{AdapterKind, Limits};
 
-/// Elements per output of a reduction in one stage on a software adapter: up to this length a second stage costs more than
-/// it saves.
+/// Maximum number of elements per output of a single-stage reduction on a software adapter. Up to this length a second
+/// stage costs more than it saves.
 const MAX_SINGLE_STAGE_LEN: usize = 4096;
 
-/// Elements per invocation of a reduction in one stage on a GPU: only for longer loops a second stage saves more time than
-/// its dispatch costs.
+/// Maximum number of elements per invocation of a single-stage reduction on a GPU. Only for longer loops does a second
+/// stage save more time than its dispatch costs.
 const MAX_SINGLE_STAGE_LOOP: usize = 64;
 
-/// Parts of a sum on a GPU. One workgroup adds their results in the second stage.
+/// Maximum number of splits of a reduction on a GPU: one workgroup adds the partial results in the second stage.
 const MAX_PARTS: usize = 1024;
 
-/// Parts of a column sum on a software adapter, of a matrix larger than the cache.
+/// Maximum number of splits of a column sum on a software adapter, for matrices larger than the cache.
 const MAX_TALL_PARTS: usize = 4096;
 
-/// Elements per part on a software adapter.
+/// Minimum number of elements per split on a software adapter.
 const MIN_SOFTWARE_PART_LEN: usize = 256;
 
-/// Elements per invocation on a GPU.
+/// Minimum number of elements per invocation of a split reduction on a GPU.
 const MIN_INVOCATION_ELEMENTS: usize = 16;
 
-/// Partial results that keep the cores of a software adapter busy.
+/// Number of partial results that keeps all cores of a software adapter busy.
 const TARGET_SOFTWARE_PARTS: usize = 1024;
 
-/// Elements of a matrix that fits into a CPU's cache.
+/// Maximum number of elements of a matrix that fits into a CPU's cache.
 const CACHE_ELEMENTS: usize = 1 << 19;
 
-/// Rows per part of a column sum over a matrix larger than the cache: a CPU prefetches about as many streams.
+/// Minimum number of rows per split of a column sum over a matrix larger than the cache. A CPU prefetches about this
+/// many streams at a time.
 const ROWS_PER_PART: usize = 8;
 
-/// Fewer rows are not worth a second stage.
+/// Minimum number of rows of a column sum that is split. With fewer rows a second stage costs more than it saves.
 const MIN_SPLIT_ROWS: usize = 64 * ROWS_PER_PART;
 
-/// Steps of K per part of a product, if K is split to keep a GPU busy.
+/// Minimum number of steps of K per split of a matrix product, if K is split to keep a GPU busy.
 const MIN_SPLIT_K: usize = 1024;
 
-/// Columns per invocation of a column sum on a GPU, which reads them as vectors.
+/// Number of columns that an invocation of a column sum reads on a GPU, as one vector.
 const COLUMNS_PER_INVOCATION: usize = 4;
 
-/// Results per invocation of the smallest tile of a matrix product.
+/// Number of results per invocation with the smallest tile of a matrix product.
 const RESULTS_PER_INVOCATION: usize = 16;
 
-/// Invocations that keep a GPU busy. A large GPU (measured on an NVIDIA H200) needs 2^17 to read memory at full speed; on a
-/// small one the surplus costs little.
+/// Returns the number of invocations that keeps a GPU busy. A large GPU (measured on an NVIDIA H200) needs 2^17 to
+/// reach its full memory bandwidth; on a small one the surplus invocations cost little.
 fn target_invocations(kind: AdapterKind) -> usize {
     if kind == AdapterKind::Discrete { 1 << 17 } else { 1 << 14 }
 }
 
-/// The number of parts, and of invocations per part, for a reduction with `length` elements for each of `outputs`. Its
-/// largest operand has `operand` elements. `rows`: whether the reduced dim is contiguous in memory.
+/// Returns the number of splits, and the number of invocations per split, of a reduction of `length` elements for each
+/// of `outputs`. `operand` is the number of elements of its largest operand. `rows` is true if the reduced dim is
+/// contiguous in memory.
 pub(super) fn reduction_splits(
     limits: &Limits,
     outputs: usize,
@@ -58,7 +61,8 @@ pub(super) fn reduction_splits(
     operand: usize,
     rows: bool,
 ) -> (usize, u32) {
-    // An invocation loops over elements and over blocks of them, in all less than twice the elements.
+    // An invocation runs a loop over blocks of elements and a loop within each block: in total less than two iterations
+    // per element.
     let longest = limits.loop_iterations as usize / 2;
     let is_tall = || !rows && length >= MIN_SPLIT_ROWS && operand > CACHE_ELEMENTS;
     let (lanes, wanted) = match limits.kind {
@@ -80,8 +84,8 @@ pub(super) fn reduction_splits(
     (wanted.max(length.div_ceil(longest * lanes as usize)).max(1), lanes)
 }
 
-/// Invocations per output on a GPU: many for a long row, a few for a column, because a workgroup reads neighbouring columns
-/// together.
+/// Returns the number of invocations per output on a GPU: up to 64 for a contiguous row, but at most 16 for a column,
+/// because a workgroup reads adjacent columns together.
 fn lanes(outputs: usize, length: usize, rows: bool, target: usize) -> u32 {
     match length {
         256.. if rows => 64,
@@ -91,7 +95,7 @@ fn lanes(outputs: usize, length: usize, rows: bool, target: usize) -> u32 {
     }
 }
 
-/// The number of parts of K for a matrix product with `results` results.
+/// Returns the number of splits of K for a matrix product with `results` results.
 pub(super) fn k_splits(limits: &Limits, results: usize, k: usize) -> usize {
     let longest = limits.loop_iterations as usize / 2;
     let wanted = match limits.kind {

@@ -1,8 +1,8 @@
-//! Collapses the dims of each kernel, and splits long loops into two stages: a reduction or product whose loops exceed the
-//! adapter's limit, or that would leave most of the device idle, first writes partial results, which a second kernel
-//! combines.
+//! Collapses the dims of each kernel, and splits long loops into two stages. If the loop of a reduction or matrix
+//! product exceeds the adapter's limit, or would leave most of the device idle, a first kernel writes partial results
+//! and a second kernel combines them.
 //!
-//! In: merged kernels. Out: kernels whose spaces are collapsed and whose splits and lanes are chosen.
+//! In: merged kernels. Out: kernels with collapsed iteration spaces and with their numbers of splits and lanes.
 
 use smallvec::SmallVec;
 
@@ -23,7 +23,8 @@ pub(super) fn split_reductions(mut graph: KernelGraph, limits: &Limits) -> Kerne
     graph
 }
 
-/// The product, and if K is split the sum of the partial products, which comes first.
+/// Splits the K loop of a matrix product if that is necessary or faster. Returns the sum of the partial products (if K
+/// is split), then the product.
 fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph) -> [Option<KernelNode>; 2] {
     let Kernel::MatMul(product, epilogue) = &mut node.kernel else { return [None, Some(node)] };
     let outputs = product.batch[0] * product.batch[1] * product.m * product.n;
@@ -40,21 +41,21 @@ fn split_product(mut node: KernelNode, limits: &Limits, graph: &mut KernelGraph)
     let sum = ReductionKernel::new(SmallVec::from_elem(Reduce::Sum, 1), program, [1], epilogue);
     let sum = KernelNode::new(Kernel::Reduce(sum), reads, node.writes, node.item);
     node.writes = SmallVec::from_elem(partial, 1);
-    // The product itself does not read the epilogue's operands.
+    // The product's kernel has no epilogue now, so it does not read the epilogue's operands.
     if let Kernel::MatMul(product, _) = &node.kernel {
         node.reads.truncate(1 + product.a.read.max(product.b.read));
     }
     [Some(sum), Some(node)]
 }
 
-/// A view with the dims `[outputs, splits]` of partial results whose layout is `[splits, outputs]`, so that invocations of
-/// neighbouring outputs write to neighbouring memory.
+/// Returns a view with the dims `[outputs, splits]` of partial results with the memory layout `[splits, outputs]`, so
+/// that invocations of adjacent outputs write to adjacent memory.
 fn partial_results(splits: usize, outputs: usize) -> View {
     let transpose = Move::Permute(SmallVec::from_slice(&[1, 0]));
     View::contiguous(&[splits, outputs].into()).apply(&transpose).expect("strides express a transpose")
 }
 
-/// The collapsed kernel; a reduction that is split gives two kernels, the second stage first.
+/// Collapses a kernel and, if it is a long reduction, splits it. Returns the kernels, later stages first.
 fn split_reduction(
     mut node: KernelNode,
     limits: &Limits,
@@ -77,8 +78,8 @@ fn split_reduction(
     both
 }
 
-/// Splits a reduction into two kernels: the first writes partial results with the layout `partial`, the second reduces those
-/// over `dims`. Returns the second, then the first.
+/// Splits a reduction into two kernels: the first writes partial results with the layout `partial`, the second reduces
+/// the partial results over `dims`. Returns the second, then the first.
 pub(super) fn stages(
     mut node: KernelNode,
     partial: View,

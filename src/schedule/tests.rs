@@ -1,4 +1,4 @@
-//! What a step costs, by its plan.
+//! Tests of the cost of a step, computed from its kernels.
 
 use super::{PendingGraph, has_kernel, kernels};
 use crate::autograd::grad;
@@ -8,7 +8,8 @@ use crate::ir::{Kernel, MatMul};
 use crate::nn::{GRU, Module};
 use crate::tensor::Tensor;
 
-/// Elements that the kernels of these tensors load, a product's factors each time that it multiplies them.
+/// Returns the number of elements that the kernels of these tensors load. For a matrix product, counts both factors of
+/// every multiplication.
 fn loads(tensors: &[Tensor], limits: &Limits) -> usize {
     let roots = tensors.iter().map(|x| x.node().clone()).collect();
     let graph = PendingGraph::collect(roots, |node| has_kernel(node, limits));
@@ -21,8 +22,8 @@ fn loads(tensors: &[Tensor], limits: &Limits) -> usize {
     kernels(&graph, limits).kernels.iter().map(|node| of(&node.kernel)).sum()
 }
 
-/// Steps are taken from a sequence, and put together to one, forward and backward: a joint that looked at every step for
-/// each element would cost the square of their number.
+/// The model slices the steps from a sequence and concatenates their results, and its backward pass does the same. If a
+/// concatenation read every step for each element, the cost would be quadratic in the number of steps.
 #[test]
 fn a_sequence_costs_what_its_length_does() {
     for storage_buffers in [8, 32] {

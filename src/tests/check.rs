@@ -1,4 +1,4 @@
-//! `WGRAD_CHECK`: kernels broken on purpose are caught, and sound ones are not.
+//! `WGRAD_CHECK`: deliberately incorrect kernels are reported, and correct kernels pass.
 
 use super::common::{self, Host};
 use crate::nn::{Linear, Module};
@@ -10,7 +10,7 @@ fn checked(kind: Option<AdapterKind>) -> Device {
     Device::gpu_with(&GpuOptions { check: true, kind, ..GpuOptions::default() }).unwrap()
 }
 
-/// A checked device whose kernels have one text in place of another.
+/// Opens a checked device that replaces the text `from` by `to` in its kernels.
 fn broken(kind: Option<AdapterKind>, from: &'static str, to: &'static str) -> Device {
     let device = checked(kind);
     let Some(gpu) = device.gpu_backend() else { unreachable!("a GPU") };
@@ -18,7 +18,7 @@ fn broken(kind: Option<AdapterKind>, from: &'static str, to: &'static str) -> De
     device
 }
 
-/// The message names operation, line, element, both values and the tolerance.
+/// Asserts that the error names the operation, the line, the element, both values and the tolerance.
 #[track_caller]
 fn assert_caught(found: Result<Vec<f32>, Error>, name: &str, built: u32, element: usize) {
     let error = found.expect_err("the kernel is broken");
@@ -64,7 +64,7 @@ fn a_dropped_barrier_is_caught() {
     assert_caught(product.to_vec(), "matmul", line, 0);
 }
 
-/// Twice its operand, it says; its kernel forgets the last element.
+/// Doubles its operand. The kernel is deliberately incorrect: it writes 0 to the last element.
 #[derive(Clone, Debug)]
 struct Twice;
 
@@ -102,8 +102,9 @@ fn a_fused_operation_is_compared_with_its_decomposition() {
     assert_caught(twice.to_vec(), "twice", line, 2);
 }
 
-/// Products with epilogues, reductions of two stages, gathers, scatters, masks, random numbers, jumps, fused
-/// operations, in place: all within what rounding explains, and the same bits as without the check.
+/// Products with epilogues, two-stage reductions, gathers, scatters, masks, random numbers, discontinuities, fused
+/// operations and in-place updates: all results are within their error bounds, and are bitwise equal to the results
+/// without the check.
 #[test]
 fn correct_kernels_pass() {
     let run = |device: &Device| {
@@ -122,7 +123,7 @@ fn correct_kernels_pass() {
             values.push(loss.item().unwrap());
         }
         let long = Tensor::rand([300, 200], device);
-        // Realised: a value that is only held may be left uncomputed.
+        // `realize` is needed, because a run may defer a value that only has a handle.
         let floor = (&long * 3.0).floor();
         values.push(floor.realize().unwrap().sum().item().unwrap());
         values.push(long.amax(0, false).sign().sum().item().unwrap());
@@ -142,7 +143,7 @@ fn correct_kernels_pass() {
     }
 }
 
-/// Half of the sums are at a discontinuity, where both sides are allowed; the others are compared.
+/// Half of the sums are at a discontinuity, where the results on both sides are allowed; the other sums are compared.
 #[test]
 fn elements_next_to_a_discontinuity_are_not_checked_but_counted() {
     let device = checked(None);
@@ -157,7 +158,8 @@ fn elements_next_to_a_discontinuity_are_not_checked_but_counted() {
     assert_eq!((after.checked - checked, after.passed_over - passed_over), (64, 0));
 }
 
-/// An index that rounding may have moved selects an element that nothing is known of, and neither is of a maximum.
+/// An index that depends on rounding selects an element with an infinite error bound, so the bound of the maximum is
+/// infinite too.
 #[test]
 fn a_maximum_of_an_unbounded_element_is_not_checked() {
     let device = checked(None);

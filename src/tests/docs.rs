@@ -1,10 +1,10 @@
-//! The public functions document their errors and panics.
+//! Tests that public functions document their errors and panics.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Functions with `#[track_caller]` that do not panic: they only record the caller's line.
+/// Functions with `#[track_caller]` that only record the caller's line and do not panic.
 const NO_PANICS: [&str; 1] = ["scalar"];
 
 #[test]
@@ -39,7 +39,7 @@ fn public_functions_document_errors_and_panics() {
 
 /// The public names of the crate.
 struct Public {
-    /// Paths of files with public modules begin with one of these.
+    /// Path prefixes of the files of public modules.
     modules: Vec<String>,
     /// Types and functions that `lib.rs` exports by name.
     names: BTreeSet<String>,
@@ -70,9 +70,9 @@ impl Public {
 struct Function {
     name: String,
     line: usize,
-    /// The type of the `impl` block around it.
+    /// The type of the surrounding `impl` block.
     of: Option<String>,
-    /// Its comments and attributes.
+    /// The function's comments and attributes.
     docs: String,
     returns_result: bool,
     is_tracked: bool,
@@ -113,7 +113,7 @@ fn functions(text: &str) -> Vec<Function> {
     found
 }
 
-/// The type of an `impl` block, from what follows `impl` in its first line.
+/// Returns the type of an `impl` block, given the text after `impl` in its first line.
 fn implementing(header: &str) -> Option<String> {
     let header = header.split('{').next().unwrap_or_default();
     let of = header.rsplit(" for ").next()?.split_whitespace().last()?;

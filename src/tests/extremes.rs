@@ -1,10 +1,10 @@
-//! What the host knows of indices, against all of them.
+//! Compares the extremes of integers with a search over all integers.
 
 use crate::core::extremes::Extremes;
 
 #[test]
 fn min_and_max_excluding_one_value() {
-    // Every list of up to 5 values from 4, as digits.
+    // Every list of at most 5 of the values 0 to 3, encoded as the digits of a number in base 4.
     for length in 0..=5u32 {
         for code in 0..4i64.pow(length) {
             let values: Vec<i64> = (0..length).map(|digit| code / 4i64.pow(digit) % 4).collect();

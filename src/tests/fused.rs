@@ -1,6 +1,6 @@
-//! The kernels of every fused operation against its decomposition, at the sizes of its samples: outputs, gradients,
-//! second order on the adapter as it is; outputs (the gradients' kernels among them) at WebGPU's default limits, and with
-//! the kernels that real GPUs get.
+//! Compares the kernels of every fused operation with its decomposition on its samples. With the adapter's own limits,
+//! the tests compare outputs, gradients and second-order gradients. With WebGPU's default limits, and with the kernels
+//! for real GPUs, they compare outputs, including the outputs of gradient kernels.
 
 use wgrad::{AdapterKind, Device, Generator, GpuOptions, Tensor};
 
@@ -30,7 +30,7 @@ fn draw(input: &Draw, seed: u64, device: &Device) -> Tensor {
 
 fn every_operation_on(device: &Device, differentiated: bool) {
     for sample in samples() {
-        // What is a gradient itself is differentiated with its operation.
+        // A gradient operation is differentiated in the test of its forward operation.
         let differentiated = differentiated && !sample.op.name().ends_with("_backward");
         let inputs: Vec<Tensor> =
             sample.inputs.iter().zip(1..).map(|(input, seed)| draw(input, seed, device)).collect();
@@ -61,7 +61,8 @@ fn every_operation_is_its_decomposition_with_the_kernels_for_gpus() {
     every_operation_on(&Device::gpu_with(&GpuOptions { kind, ..GpuOptions::default() }).unwrap(), false);
 }
 
-/// Queries that see no key, by a mask of either kind, and one that is NaN: more rows and keys than a tile has.
+/// Tests queries that attend to no key, with a mask of either kind, and a query that is NaN. There are more rows and
+/// keys than in a tile.
 #[test]
 fn attention_by_the_kernels_for_gpus_of_hidden_keys_and_nans() {
     let kind = Some(AdapterKind::Discrete);
@@ -100,7 +101,7 @@ fn attention_by_the_kernels_for_gpus_of_hidden_keys_and_nans() {
     }
 }
 
-/// Else the tests above would compare a decomposition with itself.
+/// Without kernels, the tests above would compare a decomposition with itself.
 #[test]
 fn every_operation_has_kernels_for_its_samples() {
     let mut limits = wgrad::Limits::webgpu();

@@ -1,16 +1,16 @@
-//! Reads the source of the crate: its files, and which of them import which.
+//! Reads the source of the crate: its files, and the imports between them.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// A file names an item that another file defines.
+/// A use of an item that is defined in another file.
 pub struct Import {
     pub from: String,
     pub to: String,
     /// File and line.
     pub at: String,
-    /// The path as it is written.
+    /// The path in the source text.
     pub path: String,
 }
 
@@ -20,7 +20,7 @@ pub struct Modules(BTreeMap<String, Vec<Named>>);
 struct Named {
     path: Vec<String>,
     at: String,
-    /// Whether it is in a `pub use`.
+    /// Whether the path is in a `pub use`.
     is_public: bool,
 }
 
@@ -42,7 +42,7 @@ impl Modules {
         named.filter_map(import).collect()
     }
 
-    /// The module that defines the item of a path, or wgpu. `None` for other crates.
+    /// Returns the module that defines the item of a path, or `wgpu`. Returns `None` for other crates.
     fn resolve(&self, from: &str, path: &[String]) -> Option<String> {
         let (mut at, mut rest) = match path.first()?.as_str() {
             "crate" => (String::new(), &path[1..]),
@@ -64,7 +64,7 @@ impl Modules {
         Some(at)
     }
 
-    /// The module that defines a name which this module re-exports.
+    /// Returns the module that defines a name re-exported by `module`.
     fn exported(&self, module: &str, name: &str) -> Option<String> {
         let reexports = |named: &&Named| {
             named.is_public && named.path.len() > 1 && named.path.last().is_some_and(|last| last == name)
@@ -79,15 +79,15 @@ fn join(module: &str, name: &str) -> String {
 
 /// A file of the crate.
 pub struct SourceFile {
-    /// The module that it defines; empty for the root.
+    /// The module defined by the file; empty for the root.
     pub module: String,
-    /// Its path in the repository.
+    /// The file's path in the repository.
     pub path: String,
-    /// Its code without comments and without items for tests. Each line has the number that it has in the file.
+    /// The file's code without comments and test items, with the same line numbers.
     pub code: String,
 }
 
-/// The files of the crate, without tests.
+/// Reads the files of the crate, without tests.
 pub fn source_files() -> Vec<SourceFile> {
     let mut files = Vec::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut files);
@@ -113,7 +113,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<SourceFile>) {
     }
 }
 
-/// The code without comments and items for tests, with the same line numbers.
+/// Removes comments and test items from the code, and keeps the line numbers.
 fn without_tests(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
     let text = lines.join("\n");
@@ -132,7 +132,7 @@ fn without_tests(text: &str) -> String {
     code
 }
 
-/// The paths in the code: those of `use` items, and all others with `::`.
+/// Finds the paths in the code: the paths in `use` items, and all other paths with `::`.
 fn named(code: &str, file: &str) -> Vec<Named> {
     let mut found = Vec::new();
     let mut lines = code.lines().zip(1..);
@@ -156,7 +156,7 @@ fn named(code: &str, file: &str) -> Vec<Named> {
     found
 }
 
-/// `a::{b, c::{d, e}}` written out: `a::b`, `a::c::d`, `a::c::e`.
+/// Expands `a::{b, c::{d, e}}` to `a::b`, `a::c::d`, `a::c::e`.
 fn expand(tree: &str) -> Vec<String> {
     let Some((prefix, inner)) = tree.split_once('{') else {
         return tree.trim().split(" as ").take(1).map(str::to_owned).collect();

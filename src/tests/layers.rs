@@ -5,35 +5,35 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::imports::{Import, Modules};
 
-/// Each layer, and the layers directly below it. Its files may import from these and from all layers below them.
+/// Each layer, and the layers directly below it. A layer's files may import from all layers below it.
 #[rustfmt::skip]
 const LAYERS: [(&str, &[&str]); 19] = [
-    ("wgpu", &[]),                       // the crate of that name
+    ("wgpu", &[]),                       // the external crate `wgpu`
     ("core", &[]),                       // plain values: shapes, dtypes, limits, errors, random numbers
-    ("graph", &["core"]),                // nodes, views and values; the device as a handle
+    ("graph", &["core"]),                // nodes, views and values; the device handle
     // Layers that build the graph:
-    ("tensor", &["graph"]),              // methods that check shapes and build nodes; what a fused operation is
-    ("autograd", &["tensor"]),           // gradients, which are graph
-    ("ops", &["autograd"]),              // the operations that have kernels of their own
-    // Layers that compute it:
+    ("tensor", &["graph"]),              // methods that check shapes and build nodes; the trait of fused operations
+    ("autograd", &["tensor"]),           // gradients, which extend the graph
+    ("ops", &["autograd"]),              // fused operations, which have their own kernels
+    // Layers that compute the graph:
     ("ir", &["graph"]),                  // kernels and plans: plain data
     ("schedule", &["ir"]),               // from the pending graph to a plan
-    ("backend", &["schedule"]),          // what every backend does
+    ("backend", &["schedule"]),          // the interface of backends
     ("gpu", &["backend", "wgpu"]),       // plans on wgpu
-    ("cpu", &["backend"]),               // the reference
-    ("null", &["backend"]),              // counts
-    // On top of both:
-    ("runtime", &["ops", "gpu", "cpu", "null"]), // the devices: the only layer that knows all backends
+    ("cpu", &["backend"]),               // the CPU reference
+    ("null", &["backend"]),              // the null device, which only counts
+    // The layer above both groups:
+    ("runtime", &["ops", "gpu", "cpu", "null"]), // the devices: the only layer that depends on all backends
     // Built on the public API only:
     ("nn", &["runtime"]),                // layers
-    ("data", &["runtime"]),              // loading
-    ("io", &["nn", "data"]),             // files
+    ("data", &["runtime"]),              // datasets and loaders
+    ("io", &["nn", "data"]),             // saving, loading and checkpoints
     ("optim", &["io"]),                  // optimizers
-    ("metrics", &["io"]),                // values gathered over an epoch
-    ("report", &["core"]),               // what a run shows
+    ("metrics", &["io"]),                // values accumulated over an epoch
+    ("report", &["core"]),               // the output of a run
 ];
 
-/// The most files in an import cycle.
+/// Maximum number of files in an import cycle.
 const MAX_CYCLE_FILES: usize = 8;
 
 #[test]
@@ -52,14 +52,14 @@ fn import_cycles_are_small() {
     assert!(large.is_empty(), "cycles of more than {MAX_CYCLE_FILES} files: {large:#?}");
 }
 
-/// The message for an import that leaves its layer. The root of the crate may import everything.
+/// Returns a message if an import violates the layers. The root of the crate may import everything.
 fn fault(Import { from, to, at, path }: &Import) -> Option<String> {
     let [from, to] = [from, to].map(|module| module.split("::").next().unwrap_or_default());
     let is_wrong = !from.is_empty() && from != to && !layers_below(from).contains(to);
     is_wrong.then(|| format!("{at} imports {path}: the layer {to} is not below {from}"))
 }
 
-/// All layers below a layer.
+/// Returns all layers below a layer.
 fn layers_below(layer: &str) -> BTreeSet<&'static str> {
     let found = LAYERS.iter().find(|(name, _)| *name == layer);
     let (_, below) = found.unwrap_or_else(|| panic!("the list of layers lacks {layer}"));
@@ -68,7 +68,7 @@ fn layers_below(layer: &str) -> BTreeSet<&'static str> {
 
 type ImportGraph<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
 
-/// The groups of files that reach each other by imports, the largest first.
+/// Finds the groups of files that reach each other through imports, largest group first.
 fn cycles(imports: &[Import]) -> Vec<Vec<&str>> {
     let mut edges = ImportGraph::new();
     for import in imports {

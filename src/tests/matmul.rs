@@ -1,16 +1,17 @@
-//! Every variant of the matrix product, also those that this adapter would not choose, against three plain loops.
+//! Compares every variant of the matrix product, including variants that this adapter would not choose, with three
+//! plain loops.
 
 use crate::gpu::matmul::{Costs, Variant};
 use crate::{AdapterKind, Device, Generator, GpuOptions, Tensor, Var};
 
-/// Devices that choose among different variants.
+/// Returns options of devices that choose among different variants.
 fn devices() -> Vec<GpuOptions> {
     let restricted = GpuOptions { restricted: true, ..GpuOptions::default() };
     let of = |kind| GpuOptions { kind: Some(kind), ..GpuOptions::default() };
     vec![of(AdapterKind::Software), restricted, of(AdapterKind::Discrete)]
 }
 
-/// A device of its own for each variant, which can do nothing else.
+/// Runs a test for each variant, on a device whose only variant it is.
 fn each_variant(mut test: impl FnMut(&Device, Variant)) {
     for options in devices() {
         let open = || Device::gpu_with(&options).unwrap_or_else(|error| panic!("{error}"));
@@ -23,11 +24,11 @@ fn each_variant(mut test: impl FnMut(&Device, Variant)) {
     }
 }
 
-/// m, n, k: ones, primes, one tile and a bit, multiples of four that are not multiples of a tile.
+/// Sizes m, n, k: ones, primes, slightly more than one tile, and multiples of four that are not multiples of a tile.
 const SIZES: [[usize; 3]; 7] =
     [[1, 1, 1], [5, 7, 3], [3, 70, 129], [70, 2, 33], [65, 131, 17], [132, 68, 20], [128, 64, 48]];
 
-/// Small whole numbers, whose sums of products are exact: every element is right or wrong.
+/// Returns small integers, whose sums of products are exact, so that results can be compared exactly.
 fn whole_numbers(seed: u64, count: usize) -> Vec<f32> {
     Generator::new(seed).uniform(count).into_iter().map(|x| (x * 16.0).floor() - 8.0).collect()
 }
@@ -36,13 +37,13 @@ fn in_order(data: &[f32], shape: [usize; 2], device: &Device) -> Tensor {
     Tensor::new(data, shape, device)
 }
 
-/// The same matrix, column by column in memory.
+/// Returns the same matrix with a column-major layout in memory.
 fn transposed(data: &[f32], [rows, cols]: [usize; 2], device: &Device) -> Tensor {
     let columns = (0..rows * cols).map(|x| data[x % rows * cols + x / rows]);
     Tensor::new(columns.collect::<Vec<_>>(), [cols, rows], device).t()
 }
 
-/// The same matrix in every third element of a larger one.
+/// Returns the same matrix as every third element of a larger tensor.
 fn strided(data: &[f32], [rows, cols]: [usize; 2], device: &Device) -> Tensor {
     let thirds = data.iter().flat_map(|&x| [f32::NAN, x, f32::NAN]);
     Tensor::new(thirds.collect::<Vec<_>>(), [rows, cols, 3], device).select(2, 1)
@@ -71,7 +72,7 @@ fn every_variant_is_exact_in_every_layout() {
     });
 }
 
-/// A table of costs may differ from machine to machine and from day to day: results must not.
+/// Measured costs may differ between machines and between runs, but results must be the same.
 #[test]
 fn the_choice_among_variants_changes_no_bit() {
     let (m, n, k) = (37, 70, 90);

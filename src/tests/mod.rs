@@ -1,4 +1,5 @@
-//! Tests of private parts: the operation table, fused operations, shaders, and rules about the source (layers, type names).
+//! Tests with access to private items: the operation table, fused operations, shaders, and rules for the source
+//! (layers, type names).
 
 mod check;
 #[path = "../../tests/common/mod.rs"]

@@ -1,6 +1,8 @@
-//! Every row of the operation table, in every layout and every dtype that it accepts: values, gradients, GPU against CPU.
+//! Tests every operation of the table, in every layout and with every dtype that the operation accepts: its values, its
+//! gradients, and the GPU against the CPU.
 //!
-//! The matches below have no wildcard: a row that is added does not compile before its value is said by other means.
+//! The matches below have no wildcard, so a new operation does not compile until the tests have an independent
+//! definition of its value.
 
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_PI_2};
 
@@ -10,7 +12,7 @@ use crate::graph::{Binary, Unary};
 use crate::tensor::elementwise::{binary, unary};
 use crate::{DType, Device, Tensor};
 
-/// The value of a row by other means than the row's own.
+/// Computes the value of an operation independently of the table.
 fn unary_value(op: Unary, x: f64) -> f64 {
     match op {
         Unary::Neg => 0.0 - x,
@@ -34,7 +36,7 @@ fn unary_value(op: Unary, x: f64) -> f64 {
     }
 }
 
-/// `2/√π ∫₀ˣ exp(-t²) dt` in 2,000 steps: the error is about `x h⁴ / 15`, 1e-12 at most.
+/// Computes `2/√π ∫₀ˣ exp(-t²) dt` by Simpson's rule in 2,000 steps. The error is about `x h⁴ / 15`, at most 1e-12.
 fn erf_by_simpson(x: f64) -> f64 {
     let (n, f) = (2000, |t: f64| (-t * t).exp());
     let h = x / f64::from(n);
@@ -58,11 +60,11 @@ fn binary_value(op: Binary, a: f64, b: f64) -> f64 {
     }
 }
 
-/// How far the GPU may be off for operands about 1, and why.
+/// Returns the tolerance of the GPU's results for operands of magnitude 1.
 fn unary_tolerance(op: Unary) -> Tolerance {
     match op {
         Unary::Neg | Unary::Abs | Unary::Sign | Unary::Floor | Unary::Not | Unary::Relu => EXACT,
-        // A few ulp: tests/operations/accuracy.rs says how many.
+        // A few ulp; tests/operations/accuracy.rs has the exact numbers.
         _ => F32,
     }
 }
@@ -70,12 +72,12 @@ fn unary_tolerance(op: Unary) -> Tolerance {
 fn binary_tolerance(op: Binary) -> Tolerance {
     match op {
         Binary::Max | Binary::Min | Binary::Lt | Binary::Eq | Binary::And | Binary::Or => EXACT,
-        // A sum may be computed in another order, by fma, or with a flushed denormal.
+        // The GPU may reorder a sum, use fma, or flush denormals to zero.
         Binary::Add | Binary::Sub | Binary::Mul | Binary::Div | Binary::Pow => F32,
     }
 }
 
-/// Gradients add a few operations to the row's own.
+/// Widens a tolerance for gradients, which have a few additional operations.
 fn wider(tolerance: Tolerance) -> Tolerance {
     Tolerance { atol: tolerance.atol.max(F32.atol) * 4.0, rtol: tolerance.rtol.max(F32.rtol) * 4.0 }
 }
@@ -83,13 +85,13 @@ fn wider(tolerance: Tolerance) -> Tolerance {
 /// The shape of an operand.
 const SHAPE: [usize; 2] = [3, 5];
 
-/// Operands of a row, away from where it jumps or has a kink.
+/// Draws operands of an operation, away from its discontinuities and kinks.
 fn unary_operand(op: Unary, seed: u64, shape: &[usize]) -> Host {
     let drawn = Host::draw(seed, shape, op.row().domain.clone());
     match op {
         Unary::Floor => drawn.map(|x| x.floor() + 0.1 + 0.75 * (x - x.floor())),
         Unary::Sign => drawn.map(|x| if x < 0.0 { x - 0.25 } else { x + 0.25 }),
-        // Both sides of the kink at 0, which the domain stays away from.
+        // Operands on both sides of the kink at 0, which is outside the domain.
         Unary::Relu | Unary::Abs => {
             let mut sign = -1.0;
             let flipped = drawn.data.iter().map(|x| {
@@ -102,11 +104,13 @@ fn unary_operand(op: Unary, seed: u64, shape: &[usize]) -> Host {
     }
 }
 
-/// Two operands whose elements keep apart from one another, whatever broadcasts against what.
+/// Draws two operands. For comparisons, maximum and minimum, no element of one operand is close to any element of the
+/// other operand.
 fn binary_operands(op: Binary, layouts: [Layout; 2]) -> [Host; 2] {
     let domain = op.row().domain.clone();
     let draw = |i: usize| Host::draw(20 + i as u64, &layouts[i].leaf(&SHAPE), domain.clone());
-    // Multiples of 1/8, and multiples of 1/8 and a sixteenth: never closer than 1/16.
+    // Multiples of 1/8 for the first operand, and multiples of 1/8 plus 1/16 for the second: elements are at least 1/16
+    // apart.
     let apart = |x: f64, i: usize| (x * 8.0).round() / 8.0 + i as f64 / 16.0;
     match op {
         Binary::Max | Binary::Min | Binary::Lt | Binary::Eq => [0, 1].map(|i| draw(i).map(|x| apart(x, i))),
@@ -114,7 +118,7 @@ fn binary_operands(op: Binary, layouts: [Layout; 2]) -> [Host; 2] {
     }
 }
 
-/// Between its jumps a row is flat, and what is flat everywhere has jumps.
+/// An operation is marked as discontinuous exactly if its gradient is 0 everywhere.
 #[test]
 fn rows_jump_where_their_gradient_is_zero() {
     let dev = Device::cpu();
@@ -178,7 +182,7 @@ fn binary_rows() {
         for layouts in pairs {
             let name = &format!("{} {layouts:?}", op.row().name);
             let inputs = binary_operands(op, layouts);
-            // An operand of one row of five broadcasts by itself where the other has no elements.
+            // An operand with one row of five elements is not expanded if the other operand is empty.
             let view = |i: usize, x: &Tensor| match layouts[0] {
                 Empty => x.clone(),
                 _ => layouts[i].view(x, &SHAPE),
@@ -204,7 +208,7 @@ fn binary_rows() {
     }
 }
 
-/// A number in place of the second operand or of the first is the same as a tensor full of it.
+/// A number as the first or second operand is equivalent to a tensor filled with this number.
 #[test]
 fn binary_rows_with_a_number() {
     let x = Host::draw(3, &[7], 0.5..3.0);
@@ -224,7 +228,7 @@ fn binary_rows_with_a_number() {
 
 const INTS: [i32; 10] = [0, 1, -1, 2, -7, 46_341, -65_536, i32::MAX, i32::MIN, 123_456_789];
 
-/// Integers wrap, as WGSL's do.
+/// Computes the value of an operation on integers, which wrap as in WGSL.
 fn unary_int(op: Unary, x: i32) -> i32 {
     match op {
         Unary::Neg => x.wrapping_neg(),

@@ -1,5 +1,5 @@
-//! Every WGSL file is a complete, valid program as it stands, and for every value of its overrides that the crate uses.
-//! Needs no GPU.
+//! Every WGSL file is a complete, valid program, both unmodified and with every value of its overrides that the crate
+//! uses. These tests do not need a GPU.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ use crate::ops::{Draw, Launch, Sample, samples};
 /// Values for the overrides of a file.
 type Constants = &'static [(&'static str, f64)];
 
-/// The overrides of each file that is no fused operation's, for CPU adapters and for GPUs.
+/// The overrides of each file that does not belong to a fused operation, for CPU adapters and for GPUs.
 const TEMPLATES: &[(&str, &[Constants])] = &[
     ("elementwise", &[&[("GROUP", 64.0)]]),
     (
@@ -42,7 +42,7 @@ fn read(stem: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The dispatches of a sample.
+/// Returns the dispatches of a sample.
 pub fn launches(sample: &Sample, limits: &Limits) -> Option<Vec<Launch>> {
     let inputs: Vec<Spec> = sample.inputs.iter().map(Draw::spec).collect();
     let outputs = sample.op.outputs(&inputs).expect("a sample fits");
@@ -64,7 +64,7 @@ fn validate(name: &str, source: &ShaderSource, overrides: &[(&str, f64)]) {
         overrides.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
     let (module, _) = process_overrides(&module, &info, None, &constants)
         .unwrap_or_else(|error| panic!("{name} with {overrides:?}: {error}"));
-    // WebGPU's minimum, which every adapter has.
+    // WebGPU guarantees this number of invocations on every adapter.
     let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
     let shared = module.global_variables.iter().filter(|(_, var)| var.space == AddressSpace::WorkGroup);
     let bytes: u32 = shared.map(|(_, var)| module.types[var.ty].inner.size(module.to_ctx())).sum();
@@ -99,7 +99,7 @@ fn every_fused_operation_is_valid_for_its_overrides() {
     }
 }
 
-/// Every kind of adapter, without subgroups and with them.
+/// Iterates over the limits of every kind of adapter, without and with subgroups.
 fn adapters() -> impl Iterator<Item = Limits> {
     let kinds = [AdapterKind::Software, AdapterKind::Integrated, AdapterKind::Discrete];
     let each = kinds.into_iter().flat_map(|kind| [(kind, None), (kind, Some((8, 8)))]);
@@ -115,7 +115,7 @@ fn a_reduction_by_subgroups_is_valid() {
     validate("reduce_subgroups", &source, &[("GROUP", 64.0), ("LANES", 64.0)]);
 }
 
-/// What a template has as it stands, as so many kernels in one dispatch.
+/// Batches `kernels` copies of a template's default kernel into one dispatch.
 fn batch(template: ShaderSource, params: &[&str], kernels: usize) -> ShaderSource {
     let text = template.render_without_common();
     let part = |k: usize| {
@@ -163,7 +163,7 @@ fn every_file_is_used() {
     }
 }
 
-/// What a variant has in its hooks; what a kernel has around them.
+/// Returns the texts inside the hooks of a variant, or the texts outside the hooks of a kernel.
 fn pieces(text: &str) -> Vec<&str> {
     let (mut pieces, mut rest) = (Vec::new(), text);
     while let Some((before, _)) = rest.split_once("// hook ") {
@@ -187,7 +187,8 @@ fn stems() -> Vec<String> {
     names.map(|name| name.strip_suffix(".wgsl").expect("only WGSL files are here").to_owned()).collect()
 }
 
-/// WGSL lets these built-ins be far off. `math.wgsl` has better ones, with an underscore behind the name.
+/// WGSL allows large errors for these built-ins. `math.wgsl` has accurate replacements, named with a trailing
+/// underscore.
 #[test]
 fn inaccurate_built_ins_are_not_called() {
     let inaccurate = ["exp", "exp2", "log", "log2", "pow", "sin", "cos", "tan", "tanh", "sinh", "cosh"];

@@ -1,4 +1,5 @@
-//! Rows where tolerances say nothing: exact ties, jumps, zeros, infinities and NaN. CPU and GPU alike.
+//! Tests operations of the table on operands for which results must be exact: ties, discontinuities, zeros, infinities
+//! and NaN, on the CPU and the GPU.
 
 use super::common::{EXACT, F32, Host, SUMS, gpu};
 use crate::graph::{Binary, Unary};
@@ -82,7 +83,7 @@ fn binary_specials() {
     }
 }
 
-/// NaN equals nothing and is in no order; what is composed of comparisons says the same.
+/// NaN is unordered and not equal to any value, and operations composed of comparisons are consistent with these rules.
 #[test]
 fn nan_compares_as_ieee_says() {
     for device in devices() {
@@ -102,7 +103,7 @@ fn nan_compares_as_ieee_says() {
     }
 }
 
-/// Where two operands tie they share the gradient, and at its kink a row's gradient is 0.
+/// Equal operands share the gradient, and an operation's gradient at its kink is 0.
 #[test]
 fn gradients_at_ties() {
     type Loss = fn(&Tensor, &Tensor) -> Tensor;

@@ -1,4 +1,4 @@
-//! Each type name of the crate is defined once, so that a name always means the same type.
+//! Each type name of the crate is defined once, so that a name always refers to the same type.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn a_definition_is_recognized() {
     assert_eq!(defined_type("struct Element { x: f32, y: f32 }"), None, "WGSL in a string");
 }
 
-/// The name of the type that a line defines.
+/// Returns the name of the type that a line defines.
 fn defined_type(line: &str) -> Option<&str> {
     let visibility = line.trim_start();
     let item = match visibility.strip_prefix("pub") {

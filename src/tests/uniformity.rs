@@ -1,9 +1,8 @@
-//! WGSL's uniformity analysis, on naga's intermediate representation: which barriers and subgroup operations some invocations
-//! of a workgroup may execute without the others. naga's own analysis lets most of them pass.
+//! WGSL's uniformity analysis, on naga's intermediate representation: finds barriers and subgroup operations that only
+//! some invocations of a workgroup may execute. naga's own analysis accepts most of these.
 //!
-//! A function is analyzed once, with its parameters unknown. A value depends on a set of parameters, or on something that
-//! differs between invocations. A local variable depends on everything that is ever stored to it, and on the conditions of
-//! the stores.
+//! A function is analyzed once, with unknown parameters. A value depends on a set of parameters, and may vary between
+//! invocations. A local variable depends on all values that are stored to it, and on the conditions of the stores.
 
 use std::collections::HashMap;
 
@@ -12,27 +11,28 @@ use naga::{
     LocalVariable, Module, Statement, StorageAccess, TypeInner,
 };
 
-/// What a value depends on, a bit for each parameter.
+/// The dependencies of a value: one bit for each parameter.
 type Causes = u64;
 
-/// Something that differs between the invocations of a workgroup.
+/// The bit of values that vary between the invocations of a workgroup.
 const VARYING: Causes = 1 << 63;
 
-/// What callers must know of a function.
+/// The summary of a function for the analysis of its callers.
 struct Summary {
     result: Causes,
-    /// What is stored through its pointers.
+    /// The dependencies of all values stored through the function's pointer parameters.
     stored: Causes,
-    /// What decides whether its barriers and subgroup operations are executed, if it has any.
+    /// The dependencies of the conditions under which the function's barriers and subgroup operations are executed;
+    /// `None` if the function has neither.
     synchronized: Option<Causes>,
 }
 
-/// The functions of a valid module that synchronize invocations in control flow which differs between them.
+/// Returns the functions of a valid module that synchronize invocations in non-uniform control flow.
 pub fn faults(module: &Module) -> Vec<String> {
     let mut summaries: Vec<Summary> = Vec::new();
     let mut faults = Vec::new();
     let entries = module.entry_points.iter().map(|entry| (&entry.function, true));
-    // A function stands behind those that it calls.
+    // A function is listed after its callees.
     for (function, is_entry) in module.functions.iter().map(|(_, function)| (function, false)).chain(entries)
     {
         let summary = Analysis::new(module, function, is_entry, &summaries).run();
@@ -44,7 +44,7 @@ pub fn faults(module: &Module) -> Vec<String> {
     faults
 }
 
-/// How control flow may leave a statement early, and what decides it.
+/// The ways in which control flow may leave a statement early, with the dependencies of their conditions.
 #[derive(Clone, Copy, Default)]
 struct Exits {
     breaks: Causes,
@@ -94,7 +94,7 @@ impl<'a> Analysis<'a> {
     }
 
     fn run(mut self) -> Summary {
-        // What variables depend on only grows, until nothing changes.
+        // Iterates to a fixed point: the dependencies of variables only grow.
         loop {
             let before = (self.locals.clone(), self.calls.clone(), self.summary.stored);
             self.block(&self.function.body, 0);
@@ -130,7 +130,7 @@ impl<'a> Analysis<'a> {
                 return Exits { breaks: 0, ..exits };
             }
             Statement::Loop { body, continuing, break_if } => {
-                // Those that left do not come back to its head.
+                // Invocations that have left the loop do not return to its head.
                 let mut left = 0;
                 loop {
                     let flow = flow | left;
@@ -187,7 +187,7 @@ impl<'a> Analysis<'a> {
         *self.summary.synchronized.get_or_insert(0) |= flow;
     }
 
-    /// Whether an argument is a pointer to a local variable, or one that was passed on.
+    /// Whether an argument is a pointer to a local variable or a pointer parameter.
     fn is_pointer(&self, value: Handle<Expression>) -> bool {
         let parameter =
             |i: u32| self.module.types[self.function.arguments[i as usize].ty].inner.pointer_space();
@@ -197,7 +197,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// The local variable that a pointer points into.
+    /// Returns the local variable into which a pointer points.
     fn local(&self, pointer: Handle<Expression>) -> Option<Handle<LocalVariable>> {
         match self.expressions[pointer] {
             Expression::LocalVariable(local) => Some(local),
@@ -214,7 +214,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// What decides which element a pointer points to.
+    /// Returns the dependencies of the indices in a pointer.
     fn index_causes(&self, pointer: Handle<Expression>) -> Causes {
         match self.expressions[pointer] {
             Expression::Access { base, index } => self.index_causes(base) | self.causes(index),
@@ -223,7 +223,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// What a value, or what a pointer points to, depends on.
+    /// Returns the dependencies of a value, or of the value to which a pointer points.
     fn causes(&self, value: Handle<Expression>) -> Causes {
         let all =
             |values: &[Handle<Expression>]| values.iter().fold(0, |all, &value| all | self.causes(value));
@@ -271,7 +271,8 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// A struct of built-ins is uniform if all of them are.
+    /// Returns the dependencies of an entry point's argument. A struct of built-ins is uniform if all its built-ins are
+    /// uniform.
     fn input(&self, argument: &FunctionArgument) -> Causes {
         let is_uniform = |binding: &Option<Binding>| {
             use BuiltIn::{NumSubgroups, NumWorkGroups, SubgroupSize, WorkGroupId};

@@ -22,22 +22,22 @@ pub struct Idx {
     pub data: Vec<u8>,
 }
 
-/// The element type "unsigned byte". Images and labels have no other type.
+/// The code of the element type "unsigned byte", the only type of images and labels.
 const UNSIGNED_BYTE: u8 = 0x08;
 
 /// Reads an IDX file of bytes. It may be compressed with gzip.
 ///
 /// # Errors
 ///
-/// Returns [`Error::File`] if the file cannot be read, is not an IDX file of bytes, or has another size than its header
-/// says.
+/// Returns [`Error::File`] if the file cannot be read, is not an IDX file of bytes, or if its size differs from the
+/// size in its header.
 pub fn read_idx(path: impl AsRef<Path>) -> Result<Idx, Error> {
     let path = path.as_ref();
     let parsed = open(path).map_err(|error| error.to_string()).and_then(|mut file| parse(&mut file));
     parsed.map_err(|reason| file_error(path, reason))
 }
 
-/// The contents of the file, decompressed if it begins with the gzip magic number.
+/// Opens the file, with decompression if it begins with the gzip magic number.
 fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::new(File::open(path)?);
     let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
@@ -64,8 +64,8 @@ fn parse(file: &mut dyn Read) -> Result<Idx, String> {
     let Some(promised) = promised.filter(|&bytes| bytes < u64::MAX) else {
         return Err(format!("the shape {shape:?} is too large"));
     };
-    // Reads at most one byte more than the header says, which is enough to detect surplus bytes. Memory is allocated
-    // only for bytes that exist.
+    // Reads at most one byte more than the size in the header, which is enough to detect surplus bytes. Memory is
+    // allocated only for bytes that exist.
     let mut data = Vec::new();
     file.take(promised + 1).read_to_end(&mut data).map_err(|error| error.to_string())?;
     match data.len() as u64 {
@@ -115,7 +115,7 @@ fn pair(folder: &Path, part: &str) -> Result<(Images, Column<i32>), Error> {
     Ok((Images::new(images.data, [1, height, width]), classes))
 }
 
-/// The file with this name, or its `.gz` version.
+/// Returns the path of the file with this name, or of its `.gz` version.
 fn find(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let candidates = [folder.join(name), folder.join(format!("{name}.gz"))];
     let found = candidates.into_iter().find(|path| path.exists());

@@ -13,7 +13,7 @@ use crate::core::error::Error;
 use crate::core::files::file_error;
 use std::path::Path;
 
-/// Class numbers from 0 to 9 as a column.
+/// Converts class numbers from 0 to 9 to a column.
 fn ten_classes(path: &Path, labels: impl Iterator<Item = u8>) -> Result<Column<i32>, Error> {
     let label = |(i, label): (usize, u8)| match label {
         0..10 => Ok(i32::from(label)),

@@ -42,12 +42,12 @@ pub fn read_csv(path: impl AsRef<Path>) -> Result<Table, Error> {
 }
 
 impl Table {
-    /// The names of the columns.
+    /// Returns the names of the columns.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The number of rows below the header.
+    /// Returns the number of rows below the header.
     pub fn len(&self) -> usize {
         self.rows.len()
     }

@@ -1,42 +1,43 @@
-//! Dispatches of generated kernels: of one, or of several small ones from the same template.
+//! Dispatches of generated kernels: of one kernel, or of several small ones from the same template.
 //!
-//! In: kernels whose own names differ. Out: one program, in which each workgroup selects its kernel by its index, so that all
-//! of a workgroup take the same branch. That costs a GPU nothing; a CPU adapter may walk through the other branches too, but not
-//! through their loops.
+//! In: kernels with distinct declaration names. Out: one program, in which each workgroup selects its kernel by the
+//! workgroup index, so that control flow is uniform. That costs a GPU nothing; a CPU adapter may also execute the other
+//! branches, but not their loops.
 
 use std::fmt::Write;
 
 use super::{GeneratedKernel, UniformWord};
 use crate::graph::ShaderSource;
 
-/// A kernel that was generated, and may share its dispatch.
+/// A generated kernel, which may share its dispatch with others.
 pub(crate) struct KernelPart {
     /// The template, with hooks `bindings`, `kernel` and `call`.
     pub template: ShaderSource,
-    /// What ends the names of this kernel's declarations.
+    /// The suffix of the names of this kernel's declarations.
     pub suffix: String,
-    /// What the hook `kernel` has for it.
+    /// Its text for the hook `kernel`.
     pub code: String,
-    /// The members of its uniform block, and their values.
+    /// The members of its uniform block; `words` are their values.
     pub params: String,
     pub words: Vec<UniformWord>,
-    /// Its storage variables, without attributes; for each the slot, and whether it is written.
+    /// Its storage variables, without attributes; `bindings` has the slot of each, and whether it is written.
     pub storage: Vec<String>,
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
 }
 
-/// The suffix of kernel `k` of a batch: that of a single kernel is empty.
+/// The suffix of kernel `k` of a batch. A single kernel has an empty suffix.
 pub(crate) fn suffix(k: usize, kernels: usize) -> String {
     if kernels == 1 { String::new() } else { format!("_{k}") }
 }
 
-/// A template's text with a kernel's own names, which end in `_0` there.
+/// A template's text for one kernel: replaces `_0`, which ends the names of a kernel's declarations in a template.
 pub(crate) fn with_suffix(text: &str, suffix: &str) -> String {
     text.replace("_0", suffix)
 }
 
-/// The program of all kernels. Its uniforms begin with where the workgroups of each end, if there are several.
+/// One program with all kernels. If there are several, its uniforms begin with the index at which each kernel's
+/// workgroups end.
 pub(crate) fn batch_kernels(kernels: Vec<KernelPart>, workgroups: &[usize]) -> GeneratedKernel {
     let template = kernels[0].template.clone();
     assert!(kernels.iter().all(|kernel| kernel.template == template), "kernels of one template");

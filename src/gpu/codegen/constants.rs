@@ -1,4 +1,4 @@
-//! Numbers that the library wrote, in a kernel's text or among its uniforms.
+//! The constants of a program, as literals in a kernel's text or as uniforms.
 
 use super::{UniformWord, Writer};
 use crate::core::dtype::DType;
@@ -6,9 +6,9 @@ use crate::graph::{Binary, Unary};
 use crate::ir::{Inst, Program, Reg};
 
 impl Writer<'_> {
-    /// A number that the library wrote. Few are text; the others would make a kernel for every 1/n. A driver may take
-    /// `x * 0.0` for 0 and `x + 0.0` for `x`, which they are not for NaN, infinities and -0: an `operand` of arithmetic
-    /// that is 0 is a uniform.
+    /// The expression of a constant. Only a few constants are literals: the others are uniforms, so that 1/n does not
+    /// need a new kernel for each n. A driver may fold `x * 0.0` to 0 and `x + 0.0` to `x`, which is wrong for NaN,
+    /// infinities and negative zero, so a 0 that is an `operand` of arithmetic is a uniform too.
     pub(super) fn number(&mut self, x: f64, dtype: DType, operand: bool) -> String {
         let name = format!("c{}", self.words.len());
         let is_text = match x {
@@ -25,7 +25,7 @@ impl Writer<'_> {
     }
 }
 
-/// Whether a register is added, subtracted, multiplied or divided.
+/// Whether a register is an operand of an addition, subtraction, multiplication, division or reciprocal.
 pub(super) fn is_arithmetic_operand(program: &Program, register: Reg) -> bool {
     program.code.iter().any(|inst| match inst {
         Inst::Binary(Binary::Add | Binary::Sub | Binary::Mul | Binary::Div, a, b, _) => {
@@ -36,7 +36,7 @@ pub(super) fn is_arithmetic_operand(program: &Program, register: Reg) -> bool {
     })
 }
 
-/// A zero in a register.
+/// The literal 0 of a register's type.
 pub(super) fn zero(dtype: DType) -> &'static str {
     match dtype {
         DType::F32 => "0.0",

@@ -1,9 +1,10 @@
-//! WGSL from plans: the templates in `shaders/` with their hooks filled in, and the words of their uniform blocks.
+//! Generates WGSL from plans: fills the hooks of the templates in `shaders/`, and lists the words of the uniform
+//! blocks.
 //!
-//! The text holds no sizes: sizes, strides and offsets are uniforms, so shapes that differ share a kernel. What is text
-//! is the pattern: the operations, the collapsed rank, whether an operand is read contiguously, at one index, or by strides,
-//! and whether the kernel is vectorized (`vec4`). `schedule` has proven every index to be in its buffer; only the indices
-//! that a tensor holds are checked.
+//! The text contains no sizes: sizes, strides and offsets are uniforms, so different shapes share a kernel. The text
+//! depends on the operations, on the collapsed rank, on whether an operand is read contiguously, at one index, or by
+//! strides, and on whether the kernel is vectorized (`vec4`). `schedule` has proven that every index is within its
+//! buffer; the kernels check only indices that come from a tensor.
 
 mod batch;
 mod constants;
@@ -27,7 +28,7 @@ const REDUCE_SUBGROUPS: &str = include_str!("../../../shaders/reduce_subgroups.w
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum UniformWord {
     Fixed(u32),
-    /// The user's number on an item of the pending graph.
+    /// The value of a scalar item of the pending graph.
     Scalar {
         item: usize,
         dtype: DType,
@@ -37,12 +38,12 @@ pub(crate) enum UniformWord {
         item: usize,
         part: usize,
     },
-    /// A fused item's scalar.
+    /// A scalar attribute of a fused operation.
     Attribute {
         item: usize,
         scalar: usize,
     },
-    /// The number by which a fault is traced to an item's line.
+    /// The number that identifies an item's source line when it reports a fault.
     Site {
         item: usize,
     },
@@ -52,13 +53,13 @@ pub(crate) enum UniformWord {
 pub(crate) struct GeneratedKernel {
     pub source: ShaderSource,
     pub words: Vec<UniformWord>,
-    /// For each slot bound: whether it is written.
+    /// The bound slots, and whether each is written.
     pub bindings: Vec<(usize, bool)>,
     pub faults: bool,
 }
 
-/// A kernel over the program's space, and how many elements, or vec4 of them, it computes. `reads` and `writes` are the
-/// slots of the step; `suffix` ends the names of the kernel's declarations.
+/// An elementwise kernel over the program's space, and the number of invocations it needs: one per element, or per
+/// vec4. `reads` and `writes` are the slots of the step; `suffix` ends the names of the kernel's declarations.
 pub(crate) fn elementwise(
     program: &Program,
     reads: &[usize],
@@ -74,8 +75,8 @@ pub(crate) fn elementwise(
     (writer.part(ShaderSource::new(ELEMENTWISE).with_workgroup(false), &[("element", element)]), len)
 }
 
-/// One stage of a reduction, and how many partial results, or vec4 of them, it computes. With `subgroups` the lanes of a
-/// workgroup belong to one output.
+/// One stage of a reduction, and the number of partial results (or vec4 of them) that it computes. With `subgroups`,
+/// all lanes of a workgroup belong to one output.
 pub(crate) fn reduce(
     reduction: &ReductionKernel,
     reads: &[usize],
@@ -121,7 +122,7 @@ pub(crate) fn reduce(
     }
     let [members, identity, combined, shuffled] =
         [members, identities, combined, shuffled].map(|list| list.join(", "));
-    // Of an element; of one of the four columns if those are reduced together.
+    // The type of one element, or of one column if four columns are reduced together.
     let (one, element) = (if columns { "Column" } else { "Element" }, format!("Element{suffix}"));
     let (ty, function) = (format!("{one}{suffix}"), if columns { "_of_column" } else { "" });
     let mut code = format!(
@@ -170,7 +171,7 @@ pub(crate) fn reduce(
     (writer.part(template, &fills), outputs * splits)
 }
 
-/// Four columns side by side are reduced together.
+/// The declarations of a kernel that reduces four neighbouring columns together.
 const FOUR_COLUMNS: &str = "\
 struct Element_0 { x: Column_0, y: Column_0, z: Column_0, w: Column_0 }
 fn identity_0() -> Element_0 {
@@ -189,8 +190,8 @@ fn store_0(i: u32, a: Element_0) {
 }
 ";
 
-/// What a product of matrices does with each result: the words of its uniforms after the product's own, and the hooks
-/// `params` and `result`. Its bindings follow those of the operands, from 3 on.
+/// The epilogue of a matrix product: the texts of the hooks `params` and `result`, and the words that follow the
+/// product's own uniforms. Its bindings follow those of the operands, from 3 on.
 pub(super) struct Epilogue {
     pub params: String,
     pub result: String,
@@ -209,7 +210,7 @@ pub(super) fn epilogue(program: &Program, reads: &[usize], writes: &[usize]) -> 
     Epilogue { params, result, words: writer.words, bindings, faults }
 }
 
-/// A buffer that is bound.
+/// A bound buffer.
 struct Slot {
     number: usize,
     storage: &'static str,
@@ -219,18 +220,18 @@ struct Slot {
 }
 
 struct Writer<'a> {
-    /// What is written at the moment.
+    /// The program that is being generated: the main program, then its epilogue.
     program: &'a Program,
-    /// Before the names of its parameters.
+    /// The prefix of the program's uniform names.
     prefix: &'static str,
-    /// Behind the names of the kernel's declarations.
+    /// The suffix of the names of the kernel's declarations.
     suffix: &'a str,
     faults: bool,
     reads: &'a [usize],
     /// In binding order.
     slots: Vec<Slot>,
     writes: &'a [usize],
-    /// The dim along which it is vectorized.
+    /// The dim along which the program is vectorized.
     vec4_dim: Option<usize>,
     params: String,
     words: Vec<UniformWord>,
@@ -248,7 +249,7 @@ impl<'a> Writer<'a> {
         writer.targets(writes, program, &program.results, vec4_dim.is_some())
     }
 
-    /// A program that reduces, and its epilogue.
+    /// A writer for a reduction and its epilogue.
     fn of_reduction(
         reduction: &'a ReductionKernel,
         reads: &'a [usize],
@@ -266,7 +267,7 @@ impl<'a> Writer<'a> {
         writer.targets(later, last, results, false)
     }
 
-    /// With the programs' operands bound. The first program is the one that may be vectorized.
+    /// A writer with the programs' operands bound. Only the first program may be vectorized.
     fn bound(
         programs: &[&'a Program],
         reads: &'a [usize],
@@ -293,7 +294,7 @@ impl<'a> Writer<'a> {
         Writer { program, prefix: "", suffix, faults, reads, slots, writes, vec4_dim, params, words }
     }
 
-    /// With results of a program bound.
+    /// Binds results of a program.
     fn targets(mut self, slots: &[usize], program: &Program, results: &[Reg], vectors: bool) -> Self {
         for (&number, &result) in slots.iter().zip(results) {
             let storage = program.dtype(result).storage();
@@ -308,8 +309,8 @@ impl<'a> Writer<'a> {
         self
     }
 
-    /// Stores the first results, which are no accumulators, at the current index. `linear` is as for `compute_vec4` and
-    /// `load`.
+    /// Stores the elementwise outputs, which are the first results, at the current index. `linear` is as in
+    /// `compute_vec4` and `load`.
     fn elementwise_outputs(&mut self, out: &mut String, slots: &[usize], linear: &str) {
         let program = self.program;
         let Some(layout) = &program.layout else { return };
@@ -325,7 +326,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The body of a function that stores the accumulators at index `i`, through the epilogue if there is one.
+    /// The body of a function that stores the accumulators, or the results of their epilogue, at index `i`.
     fn store(
         &mut self,
         epilogue: Option<&'a Program>,
@@ -345,7 +346,7 @@ impl<'a> Writer<'a> {
         body
     }
 
-    /// The epilogue at index `i`.
+    /// Generates the epilogue at index `i`. The writer then stays on the epilogue's program.
     fn epilogue(&mut self, body: &mut String, epilogue: &'a Program, accumulator: impl Fn(usize) -> String) {
         (self.program, self.prefix, self.vec4_dim) = (epilogue, "e_", None);
         for inst in &epilogue.code {
@@ -371,7 +372,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Adds a member to the uniform block.
+    /// Adds a member to the uniform block, and returns its expression.
     fn param(&mut self, name: &str, ty: &str, word: UniformWord) -> String {
         let name = format!("{}{name}{}", self.prefix, self.suffix);
         write!(self.params, "{name}: {ty}, ").expect("a string takes text");
@@ -398,7 +399,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Where a view points at the current coordinates, as an i32.
+    /// The offset of a view at the current coordinates, as an i32.
     fn offset(&mut self, name: &str, view: &View) -> String {
         let mut text =
             self.param(&format!("{name}_at"), "i32", UniformWord::Fixed(view.offset as i32 as u32));
@@ -430,7 +431,7 @@ impl<'a> Writer<'a> {
         Some(if tests.is_empty() { "false".into() } else { tests.join(" && ") })
     }
 
-    /// One element; zero outside the mask. `linear` is the expression of the current index.
+    /// The element of load `i`; zero outside the mask. `linear` is the expression of the current index.
     fn load(&mut self, i: usize, linear: &str) -> String {
         let load = &self.program.loads[i];
         let (view, dtype, name) = (&load.view, load.dtype, format!("l{i}"));
@@ -449,7 +450,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// The program's instructions, each a `let`. `linear` is the expression of the current index, if that is not `i`.
+    /// Generates a `let` for each instruction of the program. `linear` is the expression of the current index, `i` by
+    /// default.
     fn code(&mut self, out: &mut String, linear: Option<&str>) {
         let linear = linear.unwrap_or("i");
         let program = self.program;
@@ -506,7 +508,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Notes a fault unless the index is below the size; the name of what tells whether it is.
+    /// Generates code that reports a fault unless the index is below the size. Returns the name of the result of the
+    /// check.
     fn check(&mut self, out: &mut String, n: usize, item: usize, index: usize, size: usize) -> String {
         let size = self.param(&format!("f{n}_size"), "u32", UniformWord::Fixed(size as u32));
         let site = self.param(&format!("f{n}_site"), "u32", UniformWord::Site { item });
@@ -518,7 +521,7 @@ impl<'a> Writer<'a> {
         format!("fine{n}")
     }
 
-    /// The element that the index names; NaN (0 for integers) if there is none.
+    /// The element at the index; NaN (0 for integers) if the index is out of bounds.
     fn gather(&mut self, n: usize, load: usize, index: usize, stride: isize, fine: &str) -> String {
         let Load { read, dtype, view } = &self.program.loads[load];
         let (slot, name) = (self.reads[*read], format!("g{n}"));
@@ -542,7 +545,7 @@ impl<'a> Writer<'a> {
         body + "}\n"
     }
 
-    /// The program at index `i`, and its results stored there.
+    /// Generates the program at index `i`, and stores its results there.
     fn elements(&mut self, body: &mut String) {
         if self.needs_coordinates() {
             self.coordinates(body, "i", 0..self.program.space.rank());
@@ -574,7 +577,7 @@ impl<'a> Writer<'a> {
         self.slots.iter().map(|slot| (slot.number, slot.written)).collect()
     }
 
-    /// The kernel with what was written, which fills hooks in the template's hook `kernel`.
+    /// The finished kernel. `fills` are the texts of hooks inside the template's hook `kernel`.
     fn part(self, template: ShaderSource, fills: &[(&'static str, String)]) -> KernelPart {
         let text = template.render_without_common();
         let kernel = ShaderSource::new(with_suffix(&text[hook(&text, "kernel")], self.suffix));

@@ -1,5 +1,6 @@
-//! Vectorized code: four neighbours are loaded, and their results stored, as one vec4. An access costs a GPU about the same
-//! for one element as for four, and a CPU adapter, which makes each in a loop over its lanes, far more than arithmetic.
+//! Vectorized code: loads four neighbours, and stores their results, as one vec4. On a GPU an access costs about the
+//! same for four elements as for one. On a CPU adapter, which loops over its lanes for each access, it costs far more
+//! than arithmetic.
 
 use std::fmt::Write;
 
@@ -8,13 +9,13 @@ use crate::graph::View;
 
 pub(super) const LANES: [&str; 4] = ["x", "y", "z", "w"];
 
-/// Whether neighbours along the dim are neighbours in memory, rather than one element.
+/// Whether neighbours along the dim are adjacent in memory. Otherwise, in a vectorized kernel, they are one element.
 pub(super) fn is_vector(view: &View, dim: usize) -> bool {
     view.strides.get(dim) == Some(&1)
 }
 
 impl Writer<'_> {
-    /// An elementwise program on four neighbours.
+    /// An elementwise kernel's function that computes four neighbours.
     pub(super) fn vec4_element(&mut self) -> String {
         let mut text = self.compute_function() + &format!("fn element{}(i: u32) {{\n", self.suffix);
         if self.needs_coordinates() {
@@ -25,7 +26,7 @@ impl Writer<'_> {
         text + "}\n"
     }
 
-    /// Stores the first results of four neighbours to their slots, each as the vec4 `linear`.
+    /// Stores the first results of four neighbours to the slots, as the vec4 at index `linear`.
     pub(super) fn store_vec4(&self, out: &mut String, slots: &[usize], linear: &str) {
         for (i, &slot) in slots.iter().enumerate() {
             let lanes = LANES.map(|lane| self.result_dtype(i).store(&format!("{lane}.r{i}"))).join(", ");
@@ -34,8 +35,8 @@ impl Writer<'_> {
         }
     }
 
-    /// The function `compute`: the program at one index, from its coordinates if they matter and from its operands. It
-    /// returns `Results`.
+    /// The function `compute`: runs the program at one index, and returns `Results`. Its arguments are the coordinates,
+    /// if the program uses them, and the loaded operands.
     pub(super) fn compute_function(&mut self) -> String {
         let (program, suffix) = (self.program, self.suffix);
         let members =
@@ -56,8 +57,8 @@ impl Writer<'_> {
         )
     }
 
-    /// Loads what four neighbours need, and computes each: `x`, `y`, `z` and `w`. Of what is read in order they need the
-    /// vec4 `linear`.
+    /// Loads the operands of four neighbours and computes each of them: `x`, `y`, `z` and `w`. `linear` is the index of
+    /// the vec4 in a contiguous operand.
     pub(super) fn compute_vec4(&mut self, out: &mut String, linear: &str) {
         let (program, dim) = (self.program, self.vec4_dim.expect("the kernel is vectorized"));
         for (i, load) in program.loads.iter().enumerate() {
@@ -96,7 +97,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Whether anything depends on the coordinates of an index.
+    /// Whether the generated code may use the coordinates of an index.
     pub(super) fn needs_coordinates(&self) -> bool {
         self.program.uses_coordinates() || self.program.can_fault() || !self.program.is_plain()
     }

@@ -1,7 +1,7 @@
-//! Which kernel computes a matrix product.
+//! Selects the kernel for a matrix product.
 //!
-//! In: a product, the adapter's limits, and what each variant costs there. Out: WGSL and uniforms. Must not know what is
-//! around the product.
+//! In: a product, the adapter's limits, and the cost of each variant. Out: WGSL and uniforms. Must not depend on the
+//! rest of the graph.
 //!
 //! | adapter | variants |
 //! |---|---|
@@ -10,8 +10,9 @@
 //! | discrete | tiled 128 x 128, 64 x 128, 64 x 64 and 32 x 32, skinny |
 //! | integrated, other | tiled 64 x 64 and 32 x 32, skinny |
 //!
-//! Skinny is for up to four rows or columns; among the others the one that costs least is taken. All but skinny add up in
-//! one order, so that the choice changes no bit. The operands change places where Cᵀ = Bᵀ Aᵀ suits a tile better.
+//! On a GPU, skinny computes products with up to four rows or columns; otherwise the cheapest of the other variants is
+//! selected. The others all sum in the same order, so the selection among them does not change the result. If the
+//! transposed product Cᵀ = Bᵀ Aᵀ is cheaper, it is computed instead.
 
 mod text;
 
@@ -23,7 +24,7 @@ use crate::core::limits::{AdapterKind, Limits};
 use crate::graph::ShaderSource;
 use crate::ir::{MatMul, Matrix, Program};
 
-/// Invocations of a workgroup of the skinny kernel.
+/// Invocations per workgroup of the skinny kernel.
 const SKINNY_INVOCATIONS: usize = 64;
 
 /// Rows of the skinny kernel: a vec4 of accumulators.
@@ -36,27 +37,27 @@ pub(crate) enum Variant {
     Skinny,
 }
 
-/// An invocation's tile where there is no workgroup memory.
+/// An invocation's tile in the variant without workgroup memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Registers {
     rows: usize,
     cols: usize,
-    /// Invocations of a workgroup, each with its own columns.
+    /// Invocations per workgroup, each with its own columns.
     lanes: usize,
-    /// The workgroup is a subgroup, whose lanes load a row each and broadcast it.
+    /// The workgroup is a subgroup, in which each lane loads a different row and broadcasts it.
     subgroup: bool,
 }
 
-/// An invocation's tile where a workgroup shares slices in workgroup memory.
+/// An invocation's tile in the variant where a workgroup shares slices of A and B in workgroup memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Tiled {
     rows: usize,
     cols: usize,
-    /// Invocations of a workgroup along m and n.
+    /// Invocations per workgroup along m and n.
     threads: [usize; 2],
 }
 
-/// The dim along which an operand can be read by vec4.
+/// The dim along which an operand can be read as vec4.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Order {
     AlongK,
@@ -65,8 +66,8 @@ enum Order {
     Strided,
 }
 
-/// What a workgroup of each variant costs for a step of K, in units that are one adapter's own, and how many workgroups
-/// run side by side.
+/// The cost of a workgroup of each variant per step of K, in a unit of the adapter, and the number of workgroups that
+/// run concurrently.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Costs {
     pub variants: Vec<(Variant, f64)>,
@@ -74,8 +75,9 @@ pub(crate) struct Costs {
 }
 
 impl Costs {
-    /// What is known of adapters of this kind. For software: a multiplication is 1 and a load 20, as measured on llvmpipe;
-    /// for GPUs: multiplications, and what smaller tiles read more often.
+    /// The default costs for adapters of this kind. For software adapters, a multiplication costs 1 and a load 20, as
+    /// measured on llvmpipe. For GPUs, the cost is the number of multiplications times a factor for the extra reads of
+    /// smaller tiles.
     pub fn of(limits: &Limits) -> Costs {
         let registers = |rows, cols, lanes, subgroup| {
             let loads = if subgroup { rows / lanes + cols } else { rows + cols };
@@ -104,14 +106,14 @@ impl Costs {
         Costs { variants, side_by_side }
     }
 
-    /// Steps that follow one another in a product of square matrices.
+    /// Sequential steps of K in a product of square matrices.
     pub fn steps(&self, variant: Variant, n: usize) -> usize {
         let matrix = Matrix { read: 0, offset: 0, batch: [0, 0], row: n, col: 1 };
         let product = MatMul { batch: [1, 1], m: n, n, k: n, a: matrix, b: matrix, splits: 1 };
         self.waves(variant, &product) * n
     }
 
-    /// Rounds of workgroups that the product takes.
+    /// Rounds of `side_by_side` concurrent workgroups that the product takes.
     fn waves(&self, variant: Variant, product: &MatMul) -> usize {
         let (tiles_m, tiles_n) = variant.tiles(product);
         let workgroups = tiles_m * tiles_n * product.batch[0] * product.batch[1] * product.splits;
@@ -120,7 +122,7 @@ impl Costs {
 }
 
 impl Variant {
-    /// The program; `orders` tells how the operands may be read.
+    /// The program; `orders` says how each operand can be read.
     fn source(&self, orders: [Order; 2]) -> ShaderSource {
         match self {
             Variant::Registers(tile) => text::registers(tile),
@@ -141,12 +143,12 @@ impl Variant {
         }
     }
 
-    /// Rows and columns of a workgroup.
+    /// Rows and columns of a workgroup's tile.
     fn tile(&self, product: &MatMul) -> (usize, usize) {
         match *self {
             Variant::Registers(Registers { rows, cols, lanes, .. }) => (rows, cols * lanes),
             Variant::Tiled(Tiled { rows, cols, threads: [m, n] }) => (rows * m, cols * n),
-            // Along K if the matrix lies in order there.
+            // One column if B is contiguous along K.
             Variant::Skinny => (SKINNY_ROWS, if product.b.row == 1 { 1 } else { 16 }),
         }
     }
@@ -158,7 +160,7 @@ impl Variant {
     }
 }
 
-/// The name in files of costs.
+/// The variant's name in cost files.
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
@@ -220,7 +222,7 @@ pub(super) fn lower(
     LoweredProduct { kernel, constants: variant.constants(product), workgroups }
 }
 
-/// The variant, and which of the product and its transpose it computes (and whether it is that).
+/// Selects a variant and either the product or its transpose. The bool is true for the transpose.
 fn choose<'a>(products: [&'a MatMul; 2], limits: &Limits, costs: &Costs) -> (Variant, &'a MatMul, bool) {
     let orientations = [(products[0], false), (products[1], true)];
     if limits.kind != AdapterKind::Software
@@ -257,7 +259,7 @@ fn order(matrix: &Matrix, along_size: usize, size: usize, along_k: usize, k: usi
     }
 }
 
-/// Every program of an adapter, for the tests.
+/// Every program for an adapter.
 #[cfg(test)]
 pub(crate) fn programs(limits: &Limits) -> Vec<ShaderSource> {
     let orders = [Order::AlongK, Order::AlongSize, Order::Strided];

@@ -1,5 +1,5 @@
-//! Register tiles written out: WGSL has no array that is sure to be registers, so every accumulator has a name.
-//! `c3_1` is row 3, columns 4 to 7.
+//! Generates unrolled register tiles. WGSL does not guarantee that an array stays in registers, so every accumulator is
+//! a separate variable: `c3_1` is row 3, columns 4 to 7.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -12,10 +12,10 @@ const REGISTERS: &str = include_str!("../../../shaders/matmul_registers.wgsl");
 const TILED: &str = include_str!("../../../shaders/matmul_tiled.wgsl");
 const SKINNY: &str = include_str!("../../../shaders/matmul_skinny.wgsl");
 
-/// Rows that move up together when results are stored.
+/// Rows per group when results are stored; see `matmul_registers.wgsl`.
 const ROWS_MOVED: usize = 8;
 
-/// Adds a line of text, indented by so many steps.
+/// Appends a line of text, indented by `$indent` levels.
 macro_rules! line {
     ($out:expr, $indent:expr, $($text:tt)*) => {{
         write!($out, "{:1$}", "", 4 * $indent).expect("a string takes text");
@@ -26,7 +26,7 @@ macro_rules! line {
 pub(super) fn registers(tile: &Registers) -> ShaderSource {
     let &Registers { rows, cols, lanes, subgroup } = tile;
     let vectors = cols / 4;
-    // Loads of A: a row each, or a row a lane.
+    // Loads of A per invocation: one per row, or one per `lanes` rows if the subgroup shares them.
     let (loads, step) = if subgroup { (rows / lanes, lanes) } else { (rows, 1) };
 
     let mut consts = String::new();
@@ -124,7 +124,7 @@ fn zeros(out: &mut String, rows: usize, vectors: usize) {
     }
 }
 
-/// One step of K: `value` is a row's element of A, `b0`, `b1`.. are the columns' of B.
+/// One step of K: `value` returns a row's element of A; `b0`, `b1`.. are the vec4 of B.
 fn multiply(out: &mut String, indent: usize, rows: usize, vectors: usize, value: impl Fn(usize) -> String) {
     for row in 0..rows {
         line!(out, indent, "let x{row} = vec4({});", value(row));
@@ -132,7 +132,7 @@ fn multiply(out: &mut String, indent: usize, rows: usize, vectors: usize, value:
     }
 }
 
-/// The binding of an operand and the function that loads a block of it. `size` is the dim that is not K.
+/// The binding of an operand, and the function that loads a block of it. `size` names the dim that is not K.
 fn load(operand: &str, binding: u32, size: &str, order: Order) -> String {
     let element = if order == Order::Strided { "f32" } else { "vec4<f32>" };
     let upper = operand.to_uppercase();
@@ -181,7 +181,7 @@ fn load(operand: &str, binding: u32, size: &str, order: Order) -> String {
 mod tests {
     use super::*;
 
-    /// The files as they stand are the smallest tiles: what is written here can be read there.
+    /// The default hooks of the templates are the generated text of the smallest tiles, so that it can be read there.
     #[test]
     fn the_templates_hold_the_smallest_tiles() {
         let small = Registers { rows: 2, cols: 4, lanes: 8, subgroup: false };

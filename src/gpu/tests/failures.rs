@@ -1,4 +1,4 @@
-//! Failures: each is reported by the right call, once or permanently.
+//! Failures: each is reported by the correct call, once or permanently.
 
 use std::panic::Location;
 use std::task::Poll;
@@ -39,7 +39,7 @@ fn one_read_reports_an_index_fault_with_its_line() {
     is_here(block_on(gpu.read(&y, 0)).unwrap_err());
     assert!(block_on(gpu.read(&y, 256)).is_ok());
 
-    // Dropping the future of a read does not lose the fault words that it copied: a later read reports the fault.
+    // Dropping the future of a read does not lose the fault flags that the read copied: a later read reports the fault.
     at(64);
     let first = poll_once(gpu.read(&y, 256));
     let mut reads = (0..1_000).map(|_| gpu.read_blocking(&y, 256));
@@ -87,7 +87,7 @@ fn an_unknown_adapter_is_refused_with_the_list_of_adapters() {
 fn panic_of(shader: crate::gpu::Shader) -> String {
     let gpu = gpu();
     let attempt = std::panic::AssertUnwindSafe(|| {
-        // Together with other shaders, so that it is compiled on another thread.
+        // The shader is compiled together with other shaders, so that another thread compiles it.
         let _ = gpu.pipelines(&[add(), affine(), shader]);
     });
     let panic = std::panic::catch_unwind(attempt).unwrap_err();

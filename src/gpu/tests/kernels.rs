@@ -10,7 +10,7 @@ pub fn gpu() -> Arc<Gpu> {
     Gpu::new(Options::default()).expect("an adapter")
 }
 
-/// `result[i] = source[i] * scale + shift`, the two read as floats from the uniform block.
+/// Computes `result[i] = source[i] * scale + shift`, with the floats `scale` and `shift` from the uniform block.
 pub fn affine() -> Shader {
     Shader {
         label: "affine".into(),
@@ -32,7 +32,7 @@ pub fn affine() -> Shader {
     }
 }
 
-/// `sum[i] = a[i] + b[i]`.
+/// Computes `sum[i] = a[i] + b[i]`.
 pub fn add() -> Shader {
     Shader {
         label: "add".into(),
@@ -54,7 +54,7 @@ pub fn add() -> Shader {
     }
 }
 
-/// `result[i] = source[index]`, or a fault.
+/// Computes `result[i] = source[index]`, or reports a fault.
 pub fn gather() -> Shader {
     Shader {
         label: "gather".into(),
@@ -82,7 +82,7 @@ pub fn pipeline(gpu: &Gpu, shader: Shader) -> Arc<Pipeline> {
     gpu.pipelines(&[shader]).expect("a pipeline").remove(0)
 }
 
-/// A dispatch over up to 64 elements, whose uniforms are the `block`th of the run.
+/// Returns a dispatch over up to 64 elements, with uniform block number `block` of the run.
 pub fn dispatch(gpu: &Gpu, pipeline: &Arc<Pipeline>, buffers: &[u32], block: u32) -> Dispatch {
     Dispatch {
         pipeline: Arc::clone(pipeline),
@@ -94,7 +94,7 @@ pub fn dispatch(gpu: &Gpu, pipeline: &Arc<Pipeline>, buffers: &[u32], block: u32
     }
 }
 
-/// The uniforms of a run: one block per dispatch.
+/// Lays out the uniforms of a run: one block per dispatch.
 pub fn blocks(gpu: &Gpu, blocks: &[[u32; 3]]) -> Vec<u32> {
     let words = gpu.limits().uniform_alignment as usize / 4;
     let mut all = vec![0; words * blocks.len()];

@@ -50,7 +50,7 @@ fn two_tasks_read_at_once() {
     assert_eq!(sums, (100.0, 300.0));
 }
 
-/// The first poll returns at once although the GPU is not done. Dropping the future then is safe.
+/// The first poll returns immediately although the GPU is not done. Dropping the future at this point is safe.
 #[test]
 fn an_async_read_does_not_block() {
     let gpu = gpu();

@@ -18,7 +18,7 @@ fn a_dispatch_reads_what_the_previous_one_wrote() {
     assert_eq!(download(&gpu, &sum, 3), [11.0, 22.0, 33.0]);
 }
 
-/// `x <- x / 2 + 1` with temporary buffers that are dropped in another order than they are allocated.
+/// Computes `x <- x / 2 + 1` with temporary buffers that are dropped in a different order than they are allocated.
 fn halve(gpu: &Gpu, x: &crate::gpu::GpuBuffer) -> crate::gpu::GpuBuffer {
     let affine = pipeline(gpu, affine());
     let add = pipeline(gpu, add());
@@ -95,7 +95,7 @@ fn a_long_run_grows_the_uniforms_and_is_split() {
     run(2_000);
     assert_eq!(gpu.stats().submissions - before, 2_000_u64.div_ceil(128));
     run(2);
-    // 0 + 1, then 0 + 1 + .. + 1999, then 0 + 1 once more; all sums are exact in f32.
+    // The result is 1 + (0 + 1 + .. + 1999) + 1; all sums are exact in f32.
     assert_eq!(download(&gpu, &ends[0], 1), [2.0 + 1_999_000.0]);
 }
 

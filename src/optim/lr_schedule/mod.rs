@@ -25,7 +25,7 @@ use crate::core::shape::refuse;
 /// assert_eq!(optimizer.lr(), 0.05);
 /// ```
 pub trait Schedule: Debug {
-    /// The learning rate of a step. The first step is 0.
+    /// Returns the learning rate of a step. The first step is 0.
     ///
     /// # Panics
     ///
@@ -33,7 +33,7 @@ pub trait Schedule: Debug {
     #[track_caller]
     fn lr(&self, step: usize) -> f64;
 
-    /// Sets the learning rate of an optimizer to that of a step.
+    /// Sets the learning rate of an optimizer to the learning rate of a step.
     ///
     /// # Panics
     ///

@@ -31,9 +31,9 @@ pub struct ReduceLROnPlateau {
 #[derive(Clone, Copy, Debug)]
 struct PlateauState {
     best: f64,
-    /// Calls since the best metric.
+    /// Number of calls since the best metric.
     bad: u64,
-    /// Remaining calls of the cooldown after a reduction.
+    /// Number of remaining calls of the cooldown after a reduction.
     cooling: u64,
 }
 
@@ -93,7 +93,7 @@ impl ReduceLROnPlateau {
     }
 }
 
-/// The best metric and the counters.
+/// The state of the schedule: the best metric and the counters.
 impl Stateful for ReduceLROnPlateau {
     fn state(&self) -> State {
         let mut state = State::default();

@@ -7,7 +7,7 @@ use crate::ir::{Output, Strides, joined};
 use crate::schedule::pending::PendingGraph;
 
 impl Regions {
-    /// One entry per region, producers first, with the user's lines.
+    /// Returns one entry per region, producers first, labelled with the user's source lines.
     pub fn listing(&self, graph: &PendingGraph) -> String {
         let mut text = String::new();
         let mut push = |line: String| writeln!(text, "{line}").expect("a string takes text");
@@ -49,7 +49,7 @@ impl Regions {
     }
 }
 
-/// The operations of a body, and what it reads.
+/// Returns the operations of a body and the items that it reads.
 fn computes(indent: &str, body: &Body, graph: &PendingGraph) -> String {
     let mut items: Vec<usize> = body.computed.items.iter().copied().collect();
     items.sort_unstable();

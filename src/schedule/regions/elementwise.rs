@@ -1,4 +1,4 @@
-//! Elementwise regions, which are kernels of their own or epilogues of reductions or of a product.
+//! Elementwise regions. Each has its own kernel or is the epilogue of reductions, of a scatter or of a matrix product.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -11,10 +11,10 @@ use crate::graph::{Move, Op};
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, Computed, Paths, trace};
 
-/// Other items that a region tries to write, which bounds the cost of the search.
+/// Maximum number of other items that a region tries to write, which limits the cost of the search.
 const MAX_SIBLINGS: usize = 16;
 
-/// The accumulators that an epilogue reads.
+/// The accumulators of a region with an epilogue.
 enum Accumulators {
     Product(usize),
     Reductions(Box<Reduced>),
@@ -53,11 +53,11 @@ impl Planner<'_> {
         self.push(Region::Elementwise { body, writes });
     }
 
-    /// The computation of a region, with the item as its first result. Fails if strides cannot express an access.
+    /// Returns the computation of a region whose first result is the item. Fails if strides cannot express a path.
     fn elementwise_body(&self, item: usize, grown: &Grown, accumulators: &[usize]) -> Result<Body, Boundary> {
         let it = self.item(item);
         let first = match it.op() {
-            // A reshape keeps the row-major order, so the source's elements are written in order.
+            // A reshape keeps the row-major order, so the region writes the source's elements in order.
             Op::Move(Move::Reshape(_)) => it.sources[0],
             _ => Output { item, out: 0 },
         };
@@ -69,7 +69,7 @@ impl Planner<'_> {
         self.body(self.graph.spec(first).shape.clone(), results, computed, accumulators)
     }
 
-    /// A body whose results are at path 0.
+    /// Returns a body whose results are computed at the iteration space's own index (path 0).
     pub(super) fn body(
         &self,
         space: Shape,
@@ -82,24 +82,25 @@ impl Planner<'_> {
         Ok(Body { space, results, computed, access })
     }
 
-    /// The items that the region computes inside, and the memory of each gather among them.
+    /// Returns the items that a region computes, and the memory that each gather among them reads.
     pub(super) fn computed(&self, items: FxHashSet<usize>) -> Computed {
         let gathers = items.iter().filter(|&&item| matches!(self.item(item).op(), Op::Gather(_)));
         let reads = gathers.map(|&item| (item, self.resolve_view(self.item(item).sources[0])));
         Computed { gathers: reads.collect(), items }
     }
 
-    /// The seed of the item's region: the item, and other items over the same iteration space that must be written too and
-    /// share an operand, or read sibling reductions.
+    /// Returns the seed of the item's region: the item, and other items over the same iteration space that must also be
+    /// written and that share an operand with the item or read reductions that can share a region.
     fn seed(&self, item: usize) -> Seed<'_> {
         let mut seed = Seed::new(item, &self.item(item).sources, true);
-        // A gather reads an operand that others do not, and a reshape is written in its source's space.
+        // Excludes gathers, which read an operand that other items do not read, and reshapes, which are computed over
+        // the source's iteration space.
         let fits = |op: &Op| is_fusible(op) && !matches!(op, Op::Gather(_) | Op::Move(Move::Reshape(_)));
         if !self.fuse || !fits(self.item(item).op()) {
             return seed;
         }
         let mut grown = self.grow(&seed);
-        // All sibling epilogues are attached, or none.
+        // If the region of `other` would write several items, this region writes all of them or none.
         let mut refused: Vec<usize> = Vec::new();
         for other in self.siblings(item, fits) {
             if grown.items.contains(&other) {
@@ -129,15 +130,16 @@ impl Planner<'_> {
         seed
     }
 
-    /// Whether two regions can be epilogues of two reductions that can share a region.
+    /// Whether two elementwise regions can be epilogues of reductions that can share a region.
     fn consume_siblings(&self, one: (usize, &Grown), other: (usize, &Grown)) -> bool {
         let ours = self.unplaced_reductions(one.0, one.1);
         let theirs = self.unplaced_reductions(other.0, other.1);
         ours.iter().any(|&a| theirs.iter().any(|&b| self.same_iteration_space(a, b)))
     }
 
-    /// Older items of the same shape that must be written, and that no region computes yet; newest first. Recomputed
-    /// items (`autograd::checkpoint`) are not siblings of those of the forward pass: both would have to be kept.
+    /// Returns earlier items of the same shape that must be written and have no region yet, latest first. Excludes
+    /// items of another pass: if an item recomputed by `autograd::checkpoint` and an item of the forward pass shared a
+    /// region, both would have to stay in memory.
     pub(super) fn siblings(&self, item: usize, kind: impl Fn(&Op) -> bool) -> impl Iterator<Item = usize> {
         let (shape, recomputation) = (&self.item(item).spec(0).shape, self.item(item).node.recomputation);
         self.unplaced
@@ -154,7 +156,8 @@ impl Planner<'_> {
             .take(MAX_SIBLINGS)
     }
 
-    /// Reductions and products without a region that have as many elements as this region, newest first.
+    /// Returns the loads of a region that are reductions, scatters or matrix products without a region and have as many
+    /// elements as the region, latest first.
     fn unplaced_reductions(&self, item: usize, grown: &Grown) -> SmallVec<[usize; 4]> {
         let fits = |&n: &usize| {
             let other = self.item(n);
@@ -167,8 +170,8 @@ impl Planner<'_> {
         reductions
     }
 
-    /// The accumulators that the region can be an epilogue of: the newest reduction or product that allows it, with or without
-    /// its siblings.
+    /// Returns the accumulators that the region can be an epilogue of, and the epilogue. Tries the latest reduction or
+    /// matrix product first, with and then without the other reductions over its iteration space.
     fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.fuse {
             return None;
@@ -183,7 +186,7 @@ impl Planner<'_> {
         })
     }
 
-    /// The region as an epilogue of these reductions or this product, if that is possible.
+    /// Returns the region as an epilogue of the `consumed` reductions or matrix product, if that is possible.
     fn epilogue(
         &self,
         item: usize,
@@ -194,7 +197,7 @@ impl Planner<'_> {
             return None;
         }
         let body = self.elementwise_body(item, grown, consumed).ok()?;
-        // A gather reads an accumulator at other indices, which other invocations compute.
+        // A gather would read an accumulator at indices that other invocations compute.
         if body.access.reads.iter().any(|read| consumed.contains(&read.item)) {
             return None;
         }
@@ -209,12 +212,12 @@ impl Planner<'_> {
         Some((Accumulators::Reductions(Box::new(reduced?)), epilogue))
     }
 
-    /// Whether neither the accumulators nor the region's other operands depend on the region's results or on another
-    /// accumulator.
+    /// True if the buffers can be bound and neither the accumulators' sources nor the region's other operands depend on
+    /// an accumulator or on a result of the region.
     fn can_consume(&self, item: usize, grown: &Grown, accumulators: &[usize]) -> bool {
         let mut others = grown.loads.clone();
         others.retain(|load| !accumulators.contains(load));
-        // Two operands, two results, the fault word.
+        // Two operands and two results of the reduction or product, and the fault flag buffer.
         let buffers = self.buffers(&others) + grown.also_written.len() + 5;
         let sources = accumulators.iter().flat_map(|&accumulator| &self.item(accumulator).sources);
         others.extend(sources.map(|source| source.item));
@@ -223,8 +226,8 @@ impl Planner<'_> {
         buffers <= self.limits.storage_buffers as usize && self.dependencies(&others, &targets).is_empty()
     }
 
-    /// Whether no other region needs the product: every use of it and of values computed from it is in this region, or reads
-    /// what this region writes.
+    /// True if no other region needs the product: the product and the values computed from it are used only in this
+    /// region, except for the results that this region writes.
     fn is_last_use(&self, product: usize, grown: &Grown) -> bool {
         let mut made: FxHashSet<usize> = std::iter::once(product).collect();
         let mut sorted: Vec<usize> = grown.items.iter().copied().collect();

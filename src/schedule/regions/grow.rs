@@ -1,4 +1,4 @@
-//! Grows a fused region from its root: decides which producers it computes inside, and which it reads from memory.
+//! Grows a fused region from its root: decides which producers the region computes, and which it reads from memory.
 
 use std::collections::BTreeSet;
 
@@ -10,34 +10,34 @@ use crate::graph::{Binary, Op};
 use crate::ir::Output;
 use crate::schedule::pending::PendingGraph;
 
-/// Operations per region: enough for any layer, and short enough for shader compilers.
+/// Maximum number of operations per region: enough for any layer, and few enough for shader compilers.
 pub(crate) const MAX_REGION_ITEMS: usize = 128;
 
-/// Operations that may be recomputed to avoid a read.
+/// Maximum number of operations that are recomputed to avoid writing and reading an intermediate value.
 const MAX_RECOMPUTED_OPS: usize = 8;
 
-/// A grown region.
+/// The result of growing a region.
 #[derive(Default)]
 pub(super) struct Grown {
-    /// The items that it computes inside, without an elementwise root.
+    /// The items that the region computes, except the root.
     pub items: FxHashSet<usize>,
-    /// The items among them that it also writes.
+    /// The subset of `items` that the region also writes to memory.
     pub also_written: Vec<usize>,
-    /// The items that it reads from memory.
+    /// The items that the region reads from memory.
     pub loads: FxHashSet<usize>,
-    /// The number of uses of each visited item in the region.
+    /// The number of uses of each visited item by items of the region.
     pub uses: FxHashMap<usize, u32>,
 }
 
-/// The start of a region.
+/// The start of a region: its root, and the sources from which it grows.
 #[derive(Clone)]
 pub(super) struct Seed<'a> {
     /// The item that defines the iteration space.
     pub root: usize,
     pub sources: &'a [Output],
-    /// Whether the region writes items that must be materialized anyway, if it computes them at its index.
+    /// Whether the region also writes items that must be materialized and that it computes at the root's index.
     pub writes_more: bool,
-    /// Other items over this iteration space that the region writes if it can.
+    /// Other items over the same iteration space that the region also writes if it can.
     pub siblings: SmallVec<[usize; 4]>,
 }
 
@@ -47,12 +47,12 @@ impl<'a> Seed<'a> {
     }
 }
 
-/// The items that a growing region has reached but not decided on, newest first.
+/// The items that a growing region has reached but not yet included or excluded. They are visited latest first.
 #[derive(Default)]
 struct Frontier {
     items: BTreeSet<usize>,
     uses: FxHashMap<usize, u32>,
-    /// Items reached through elementwise operations alone: they are computed at the root's index.
+    /// Items that are reached only through elementwise operations, so that they are computed at the root's index.
     at_root_index: FxHashSet<usize>,
 }
 
@@ -68,28 +68,29 @@ impl Frontier {
     }
 }
 
-/// Whether a region can compute the operation at any index: elementwise operations, movement and leaves.
+/// Whether a region can compute the operation at any single index: an elementwise operation, a gather, a movement
+/// operation or an operation without sources.
 pub(super) fn is_fusible(op: &Op) -> bool {
     matches!(op, Op::Unary(_) | Op::Binary(_) | Op::Where | Op::Cast(_) | Op::Gather(_)) || is_free(op)
 }
 
-/// Whether it is index arithmetic or a uniform, which is never worth a kernel.
+/// Whether the operation is only index arithmetic, a uniform or a random number, which is never worth a kernel.
 fn is_free(op: &Op) -> bool {
     matches!(op, Op::Const(_) | Op::Scalar(_) | Op::Iota(_) | Op::Random { .. } | Op::Move(_))
 }
 
 impl Planner<'_> {
-    /// Grows a region. Items are visited newest first, so each is visited after all its consumers in the region.
+    /// Grows a region. Visits items latest first, so that each item is visited after all its consumers in the region.
     pub fn grow(&self, seed: &Seed) -> Grown {
         self.grow_within(seed, &[])
     }
 
-    /// [`grow`](Self::grow) without computing any of the `boundaries`.
+    /// Grows a region like [`grow`](Self::grow), but reads the items of `boundaries` from memory.
     pub fn grow_within(&self, seed: &Seed, boundaries: &[usize]) -> Grown {
         let mut barred = FxHashSet::default();
         loop {
             let grown = self.grow_once(seed, boundaries, &barred);
-            // The operands must not depend on the region's own results.
+            // The operands must not depend on results of the region.
             let dependencies = self.dependencies(&grown.loads, &grown.also_written);
             if dependencies.is_empty() {
                 return grown;
@@ -98,11 +99,11 @@ impl Planner<'_> {
         }
     }
 
-    /// The `targets` that the loads depend on. A region reads all its loads before it writes any result, so no load may
-    /// depend on a result.
+    /// Returns those of the `targets` that the loads depend on. A region reads all its loads before it writes a result,
+    /// so no load may depend on a result.
     pub fn dependencies(&self, loads: &FxHashSet<usize>, targets: &[usize]) -> Vec<usize> {
         let Some(&oldest) = targets.iter().min() else { return Vec::new() };
-        // Sources are older than consumers. Only through a region can an older item depend on a newer one.
+        // Sources precede consumers in the graph. An item can depend on a later item only through a region.
         let oldest = oldest.min(self.oldest);
         let mut seen = FxHashSet::default();
         let mut stack: Vec<usize> = loads.iter().copied().collect();
@@ -118,25 +119,25 @@ impl Planner<'_> {
         targets.iter().copied().filter(|target| seen.contains(target)).collect()
     }
 
-    /// An upper bound on the buffers of the items: one per output.
+    /// Returns an upper bound of the number of buffers of the items: one per output.
     pub fn buffers<'a>(&self, items: impl IntoIterator<Item = &'a usize>) -> usize {
         items.into_iter().map(|&item| self.item(item).node.outs.len()).sum()
     }
 
-    /// One attempt to grow a region that writes none of the `barred` items.
+    /// Grows a region once. The region does not also write any of the `barred` items.
     fn grow_once(&self, seed: &Seed, boundaries: &[usize], barred: &FxHashSet<usize>) -> Grown {
         let root = self.item(seed.root);
         let space = &root.spec(0).shape;
         let mut grown = Grown::default();
         let mut frontier = Frontier::default();
         let gathers = matches!(root.op(), Op::Gather(_));
-        // A gather reads its first operand from memory.
+        // A gather always reads its first operand from memory.
         let (read, computed) = seed.sources.split_at(usize::from(gathers));
         grown.loads.extend(read.iter().map(|&source| self.resolve_view(source).0.item));
         frontier.extend(computed, seed.writes_more && !matches!(root.op(), Op::Move(_)));
         frontier.items.extend(&seed.siblings);
         frontier.at_root_index.extend(&seed.siblings);
-        // One storage buffer stays free for the result, and one for the fault word.
+        // One storage buffer is reserved for the result, and one for the fault flag buffer.
         let room = self.limits.storage_buffers as usize - 2;
         while let Some(n) = frontier.items.pop_last() {
             let item = self.item(n);
@@ -187,7 +188,7 @@ impl Planner<'_> {
     }
 }
 
-/// The item at the start of a chain of movement.
+/// Returns the source of a chain of movement items.
 fn skip_movement(graph: &PendingGraph, mut item: usize) -> usize {
     while graph.items[item].is_pending() && matches!(graph.items[item].op(), Op::Move(_)) {
         item = graph.items[item].sources[0].item;
@@ -195,11 +196,12 @@ fn skip_movement(graph: &PendingGraph, mut item: usize) -> usize {
     item
 }
 
-/// Items that several regions may recompute: a few operations on one buffer. Operands of `eq` are excluded, because the
-/// compiler may contract operations differently in each kernel, which changes the last bit.
+/// Returns for each item whether several regions may recompute it: it is a few operations on one buffer. Operands of
+/// `eq` are excluded, because the shader compiler may contract operations differently in each kernel, which changes the
+/// last bit.
 pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
-    // For each item the buffer that it reads, if any, and its number of operations. `None` if there is more than one buffer or
-    // too many operations.
+    // The buffer that each item reads (if any) and its number of operations. `None` if the item reads more than one
+    // buffer or has too many operations.
     let mut cost: Vec<Option<(Option<usize>, usize)>> = Vec::with_capacity(graph.items.len());
     let mut cheap = Vec::with_capacity(graph.items.len());
     for (i, item) in graph.items.iter().enumerate() {
@@ -211,7 +213,7 @@ pub(super) fn cheap(graph: &PendingGraph) -> Vec<bool> {
             (one && code + more <= MAX_RECOMPUTED_OPS).then_some((buffer.or(other), code + more))
         });
         cheap.push(in_memory || computed.is_some());
-        // An item that several regions use and that is not recomputed becomes a buffer.
+        // An item that has several uses and is not recomputed becomes a buffer.
         cost.push(match computed {
             _ if in_memory => Some((Some(i), 0)),
             None if item.uses > 1 => Some((Some(i), 0)),

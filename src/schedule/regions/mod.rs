@@ -1,21 +1,22 @@
-//! Regions: which operations share a kernel.
+//! Divides the graph into regions.
 //!
-//! The policy: the pass visits items from consumers to producers. The roots of regions are outputs, items that a kernel reads
-//! from memory, and reductions, matrix products, scatters and fused operations with a kernel. A region grows from its root
-//! (`grow`): it includes an elementwise or movement producer if all consumers of the producer are in the region, or if
-//! recomputing it reads no more memory than reading it. A producer that must be materialized anyway, and is computed at the
-//! same index of the same iteration space, is written by this region. The number of storage buffers and `MAX_REGION_ITEMS`
-//! bound the growth. Movement and scalars are always included: they are index arithmetic and uniforms.
-//! Matrix products and fused operations read their operands from memory (`operands`), products by strides. An elementwise
-//! region that consumes a reduction, a scatter or a product at the same index becomes its epilogue (`epilogue`): one kernel
-//! computes both. Elementwise regions over one iteration space that share an operand become one region, and so do
-//! reductions over one iteration space; an epilogue may consume several of them.
+//! Policy: the pass visits items from consumers to producers. The root of a region is an output of the run or an item
+//! that a kernel reads from memory. Reductions, matrix products, scatters and fused operations with a kernel are always
+//! roots or accumulators. A region grows from its root (`grow`): it includes an elementwise or movement producer if all
+//! consumers of the producer are in the region, or if recomputing the producer reads no more memory than loading its
+//! result. If a producer must be materialized anyway and is computed at the same index of the same iteration space, the
+//! region also writes it. The number of storage buffers and `MAX_REGION_ITEMS` limit the growth. Movement operations
+//! and scalars are always included, because they are only index arithmetic and uniforms. Matrix products and fused
+//! operations read their operands from memory (`operands`); matrix products read them through strides. An elementwise
+//! region that consumes a reduction, a scatter or a matrix product at the same index becomes its epilogue (`epilogue`),
+//! so that one kernel computes both. Elementwise regions over the same iteration space that share an operand become one
+//! region. So do reductions over the same iteration space, and one epilogue may consume several of them.
 //!
-//! Legality depends on views only: a region must read every operand through one strided view (`access`). If strides cannot
-//! express the movement between a region and an operand, the item at which they fail becomes a boundary, which is
-//! materialized. So `lower` cannot fail.
+//! Legality depends only on views: a region must read each operand through strided views, one per path (`access`). If
+//! strides cannot express a path to an operand, the item where the composition fails becomes a boundary and is
+//! materialized. Therefore `lower` cannot fail.
 //!
-//! In: the simplified graph. Out: regions, consumers before producers. Knows no instruction and no slot.
+//! In: the simplified graph. Out: regions, consumers before producers. Independent of instructions and memory slots.
 
 mod display;
 mod elementwise;
@@ -38,27 +39,27 @@ use crate::ir::{BufferId, Output};
 
 pub(crate) use grow::MAX_REGION_ITEMS;
 
-/// Regions, and the items that need none.
+/// The regions, and the items that need no region.
 pub(crate) struct Regions {
-    /// Consumers before producers.
+    /// The regions, consumers before producers.
     pub list: Vec<Region>,
-    /// Outputs that are views of other items' memory: the source and the view of each of their outputs.
+    /// Items that are views of other items' memory, with the source and the view of each of their outputs.
     pub aliases: FxHashMap<usize, SmallVec<[(Output, View); 1]>>,
-    /// Items without elements, which no kernel writes.
+    /// Items that have no elements. No kernel writes them.
     pub empty: FxHashSet<usize>,
-    /// Items that some region reads from memory.
+    /// True for each item that some region reads from memory.
     pub materialized: Vec<bool>,
-    /// Bytes of each buffer that holds a copied operand.
+    /// The size in bytes of each scratch buffer, which stores a contiguous copy of an operand.
     pub scratch: Vec<usize>,
 }
 
-/// The items of one kernel, or of the dispatches of a fused operation.
+/// The items that one kernel computes, or one fused operation, which may have several dispatches.
 pub(crate) enum Region {
     Elementwise {
         body: Body,
         writes: Items,
     },
-    /// Reductions of one iteration space, or one scatter.
+    /// Reductions over the same iteration space, or one scatter.
     Reduce {
         accumulators: Items,
         prologue: Body,
@@ -73,7 +74,7 @@ pub(crate) enum Region {
         item: usize,
         inputs: SmallVec<[BufferId; 4]>,
     },
-    /// A contiguous copy of an input that is a view.
+    /// A contiguous copy of an input whose value is a strided view.
     Copy {
         source: Output,
         view: View,
@@ -83,7 +84,7 @@ pub(crate) enum Region {
 
 pub(crate) type Items = SmallVec<[usize; 2]>;
 
-/// Elementwise computation at each index of an iteration space.
+/// An elementwise computation at each index of an iteration space.
 pub(crate) struct Body {
     pub space: Shape,
     pub results: SmallVec<[Output; 2]>,
@@ -91,16 +92,16 @@ pub(crate) struct Body {
     pub access: RegionReads,
 }
 
-/// An elementwise computation that reads accumulators at its own index.
+/// An elementwise computation that reads accumulators at the index that it computes.
 pub(crate) struct EpilogueRegion {
     pub body: Body,
     pub writes: Items,
-    /// How many of the region's accumulators it reads; these are the first ones.
+    /// The number of accumulators that the epilogue reads: the first `consumed` of the region.
     pub consumed: usize,
 }
 
 impl Region {
-    /// The item that labels the region in logs and errors.
+    /// Returns the item that labels the region in logs and errors.
     pub fn item(&self) -> usize {
         match self {
             Region::Elementwise { writes, .. } => writes[0],
@@ -117,7 +118,7 @@ impl Region {
         }
     }
 
-    /// The items that the region reads from memory.
+    /// Returns the items that the region reads from memory.
     fn reads(&self) -> impl Iterator<Item = usize> {
         let (body, buffers): (Option<&Body>, SmallVec<[BufferId; 4]>) = match self {
             Region::Elementwise { body, .. } | Region::Reduce { prologue: body, .. } => {
@@ -135,7 +136,7 @@ impl Region {
         bodies.flat_map(|body| &body.access.reads).map(|output| output.item).chain(buffers)
     }
 
-    /// The items that the region computes and that others may consume.
+    /// Returns the items that the region computes and that other regions may consume.
     fn computes(&self) -> Items {
         let own: &[usize] = match self {
             Region::Elementwise { writes, .. } => writes,
@@ -147,7 +148,7 @@ impl Region {
     }
 }
 
-/// Without `fuse` each item is a region.
+/// Divides the graph into regions. Without `fuse` each item has its own region.
 pub(super) fn regions(graph: &PendingGraph, limits: &Limits, fuse: bool) -> Regions {
     let outputs = (0..graph.items.len()).filter(|&i| graph.items[i].is_pending() && graph.items[i].is_output);
     let mut planner = Planner {
@@ -179,16 +180,16 @@ struct Planner<'a> {
     graph: &'a PendingGraph,
     limits: &'a Limits,
     fuse: bool,
-    /// Items that a region may recompute instead of reading them.
+    /// True for each item that a region may recompute instead of loading its result.
     cheap: Vec<bool>,
-    /// Items that are not computed inside other regions: strides cannot express their movement, or the region would be too
-    /// large.
+    /// Items that are not computed inside other regions, because strides cannot express a path through them or because
+    /// the region would be too large.
     boundaries: FxHashSet<usize>,
-    /// The region that computes each item.
+    /// The index of the region that computes each item.
     region_of: Vec<Option<usize>>,
     /// Outputs and materialized items that have no region yet.
     unplaced: BTreeSet<usize>,
-    /// The oldest item that has a region.
+    /// The first item, in topological order, that has a region.
     oldest: usize,
     regions: Regions,
 }
@@ -198,7 +199,7 @@ impl Planner<'_> {
         &self.graph.items[item]
     }
 
-    /// Whether the item is read from memory by some region.
+    /// Whether some region reads the item from memory.
     fn is_materialized(&self, item: usize) -> bool {
         self.regions.materialized[item]
     }
@@ -207,7 +208,7 @@ impl Planner<'_> {
         self.region_of[item].is_some() || self.regions.empty.contains(&item)
     }
 
-    /// Marks the item as materialized: its region writes it, and another reads it.
+    /// Marks the item as materialized: its region writes it to memory and another region reads it.
     fn materialize(&mut self, item: usize) {
         if self.item(item).is_pending() {
             self.regions.materialized[item] = true;
@@ -217,7 +218,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes an item a boundary: it is not computed inside other regions.
+    /// Makes an item a boundary: other regions read it from memory instead of computing it.
     fn add_boundary(&mut self, item: usize) {
         let is_new = self.item(item).is_pending() && self.boundaries.insert(item);
         assert!(is_new, "{} is a boundary and still computed inside a region", self.item(item).op().name());
@@ -234,7 +235,7 @@ impl Planner<'_> {
         self.regions.list.push(region);
     }
 
-    /// Materializes the values that outputs are aliases or views of, before any region grows.
+    /// Materializes the items whose whole memory an output of the run uses. Called before any region grows.
     fn materialize_sources_of_aliases(&mut self) {
         for (i, item) in self.graph.items.iter().enumerate() {
             if !item.is_pending() || !item.is_output {
@@ -251,7 +252,7 @@ impl Planner<'_> {
         }
     }
 
-    /// Creates the region of an item, if it needs one. All consumers have regions already.
+    /// Creates the region of an item if it needs one. The regions of all its consumers exist already.
     fn place(&mut self, item: usize) {
         let it = self.item(item);
         if !it.is_pending() || !(self.is_materialized(item) || it.is_output) || self.has_region(item) {
@@ -287,7 +288,7 @@ impl Planner<'_> {
         self.regions.aliases.insert(item, outs);
     }
 
-    /// The memory of an output that is an alias.
+    /// Returns the memory of an output that is an alias: the item that owns the memory, and the view of it.
     fn aliased_memory(&self, source: Output) -> (Output, View) {
         let item = self.item(source.item);
         let moved =
@@ -296,7 +297,7 @@ impl Planner<'_> {
         alias.unwrap_or_else(|| (source, self.graph.layout(source)))
     }
 
-    /// The memory that a movement item is a view of, if strides can express it.
+    /// Returns the memory that a movement item is a view of, if strides can express the view.
     fn movement_alias(&self, item: usize) -> Option<(Output, View)> {
         let (base, view) = self.through_movement(Output { item, out: 0 }, false)?;
         let at = self.item(base.item);
@@ -304,13 +305,14 @@ impl Planner<'_> {
         ((in_memory || self.is_whole(base, &view)) && view.mask.is_none()).then_some((base, view))
     }
 
-    /// Whether a view has all elements of an item in order.
+    /// Whether a view contains all elements of an item in row-major order.
     fn is_whole(&self, base: Output, view: &View) -> bool {
         view.is_contiguous() && view.shape.numel() == self.graph.spec(base).shape.numel()
     }
 
-    /// The item behind a chain of movement, and the chain as a view of its memory. With `stop_at_materialized` a movement
-    /// item that is in memory itself ends the chain.
+    /// Follows a chain of movement items to its source. Returns the source and the chain as a view of its memory, or
+    /// `None` if strides cannot express the chain. If `stop_at_materialized` is true, a materialized movement item ends
+    /// the chain.
     fn through_movement(&self, source: Output, stop_at_materialized: bool) -> Option<(Output, View)> {
         let mut chain: Vec<&Move> = Vec::new();
         let mut base = source;
@@ -335,7 +337,7 @@ impl Planner<'_> {
         Some((base, view))
     }
 
-    /// The memory of an operand: the item that it belongs to, and the view of it.
+    /// Returns the memory of an operand: the item that owns the memory, and the view of it.
     fn resolve_view(&self, source: Output) -> (Output, View) {
         match self.through_movement(source, true) {
             Some((base, view)) if view.mask.is_none() => (base, view),

@@ -5,13 +5,13 @@ use crate::graph::View;
 use crate::ir::{BufferId, MatMul, Output};
 
 impl Planner<'_> {
-    /// Places a matrix product. Its operands are read by strides. An operand whose batches cannot be expressed by two
-    /// strides is copied.
+    /// Creates the region of a matrix product, which reads its operands through strides. If two batch strides cannot
+    /// express an operand, operands that are not contiguous are materialized or copied.
     pub(super) fn place_matmul(&mut self, item: usize, epilogue: Option<EpilogueRegion>) {
         let sources = [0, 1].map(|i| self.item(item).sources[i]);
         let out = self.item(item).spec(0).shape.clone();
         let mut copies = Vec::new();
-        // Kernels compute offsets of operands with unsigned numbers.
+        // Kernels compute the offsets of operands as unsigned integers.
         let is_forward = |view: &View| view.strides.iter().all(|&stride| stride >= 0);
         let mut operands = sources.map(|source| self.operand(source, is_forward, &mut copies));
         if MatMul::batch_strides(&out[..out.rank() - 2], [&operands[0].1, &operands[1].1]).is_none() {
@@ -21,7 +21,7 @@ impl Planner<'_> {
         copies.into_iter().for_each(|copy| self.push(copy));
     }
 
-    /// Places a fused operation. Its kernels read whole buffers.
+    /// Creates the region of a fused operation. Its kernels require contiguous operands.
     pub(super) fn place_fused(&mut self, item: usize) {
         let sources = self.item(item).sources.clone();
         let mut copies = Vec::new();
@@ -31,7 +31,8 @@ impl Planner<'_> {
         copies.into_iter().for_each(|copy| self.push(copy));
     }
 
-    /// The memory of an operand, or of a copy of it if the kernel cannot read its view (`fits` is false).
+    /// Returns the memory of an operand. If the kernel cannot read its view (`fits` returns false), materializes or
+    /// copies the operand.
     fn operand(
         &mut self,
         source: Output,
@@ -49,7 +50,7 @@ impl Planner<'_> {
             self.materialize(source.item);
             return (BufferId::Item(source), contiguous);
         }
-        // An input that is itself a view.
+        // The operand is an input whose value is a strided view, so it is copied.
         let to = BufferId::Scratch(self.regions.scratch.len());
         self.regions.scratch.push(spec.bytes());
         copies.push(Region::Copy { source, view, to });

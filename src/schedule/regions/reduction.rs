@@ -1,4 +1,5 @@
-//! Regions of reductions and scatters. Reductions over one iteration space share a region.
+//! Regions of reductions and scatters. Siblings are reductions over the same iteration space that share an operand;
+//! they share a region.
 
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
@@ -9,16 +10,16 @@ use crate::graph::Op;
 use crate::ir::Output;
 use crate::schedule::access::{Boundary, scatter_paths, trace};
 
-/// Reductions over one iteration space, or a scatter, before they have a region.
+/// Reductions over the same iteration space, or a scatter, before their region is created.
 pub(super) struct Reduced {
     pub accumulators: Items,
     prologue: Body,
-    /// Items that must be materialized, because strides cannot express the access through them.
+    /// Items that must be materialized, because strides cannot express the paths through them.
     boundaries: Vec<usize>,
 }
 
 impl Planner<'_> {
-    /// Places a reduction or a scatter without an epilogue.
+    /// Creates the region of a reduction or scatter without an epilogue.
     pub(super) fn place_reduction(&mut self, item: usize) {
         let reduced = self.reduced(&[item], None).expect("without an epilogue every reduction fits");
         self.place_reduced(reduced, None);
@@ -31,8 +32,8 @@ impl Planner<'_> {
         self.push(Region::Reduce { accumulators, prologue, epilogue });
     }
 
-    /// The reductions or the scatter with siblings and prologue. `None` if the kernel and its epilogue would bind too many
-    /// buffers.
+    /// Adds siblings and a prologue to the reductions `first` (or to a scatter). Returns `None` if the kernel with its
+    /// epilogue would bind too many buffers.
     pub(super) fn reduced(&self, first: &[usize], epilogue: Option<&EpilogueRegion>) -> Option<Reduced> {
         let later = epilogue.map_or(&[][..], |epilogue| &epilogue.body.access.reads);
         let accumulators = self.with_siblings(first, later);
@@ -41,7 +42,7 @@ impl Planner<'_> {
             let must_write = |&&item: &&usize| self.is_materialized(item) || self.item(item).is_output;
             let written = epilogue.writes.len() + first.iter().filter(must_write).count();
             let siblings = accumulators.len() - first.len();
-            // One for an accumulator that a later region may need in memory, one for the fault word.
+            // One buffer for an accumulator that a later region may need in memory, and the fault flag buffer.
             let buffers = prologue.access.reads.len() + later.len() + written + siblings + 2;
             if buffers > self.limits.storage_buffers as usize {
                 return None;
@@ -59,13 +60,12 @@ impl Planner<'_> {
         dims == others && one == other && !self.reads_of(a).is_disjoint(&self.reads_of(b))
     }
 
-    /// The operands of a reduction without siblings.
+    /// Returns the operands of a reduction when it has no siblings.
     fn reads_of(&self, item: usize) -> FxHashSet<usize> {
         self.grow(&Seed::new(item, &self.item(item).sources, false)).loads
     }
 
-    /// The reductions and their siblings: others over the same iteration space that share an operand. `later` are the operands
-    /// of the epilogue.
+    /// Returns the reductions and their siblings. `later` are the operands of the epilogue.
     fn with_siblings(&self, reductions: &[usize], later: &[Output]) -> Items {
         let mut all = Items::from_slice(reductions);
         let Op::Reduce(_, dims) = self.item(reductions[0]).op() else { return all };
@@ -76,7 +76,7 @@ impl Planner<'_> {
         let same_dims = |op: &Op| matches!(op, Op::Reduce(_, others) if others == dims);
         for other in self.siblings(reductions[0], same_dims).filter(|other| !reductions.contains(other)) {
             let more = self.reads_of(other);
-            // The result, one for an accumulator that a later region may need in memory, the fault word.
+            // The result, an accumulator that a later region may need in memory, and the fault flag buffer.
             let buffers = self.buffers(loads.union(&more)) + all.len() + 3;
             let fits = buffers <= self.limits.storage_buffers as usize;
             if !fits || !reductions.iter().any(|&item| self.same_iteration_space(item, other)) {
@@ -92,7 +92,7 @@ impl Planner<'_> {
         all
     }
 
-    /// The prologue, which computes the elements to be combined, and the items that must be materialized for it.
+    /// Returns the prologue, which computes the elements to be reduced, and the items that must be materialized for it.
     fn prologue(&self, accumulators: &[usize]) -> (Body, Vec<usize>) {
         let first = self.item(accumulators[0]);
         let sources: SmallVec<[Output; 2]> = match first.op() {
@@ -119,7 +119,8 @@ impl Planner<'_> {
         }
     }
 
-    /// At each element of the output and each position of the index: `src` there, if the index names the element.
+    /// Returns the prologue of a scatter: for each output element and each position along `dim`, it reads the index and
+    /// `src` at that position.
     fn scatter_body(
         &self,
         item: usize,
