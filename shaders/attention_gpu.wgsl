@@ -1,15 +1,15 @@
 // The prelude of the attention kernels for GPUs. They follow FlashAttention (Dao et al., 2022): a workgroup has a tile
-// of ROWS rows and iterates over the others, OTHERS at a time. The rows are queries and the others are keys, or the
-// reverse for gradients of keys and values. For each tile of others a workgroup
+// of ROWS rows and iterates over the other operand, OTHERS of its rows at a time. The rows are queries and the other
+// operand is the keys, or the reverse for gradients of keys and values. For each tile of the other operand a workgroup
 //
-//   1. computes the scores of its rows against them, a product over the width (`products`),
+//   1. computes the scores of its rows against the tile, a product over the width (`products`),
 //   2. computes a weight from each score,
-//   3. adds to its result the weights times a matrix that has a row for each of the others (`plus_weighted`).
+//   3. adds to its result the weights times a matrix with one row per row of the tile (`plus_weighted`).
 //
 // The result stays in registers until the last tile. Scores, weights and results are Blocks: an invocation has 8 rows
 // by 4 columns, and reads three vec4 from workgroup memory for 32 multiply-adds. 64 invocations, 8 by 8, form a team,
-// which has 64 rows by 32 columns. The teams of a workgroup have the same rows. Their columns are others in step 1, and
-// columns of the result in step 3. A result with more than COLUMNS columns is split into slices. A different workgroup
+// which has 64 rows by 32 columns. The teams of a workgroup have the same rows. A team's columns are rows of the
+// other operand in step 1, and columns of the result in step 3. A result with more than COLUMNS columns is split into slices. A different workgroup
 // computes each slice, and recomputes the scores.
 
 override TEAMS: u32 = 2u;
@@ -30,16 +30,16 @@ override COLUMN_VEC4S: u32 = COLUMNS / 4u;
 
 const LOG2_E: f32 = 1.442695;
 
-// Layout of workgroup memory. In step 1 it holds a slice of the rows and a slice of the others. A slice is SLICE_VEC4S
-// vec4 of the width, transposed, so that each vec4 holds one column of four rows.
+// Layout of workgroup memory. In step 1 it holds a slice of the rows and a slice of the other operand. A slice is
+// SLICE_VEC4S vec4 of the width, transposed, so that each vec4 holds one column of four rows.
 const SLICE_VEC4S: u32 = 4u;
 const ROW_BLOCKS: u32 = SLICE_VEC4S * ROW_VEC4S; // blocks of 4 x 4 elements
 override OTHER_BLOCKS: u32 = SLICE_VEC4S * OTHER_VEC4S;
 const OTHERS_AT: u32 = 4u * ROW_BLOCKS;
 
-// In step 3 it holds the weights of one team's others, where each vec4 holds the weights of four rows, and
+// In step 3 it holds the weights of one team's columns, where each vec4 holds the weights of four rows, and
 // MULTIPLIED_ROWS rows of the matrix that the weights multiply. WEIGHTS_STRIDE is the distance from the weights of four
-// others to those of the next four. It contains two vec4 of padding, so that neighbours write to different banks.
+// columns to those of the next four. It contains two vec4 of padding, so that neighbours write to different banks.
 const WEIGHTS_STRIDE: u32 = 4u * ROW_VEC4S + 2u;
 const MULTIPLIED_AT: u32 = 8u * WEIGHTS_STRIDE;
 const MULTIPLIED: u32 = 256u;
@@ -198,7 +198,7 @@ fn seen4(tile: Tile, first: u32, other: u32, scores: mat4x4<f32>) -> mat4x4<f32>
         seen(tile, rows, other + 3u, scores[3]));
 }
 
-// The masked scores of four rows against one of the others. Rows beyond the last are not masked: their results are not
+// The scores of four rows against one row of the other operand, after masking. Rows beyond the last are not masked: their results are not
 // stored.
 fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f32> {
     let queries = select(rows, vec4(other), ROWS_ARE_KEYS);

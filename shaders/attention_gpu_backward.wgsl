@@ -95,7 +95,7 @@ fn store_levels(tile: Tile, row: u32) {
     }
 }
 
-// Broadcasts one value per query to a block: along the rows, or along the columns if the rows are keys.
+// Returns a block in which each query's value fills the query's row, or its column if the rows are keys.
 fn by_query(rows: vec4<f32>, others: vec4<f32>) -> mat4x4<f32> {
     if (ROWS_ARE_KEYS) {
         return mat4x4(vec4(others.x), vec4(others.y), vec4(others.z), vec4(others.w));

@@ -263,7 +263,7 @@ impl Pass {
             }
         }
         for node in &self.nodes {
-            // All consumers are later nodes and were traversed before, so the gradient is complete.
+            // The traversal is in reverse order: all consumers have been visited, so the gradient is complete.
             let outs: Vec<Option<Tensor>> =
                 (0..node.outs.len() as u8).map(|out| gradients.remove(&(node.id, out))).collect();
             for (out, gradient) in outs.iter().enumerate() {

@@ -95,7 +95,8 @@ pub fn save_checkpoint(
     write_whole(path, &bytes).map_err(|error| file_error(path, error))
 }
 
-/// Loads a checkpoint of [`save_checkpoint`] into the same parts, and into this thread's generator. Returns warnings
+/// Loads a checkpoint written by [`save_checkpoint`]: restores `parts`, which must have the same names as when they were
+/// saved, and the state of this thread's random generator. Returns warnings
 /// about a different adapter or differently [tuned](Device::tune) kernels: then the last bits of the resumed run may
 /// differ.
 ///

@@ -1,4 +1,4 @@
-//! Loss functions as values. Each calls the `Tensor` method of its name, with PyTorch's defaults.
+//! Loss functions as values. Each calls the `Tensor` method of the same name, with PyTorch's defaults.
 
 use crate::ops::cross_entropy::CrossEntropyOptions;
 use crate::tensor::Tensor;

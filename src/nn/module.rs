@@ -182,7 +182,7 @@ impl Visitor {
         var.iter().for_each(|var| self.var(name, var));
     }
 
-    /// Registers the mode that [`Module::train`] and [`Module::eval`] set in the visited module.
+    /// Registers the visited module's mode, which [`Module::train`] and [`Module::eval`] set.
     pub fn mode(&mut self, mode: &Mode) {
         self.modes.push(mode.clone());
     }

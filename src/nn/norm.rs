@@ -23,7 +23,7 @@ use crate::tensor::var::Var;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    /// `normalized_shape`; initially ones.
+    /// The scale, of shape `normalized_shape`; initially ones.
     pub weight: Option<Var>,
     /// `normalized_shape`; initially zeros.
     pub bias: Option<Var>,
@@ -78,7 +78,7 @@ impl Module for LayerNorm {
 /// [`Tensor::rms_norm`] as a layer: divides by the root mean square over the last dims, then multiplies by `weight`.
 #[derive(Clone, Debug)]
 pub struct RMSNorm {
-    /// `normalized_shape`; initially ones.
+    /// The scale, of shape `normalized_shape`; initially ones.
     pub weight: Option<Var>,
     /// The sizes of the last dims.
     pub normalized_shape: Shape,

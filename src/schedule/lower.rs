@@ -85,7 +85,7 @@ impl Lowering<'_> {
     }
 
     /// Returns the program of the epilogue and the outputs of the kernel. With an epilogue, the outputs are its results
-    /// and the accumulators that it does not consume, that other kernels read or that are outputs of the run. Without
+    /// and every accumulator that is not consumed by it, is read by another kernel, or is an output of the run. Without
     /// an epilogue, they are the accumulators.
     fn epilogue(
         &self,

@@ -142,7 +142,7 @@ impl<'a> KernelSet<'a> {
         shares.into_iter().map(|(_, j, other)| (j, other)).collect()
     }
 
-    /// If kernel `i` is a reduction: finds another reduction `j` over fewer of its dims. Returns `j`, a kernel that
+    /// If kernel `i` is a reduction: finds a reduction `j` of the same operands over fewer of these dims. Returns `j`, a kernel that
     /// reduces the partial results of `i`, and `j` merged with the computation of these partial results.
     fn partial_results_of(
         &self,

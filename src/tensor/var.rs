@@ -110,7 +110,7 @@ impl Var {
         self.tensor().node().state().grad.take().map(Tensor)
     }
 
-    /// Stores another gradient after [`take_grad`](Var::take_grad).
+    /// Stores a gradient in place of the one that [`take_grad`](Var::take_grad) removed.
     pub(crate) fn put_grad(&self, gradient: Tensor) {
         let replaced = self.tensor().node().state().grad.replace(gradient.0);
         drop(replaced);

@@ -416,7 +416,8 @@ impl<'a> Writer<'a> {
         text
     }
 
-    /// Whether the current coordinates are within a view's mask.
+    /// Returns a WGSL condition that is true where the current coordinates are within the view's mask. Returns `None` if
+    /// the view has no mask.
     fn within(&mut self, name: &str, view: &View) -> Option<String> {
         let mask = view.mask.as_ref()?;
         let tests: Vec<String> = mask
@@ -577,7 +578,8 @@ impl<'a> Writer<'a> {
         self.slots.iter().map(|slot| (slot.number, slot.written)).collect()
     }
 
-    /// The finished kernel. `fills` are the texts of hooks inside the template's hook `kernel`.
+    /// Returns the finished kernel: the template's section `kernel`. `fills` maps the names of the hooks inside it to their
+    /// text.
     fn part(self, template: ShaderSource, fills: &[(&'static str, String)]) -> KernelPart {
         let text = template.render_without_common();
         let kernel = ShaderSource::new(with_suffix(&text[hook(&text, "kernel")], self.suffix));

@@ -170,8 +170,9 @@ impl Planner<'_> {
         reductions
     }
 
-    /// Returns the accumulators that the region can be an epilogue of, and the epilogue. Tries the latest reduction or
-    /// matrix product first, with and then without the other reductions over its iteration space.
+    /// Returns the accumulators that the region can be an epilogue of, and the epilogue. Starts from the latest reduction
+    /// or matrix product in topological order. Tries it together with the other reductions over its iteration space,
+    /// and then alone.
     fn as_epilogue(&self, item: usize, grown: &Grown) -> Option<(Accumulators, EpilogueRegion)> {
         if !self.fuse {
             return None;
