@@ -1,7 +1,7 @@
 //! Algebraic simplification: rewrite rules (the table `RULES`), constant folding, and common subexpression elimination.
 //!
-//! A rule preserves the bits of the result for every operand, including NaN, infinities and -0: there is no rule for `x
-//! * 0`, which is NaN for x = NaN, and none for `x + 0`, which is 0 for x = -0. Subnormals may differ, because a device
+//! A rule preserves the bits of the result for every operand, including NaN, infinities and -0: there is no rule for
+//! `x * 0`, which is NaN for x = NaN, and none for `x + 0`, which is 0 for x = -0. Subnormals may differ, because a device
 //! may flush them. Rules match only `Const`, a constant of the library. A user's scalar is a uniform: it may be 1 in
 //! this step and 2 in the next step with the same plan.
 //!
