@@ -37,7 +37,8 @@ fn main(
     let mine = own(tile, lane, params.depth);
     let stored = storing(tile, lane);
     let causal = params.causal == 1u;
-    // Earlier queries do not see these keys. If no query sees them, the loop starts at query 0 anyway, to write zeros.
+    // With a causal mask, queries before these keys do not attend to them. If no query attends to them, the loop starts
+    // at query 0, so that zeros are written.
     let begin = select(0u, tile.first, OF_KEYS && causal && tile.first < params.queries);
     let causal_end = min(params.keys, tile.first + ROWS);
     let end = select(0u, select(other_count(), causal_end, !OF_KEYS && causal), tile.exists);

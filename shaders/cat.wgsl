@@ -1,5 +1,5 @@
-// Copies up to seven operands of `cat` to the result. A row of the result holds, from `start` on, a row of each
-// operand, one after another. If there are fewer than seven, the last operand also takes the remaining bindings, with
+// Copies up to seven operands of `cat` to the result. From the offset `start`, a row of the result is the
+// concatenation of one row of each operand. If there are fewer than seven, the last operand also takes the remaining bindings, with
 // no elements.
 
 // One element of any dtype, or a vec4.

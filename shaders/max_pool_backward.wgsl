@@ -1,7 +1,7 @@
 // The gradient of a max pool: each element sums the gradients of the windows that chose it. The size of a
 // tile divides the stride, so no window begins inside a tile, and the last window that begins at or before an element is
-// the same for all elements of its tile. An invocation visits the windows from that one back to the first that may
-// reach the tile.
+// the same for all elements of its tile. Each invocation computes one tile. It loops over the windows from that last one
+// back to the first that can overlap the tile.
 
 override GROUP: u32 = 64u;
 override HEIGHT: i32 = 1; // windows that may reach a tile; an override, so that the compiler can unroll the loops

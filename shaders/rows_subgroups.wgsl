@@ -1,4 +1,4 @@
-// The variant of `rows.wgsl` for adapters with subgroups, where each row has a whole workgroup. Each subgroup combines
+// The variant of `rows.wgsl` for adapters with subgroups, where a whole workgroup processes each row. Each subgroup combines
 // its lanes, then every lane combines the subgroups' results. It does not matter which lanes form a subgroup.
 
 // hook across

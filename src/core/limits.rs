@@ -41,7 +41,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Number of iterations after which llvmpipe ends a loop. It is the maximum for all software adapters.
+    /// Number of iterations after which llvmpipe ends a loop. The crate uses it as the maximum for all software adapters.
     pub const SOFTWARE_LOOP_ITERATIONS: u32 = 65_535;
 
     /// Returns WebGPU's default limits, with [`AdapterKind::Software`]. A plan for these limits runs on any adapter.

@@ -229,7 +229,7 @@ impl Tensor {
         self.choose("where", a.into(), b.into())
     }
 
-    /// [`where_`](Tensor::where_). `op` is the method that the panic messages show.
+    /// Implements [`where_`](Tensor::where_). `op` is the method that the panic messages show.
     #[track_caller]
     pub(crate) fn choose(&self, op: &str, a: Operand, b: Operand) -> Tensor {
         if self.dtype() != DType::Bool {

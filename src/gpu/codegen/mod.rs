@@ -33,7 +33,7 @@ pub(crate) enum UniformWord {
         item: usize,
         dtype: DType,
     },
-    /// Seed (low, high) and counter (low, high) of a random item.
+    /// One of the four words of a random item: `part` 0 and 1 are the seed (low, high), 2 and 3 the counter (low, high).
     Random {
         item: usize,
         part: usize,

@@ -235,7 +235,7 @@ impl Planner<'_> {
         self.regions.list.push(region);
     }
 
-    /// Materializes the items whose whole memory an output of the run uses. Called before any region grows.
+    /// Materializes each item of which an output of the run is an alias, so that the output can share its memory. Called before any region grows.
     fn materialize_sources_of_aliases(&mut self) {
         for (i, item) in self.graph.items.iter().enumerate() {
             if !item.is_pending() || !item.is_output {
