@@ -92,7 +92,7 @@ pub(crate) trait PlanExecutor {
 pub(crate) struct PlanRun<'a> {
     pub plan: &'a Plan,
     pub compiled: &'a CompiledPlan,
-    /// The graph that the plan computes, which has the user's scalars.
+    /// The graph that this run computes. It holds the values of the user's scalars, which are not part of a plan.
     pub graph: &'a PendingGraph,
     /// The storage of each slot.
     pub storages: &'a [Arc<dyn Storage>],

@@ -2,7 +2,7 @@
 //!
 //! In: a number of bytes. Out: a whole wgpu buffer of at least this size, with undefined contents. Dropping the buffer
 //! returns it to the pool. A buffer may be allocated again while the GPU still uses it, because the queue executes in
-//! order. Independent of the buffers' use.
+//! order. The pool does not depend on what its buffers are used for.
 //!
 //! An allocation takes the idle buffer of its class that was created first. So the buffers of a training step depend
 //! only on which buffers are idle when it starts, not on the order in which the previous step dropped its buffers. A

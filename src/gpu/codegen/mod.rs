@@ -546,7 +546,7 @@ impl<'a> Writer<'a> {
         body + "}\n"
     }
 
-    /// Generates the program at index `i`, and stores its results there.
+    /// Generates the code that evaluates the program at index `i` and stores its results at `i`.
     fn elements(&mut self, body: &mut String) {
         if self.needs_coordinates() {
             self.coordinates(body, "i", 0..self.program.space.rank());

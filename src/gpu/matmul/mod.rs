@@ -44,7 +44,7 @@ pub(crate) struct Registers {
     cols: usize,
     /// Invocations per workgroup, each with its own columns.
     lanes: usize,
-    /// The workgroup is a subgroup, in which each lane loads a different row and broadcasts it.
+    /// Whether the workgroup is one subgroup, in which each lane loads a different row of A and broadcasts it.
     subgroup: bool,
 }
 
@@ -183,7 +183,7 @@ pub(super) struct LoweredProduct {
     pub workgroups: usize,
 }
 
-/// `reads` and `writes` are the slots of the step.
+/// Lowers a matrix product with its epilogue. `reads` and `writes` are the memory slots that the kernel reads and writes.
 pub(super) fn lower(
     product: &MatMul,
     epilogue: Option<&Program>,
