@@ -1,16 +1,6 @@
 // The gradients of attention for CPU adapters: of the queries, a tile of keys at a time, or of keys and values, a tile
 // of queries at a time. The weights are recomputed from the saved log-sum-exp.
 
-@group(0) @binding(5) var<storage, read> grad: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(6) var<storage, read> out: array<vec4<f32>>; // [batches, queries, heads, depth]
-@group(0) @binding(7) var<storage, read> lse: array<vec4<f32>>; // [batches, heads, queries / 4, rounded up]
-// The gradients of queries, keys and values, and out · grad (with the shape of `lse`), one after another.
-@group(0) @binding(8) var<storage, read_write> gradients: array<vec4<f32>>;
-
-fn of_keys() -> u32 { return params.batches * params.queries * params.width; }
-fn of_values() -> u32 { return of_keys() + params.batches * params.keys * params.width; }
-fn of_outs() -> u32 { return of_values() + params.batches * params.keys * params.depth; }
-
 // Four columns of the output's gradient or the values, whose products are the gradients of the weights: `own_gv` of an
 // invocation's rows, `others_gv` of the others.
 fn own_gv(at: vec4<u32>) -> mat4x4<f32> {

@@ -198,25 +198,12 @@ fn seen4(tile: Tile, first: u32, other: u32, scores: mat4x4<f32>) -> mat4x4<f32>
         seen(tile, rows, other + 3u, scores[3]));
 }
 
-// The scores of four rows against one row of the other operand, after masking. Rows beyond the last are not masked: their results are not
-// stored.
+// The scores of four rows against one row of the other operand, after masking. Rows beyond the last are not masked:
+// their results are not stored.
 fn seen(tile: Tile, rows: vec4<u32>, other: u32, products: vec4<f32>) -> vec4<f32> {
     let queries = select(rows, vec4(other), ROWS_ARE_KEYS);
     let keys = select(vec4(other), rows, ROWS_ARE_KEYS);
-    var score = products;
-    var seen = vec4(other < other_count()) & (vec4(params.causal == 0u) | (keys <= queries));
-    if (MASK > 0u) {
-        let along_queries = min(queries, vec4(params.queries - 1u)) * params.mask_query;
-        let along_keys = min(keys, vec4(params.keys - 1u)) * params.mask_key;
-        let at = tile.outer * params.mask_outer + tile.head * params.mask_head + along_queries + along_keys;
-        let bits = vec4(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-        seen &= bits != vec4(select(0xff800000u, 0u, MASK == 1u)); // minus infinity, or false
-        if (MASK == 2u) {
-            let more = bitcast<vec4<f32>>(bits);
-            score += select(more, vec4(LOWEST), more < vec4(LOWEST));
-        }
-    }
-    return select(vec4(UNSEEN), score, seen);
+    return masked(tile.outer, tile.head, queries, keys, vec4(other < other_count()), products);
 }
 
 // e^(score - base). A masked key gets 0, because the base is at least LOWEST.

@@ -109,25 +109,12 @@ fn scores(tile: Tile, lane: u32, other: u32) -> Others {
     return all;
 }
 
-// The masked scores.
+// The scores of four rows, each against one row of the other operand, after masking.
 fn seen(batch: u32, rows: vec4<u32>, others: vec4<u32>, products: vec4<f32>) -> vec4<f32> {
     let queries = select(rows, others, OF_KEYS);
     let keys = select(others, rows, OF_KEYS);
-    var score = products;
-    var seen = (queries < vec4(params.queries)) & (keys < vec4(params.keys));
-    seen &= vec4(params.causal == 0u) | (keys <= queries);
-    if (MASK > 0u) {
-        let first = batch / params.heads * params.mask_outer + batch % params.heads * params.mask_head;
-        let along_queries = min(queries, vec4(params.queries - 1u)) * params.mask_query;
-        let at = first + along_queries + min(keys, vec4(params.keys - 1u)) * params.mask_key;
-        let bits = vec4(mask[at.x], mask[at.y], mask[at.z], mask[at.w]);
-        seen &= bits != vec4(select(0xff800000u, 0u, MASK == 1u)); // minus infinity, or false
-        if (MASK == 2u) {
-            let more = bitcast<vec4<f32>>(bits);
-            score += select(more, vec4(LOWEST), more < vec4(LOWEST));
-        }
-    }
-    return select(vec4(UNSEEN), score, seen);
+    let in_range = (queries < vec4(params.queries)) & (keys < vec4(params.keys));
+    return masked(batch / params.heads, batch % params.heads, queries, keys, in_range, products);
 }
 
 // e^(score - base), 0 for a masked key. `base` is a maximum or the log-sum-exp of the query.

@@ -1,7 +1,7 @@
 // Convolutions and transposed convolutions: each output gathers its inputs. Along each dim, output p at tap k reads the
-// input (p * up + k * dilation - before) / down, if that is an integer and within the bounds. `before` is
-// the padding before the first element. `up` is the stride of a convolution
-// and `down` that of a transposed one, whose taps are reversed; the other is 1.
+// input (p * up + k * dilation - before) / down, if that is an integer and within the bounds. `before` is the padding
+// before the first element. `up` is the stride of a convolution and `down` that of a transposed one, whose taps are
+// reversed; the other is 1.
 //
 // Outputs of one phase (p modulo `down`) use the same taps. A workgroup computes outputs of one phase, so all its
 // invocations read the same weights. An invocation holds CHANNELS x NEIGHBOURS outputs: neighbours of the phase along

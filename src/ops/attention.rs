@@ -267,20 +267,23 @@ impl Sizes {
     }
 }
 
-/// The shader files of the forward or the backward pass, for CPU adapters and for GPUs.
+/// The shader files of the forward or the backward pass: for CPU adapters, for GPUs, and the preludes of both.
 struct Programs {
     software: &'static str,
     gpu: &'static str,
+    preludes: &'static [&'static str],
 }
 
 const FORWARD: Programs = Programs {
     software: include_str!("../../shaders/attention.wgsl"),
     gpu: include_str!("../../shaders/attention_gpu_forward.wgsl"),
+    preludes: &[OPERANDS],
 };
 
 const BACKWARD: Programs = Programs {
     software: include_str!("../../shaders/attention_backward.wgsl"),
     gpu: include_str!("../../shaders/attention_gpu_backward.wgsl"),
+    preludes: &[GRADIENTS, OPERANDS],
 };
 
 /// A launch, the workgroups per head, and an upper bound on the number of loop iterations of one invocation.
@@ -291,9 +294,15 @@ struct AttentionKernel {
 }
 
 impl Programs {
+    /// Returns `program` behind the prelude of its kind of adapter and the preludes of both kinds.
+    fn source(&self, program: &'static str, prelude: &'static str) -> ShaderSource {
+        let source = ShaderSource::new(program).with_prelude(prelude);
+        self.preludes.iter().fold(source, |source, prelude| source.with_prelude(prelude))
+    }
+
     fn for_software(&self, results: Results, sizes: Sizes, limits: &Limits) -> AttentionKernel {
         const ROWS: usize = 32;
-        let source = ShaderSource::new(self.software).with_prelude(TILE).with_prelude(OPERANDS);
+        let source = self.source(self.software, TILE);
         let (source, step) = match limits.subgroup {
             Some((8, 8)) => (source.variant(BROADCAST), 16),
             _ => (source, 4),
@@ -315,7 +324,7 @@ impl Programs {
         let slices = columns[0].div_ceil(8 * teams) + columns[1].div_ceil(8 * teams);
         // The iterations of two products in slices, of the loop over the multiplied rows, and of the small loops.
         let iterations = others.div_ceil(32 * teams) * (8 * (sizes.width + sizes.depth) + 32 * teams + 16);
-        let source = ShaderSource::new(self.gpu).with_prelude(GPU).with_prelude(OPERANDS);
+        let source = self.source(self.gpu, GPU);
         let mut launch = Launch::from_source(source).constant("TEAMS", teams as u32);
         if results != Results::Outs {
             launch = launch.constant("ROWS_ARE_KEYS", results.have_a_row_for_each_key().into());
@@ -324,7 +333,9 @@ impl Programs {
     }
 }
 
-/// Preludes: for all programs, for programs on CPU adapters (with a variant for subgroups), and for programs on GPUs.
+/// Preludes: for backward programs, for all programs, for programs on CPU adapters (with a variant for subgroups), and
+/// for programs on GPUs.
+const GRADIENTS: &str = include_str!("../../shaders/attention_gradients.wgsl");
 const OPERANDS: &str = include_str!("../../shaders/attention_operands.wgsl");
 const TILE: &str = include_str!("../../shaders/attention_tile.wgsl");
 const BROADCAST: &str = include_str!("../../shaders/attention_broadcast.wgsl");

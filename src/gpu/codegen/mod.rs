@@ -33,7 +33,8 @@ pub(crate) enum UniformWord {
         item: usize,
         dtype: DType,
     },
-    /// One of the four words of a random item: `part` 0 and 1 are the seed (low, high), 2 and 3 the counter (low, high).
+    /// One of the four words of a random item: `part` 0 and 1 are the seed (low, high), 2 and 3 the counter (low,
+    /// high).
     Random {
         item: usize,
         part: usize,
@@ -416,8 +417,8 @@ impl<'a> Writer<'a> {
         text
     }
 
-    /// Returns a WGSL condition that is true where the current coordinates are within the view's mask. Returns `None` if
-    /// the view has no mask.
+    /// Returns a WGSL condition that is true where the current coordinates are within the view's mask, or `None` if the
+    /// view has no mask.
     fn within(&mut self, name: &str, view: &View) -> Option<String> {
         let mask = view.mask.as_ref()?;
         let tests: Vec<String> = mask
@@ -578,8 +579,8 @@ impl<'a> Writer<'a> {
         self.slots.iter().map(|slot| (slot.number, slot.written)).collect()
     }
 
-    /// Returns the finished kernel: the template's section `kernel`. `fills` maps the names of the hooks inside it to their
-    /// text.
+    /// Returns the finished kernel: the template's section `kernel`. `fills` maps the names of the hooks inside it to
+    /// their text.
     fn part(self, template: ShaderSource, fills: &[(&'static str, String)]) -> KernelPart {
         let text = template.render_without_common();
         let kernel = ShaderSource::new(with_suffix(&text[hook(&text, "kernel")], self.suffix));

@@ -183,7 +183,8 @@ pub(super) struct LoweredProduct {
     pub workgroups: usize,
 }
 
-/// Lowers a matrix product with its epilogue. `reads` and `writes` are the memory slots that the kernel reads and writes.
+/// Lowers a matrix product with its epilogue. `reads` and `writes` are the memory slots that the kernel reads and
+/// writes.
 pub(super) fn lower(
     product: &MatMul,
     epilogue: Option<&Program>,
