@@ -7,7 +7,7 @@ use crate::backend::{Backend, CompiledPlan, Counters, Executor, Memory, Observer
 use crate::core::error::Error;
 use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
-use crate::graph::Storage;
+use crate::graph::{Storage, Transfers};
 use crate::ir::Plan;
 use crate::schedule::PendingGraph;
 
@@ -35,17 +35,19 @@ impl Null {
     }
 }
 
-impl Backend for Null {
-    fn describe(&self) -> String {
-        "the null device".to_owned()
-    }
-
+impl Transfers for Null {
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
         self.allocate(data.bytes())
     }
 
     fn read<'a>(&'a self, _storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error> {
         Ok(Download::Bytes(vec![0; bytes]))
+    }
+}
+
+impl Backend for Null {
+    fn describe(&self) -> String {
+        "the null device".to_owned()
     }
 
     fn executor(&self) -> Executor<'_> {

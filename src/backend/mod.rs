@@ -6,39 +6,21 @@
 mod counters;
 
 use std::any::Any;
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
-
-use futures::future::BoxFuture;
 
 pub use counters::{Counters, Memory};
 
 use crate::core::error::Error;
-use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
-use crate::graph::Storage;
+use crate::graph::{Storage, Transfers};
 use crate::ir::{Plan, Step};
 use crate::schedule::PendingGraph;
 
 /// A backend: the GPU, the CPU reference, or the null device.
-pub(crate) trait Backend: Any + Send + Sync {
+pub(crate) trait Backend: Transfers + Any {
     /// Returns the name of the device.
     fn describe(&self) -> String;
-
-    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
-
-    /// Reads the first `bytes` bytes of a storage.
-    fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
-
-    /// Reads like [`read`](Backend::read), without blocking the thread.
-    fn read_async<'a>(
-        &'a self,
-        storage: &'a dyn Storage,
-        bytes: usize,
-    ) -> BoxFuture<'a, Result<Download<'a>, Error>> {
-        Box::pin(ready(self.read(storage, bytes)))
-    }
 
     fn executor(&self) -> Executor<'_>;
 

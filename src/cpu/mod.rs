@@ -20,7 +20,7 @@ use crate::backend::{Backend, Executor, NodeExecutor};
 use crate::core::array::Array;
 use crate::core::error::Error;
 use crate::core::host::{Download, Upload};
-use crate::graph::{Storage, Value, View};
+use crate::graph::{Storage, Transfers, Value, View};
 use crate::ir::Output;
 use crate::schedule::PendingGraph;
 
@@ -59,6 +59,16 @@ pub(crate) fn array(storage: &dyn Storage) -> &Array {
     storage.downcast().expect("a storage of the CPU reference is an array")
 }
 
+impl Transfers for Cpu {
+    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
+        Ok(Arc::new(self.0.round(data.to_array())))
+    }
+
+    fn read<'a>(&'a self, storage: &'a dyn Storage, _bytes: usize) -> Result<Download<'a>, Error> {
+        Ok(Download::Array(array(storage)))
+    }
+}
+
 impl Backend for Cpu {
     fn describe(&self) -> String {
         let rounding = match self.0 {
@@ -66,14 +76,6 @@ impl Backend for Cpu {
             Rounding::ToDtype => "rounded to f32",
         };
         format!("the CPU reference ({rounding})")
-    }
-
-    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
-        Ok(Arc::new(self.0.round(data.to_array())))
-    }
-
-    fn read<'a>(&'a self, storage: &'a dyn Storage, _bytes: usize) -> Result<Download<'a>, Error> {
-        Ok(Download::Array(array(storage)))
     }
 
     fn executor(&self) -> Executor<'_> {

@@ -17,7 +17,7 @@ use crate::backend::{
 use crate::core::error::Error;
 use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
-use crate::graph::Storage;
+use crate::graph::{Storage, Transfers};
 use crate::ir::Plan;
 use crate::schedule::PendingGraph;
 
@@ -32,11 +32,7 @@ fn buffer(storage: &dyn Storage) -> Result<&GpuBuffer, Error> {
     storage.downcast().ok_or_else(|| Error::Driver("an upload failed".into()))
 }
 
-impl Backend for Gpu {
-    fn describe(&self) -> String {
-        self.describe().to_owned()
-    }
-
+impl Transfers for Gpu {
     fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
         Ok(Arc::new(self.upload(&data.to_bytes())?))
     }
@@ -51,6 +47,12 @@ impl Backend for Gpu {
         bytes: usize,
     ) -> BoxFuture<'a, Result<Download<'a>, Error>> {
         Box::pin(async move { self.read(buffer(storage)?, bytes as u64).await.map(Download::Bytes) })
+    }
+}
+
+impl Backend for Gpu {
+    fn describe(&self) -> String {
+        self.describe().to_owned()
     }
 
     fn executor(&self) -> Executor<'_> {

@@ -8,13 +8,10 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Mutex, Weak};
 
-use futures::future::BoxFuture;
-
 use super::node::{Edges, Node};
-use super::storage::{Storage, Value};
+use super::storage::{Storage, Transfers, Value};
 use crate::core::dtype::Element;
 use crate::core::error::Error;
-use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
 use crate::core::sync::lock;
 
@@ -46,17 +43,7 @@ pub(crate) trait Engine: Any + Send + Sync {
     /// Blocks until a run can start without waiting for an earlier run.
     fn wait_until_ready(&self) -> Result<(), Error>;
 
-    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error>;
-
-    /// Reads the first `bytes` bytes of a storage.
-    fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error>;
-
-    /// Reads like [`read`](Engine::read), without blocking the thread.
-    fn read_async<'a>(
-        &'a self,
-        storage: &'a dyn Storage,
-        bytes: usize,
-    ) -> BoxFuture<'a, Result<Download<'a>, Error>>;
+    fn transfers(&self) -> &dyn Transfers;
 }
 
 /// A value that the next run computes, unless it is dropped before.
@@ -196,7 +183,7 @@ impl Device {
 
     /// Uploads data. The next run reports a failure, because building a tensor does not return an error.
     pub(crate) fn upload<T: Element>(&self, data: &[T]) -> Arc<dyn Storage> {
-        self.0.engine.upload(&data).unwrap_or_else(|error| {
+        self.0.engine.transfers().upload(&data).unwrap_or_else(|error| {
             *lock(&self.0.failure) = Some(error);
             Arc::new(FailedUpload)
         })
@@ -204,12 +191,12 @@ impl Device {
 
     pub(crate) fn read<T: Element>(&self, value: &Value) -> Result<Vec<T>, Error> {
         let bytes = value.view.shape.numel() * T::DTYPE.bytes();
-        Ok(self.0.engine.read(&*value.storage, bytes)?.to_vec())
+        Ok(self.0.engine.transfers().read(&*value.storage, bytes)?.to_vec())
     }
 
     pub(crate) async fn read_async<T: Element>(&self, value: &Value) -> Result<Vec<T>, Error> {
         let bytes = value.view.shape.numel() * T::DTYPE.bytes();
-        Ok(self.0.engine.read_async(&*value.storage, bytes).await?.to_vec())
+        Ok(self.0.engine.transfers().read_async(&*value.storage, bytes).await?.to_vec())
     }
 }
 

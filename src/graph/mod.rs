@@ -25,6 +25,6 @@ pub use launch::{Buffer, Launch, Word};
 pub(crate) use node::{Edge, Edges, Node, Op, Reduce, with_recomputation};
 pub(crate) use print::print;
 pub(crate) use shader_source::{ShaderSource, hook};
-pub(crate) use storage::{Storage, Value};
+pub(crate) use storage::{Storage, Transfers, Value};
 pub(crate) use table::{binary_rows, unary_rows};
 pub(crate) use view::{Move, View, WindowMove};

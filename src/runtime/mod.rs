@@ -14,17 +14,15 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 pub use devices::GpuOptions;
-use futures::future::BoxFuture;
 
 use self::check::Tally;
 use self::plans::{Planned, Plans};
 use crate::backend::{Backend, Counters, Executor, Memory, PlanExecutor};
 use crate::core::clock::thread_time;
 use crate::core::error::Error;
-use crate::core::host::{Download, Upload};
 use crate::core::limits::Limits;
 use crate::core::sync::lock;
-use crate::graph::{Engine, Node, Storage, Value, View};
+use crate::graph::{Engine, Node, Storage, Transfers, Value, View};
 use crate::ir::Plan;
 use crate::schedule::{self, Fusion, PendingGraph, has_kernel, logs};
 
@@ -61,20 +59,8 @@ impl Engine for Runtime {
         self.plan_executor().map_or(Ok(()), |executor| executor.wait_until_ready())
     }
 
-    fn upload(&self, data: &dyn Upload) -> Result<Arc<dyn Storage>, Error> {
-        self.backend.upload(data)
-    }
-
-    fn read<'a>(&'a self, storage: &'a dyn Storage, bytes: usize) -> Result<Download<'a>, Error> {
-        self.backend.read(storage, bytes)
-    }
-
-    fn read_async<'a>(
-        &'a self,
-        storage: &'a dyn Storage,
-        bytes: usize,
-    ) -> BoxFuture<'a, Result<Download<'a>, Error>> {
-        self.backend.read_async(storage, bytes)
+    fn transfers(&self) -> &dyn Transfers {
+        &*self.backend
     }
 }
 
