@@ -1,5 +1,5 @@
-//! Training steps and kernels of known size: the time of a step, the host's part of it, and how close it comes to the
-//! adapter's limits.
+//! Measures training steps and kernels of known size: the time of a step, the time that the host spends on it, and the
+//! share of the adapter's arithmetic and memory throughput that it reaches.
 //!
 //! `cargo bench --bench workloads [-- W1-512 W2 ...] [--device gpu|cpu] [--json FILE]`. A workload runs in its own
 //! process. It warms up, then runs regions that end with reading the result; the median of the regions is reported.

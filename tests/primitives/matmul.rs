@@ -111,7 +111,7 @@ fn products_of_prime_and_larger_sizes() {
         let f = |xs: &[Tensor]| xs[0].matmul(&xs[1]);
         let (got, want) = (f(&inputs.clone().map(|x| x.tensor(&gpu()))), product(&inputs[0], &inputs[1]));
         Host::read(&got).assert_close(&format!("matmul {m}x{k}x{n}"), &want, tolerance);
-        // Its products are of size 0.6.
+        // The products of a gradient are of size 0.6: weights from 0.5 to 1.5 times operands from -1 to 1.
         let gradient = Tolerance { atol: 8e-7 * (m.max(n) as f64).sqrt().max(4.0), rtol: 1e-5 };
         check_gpu(&format!("matmul {m}x{k}x{n}"), &inputs, &f, tolerance, gradient);
     }
